@@ -1,0 +1,4 @@
+"""Kubernetes API to model objects: list, watch, resume, slim decoding, authentication.
+
+The only importer of an HTTP client. Nothing of what a policy means and nothing of nftables.
+"""

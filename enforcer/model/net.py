@@ -1,0 +1,53 @@
+"""Addresses, networks, protocols and ports."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LAST_PORT = 65535
+
+
+class Family(enum.Enum):
+    """An address family; the value is the IP version."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+
+class Direction(enum.Enum):
+    """The direction of a connection as its isolated pod sees it."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class Protocol(enum.Enum):
+    """The transport protocols that a NetworkPolicyPort can name."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports ``first`` to ``last`` (both included) of one protocol."""
+
+    protocol: Protocol
+    first: int
+    last: int
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the range holds one port only."""
+        return self.first == self.last
+
+
+def family_of(item: IPAddress | IPNetwork) -> Family:
+    """Return the family of an address or a network."""
+    return Family(item.version)

@@ -1,0 +1,52 @@
+"""What a scenario may ask of an enforcer, whichever it is."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.clusters.base import Cluster
+
+
+class State(enum.Enum):
+    """Whether enforcement acts on packets now."""
+
+    ABSENT = "absent"
+    ON = "on"
+    OFF = "off"
+
+
+class Enforcer(Protocol):
+    """An enforcer on some or all nodes of one cluster."""
+
+    name: str
+    """As given on the command line: ``none``, ``bundled``, ``kube-router``."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return version, command line and settings (for ``run.json``)."""
+
+    def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
+        """Start it on ``nodes`` (all of them by default); its output goes to files in ``logs``."""
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Return when it says that it is in sync on each of its nodes."""
+
+    def disable(self) -> None:
+        """Switch enforcement off without touching pods: daemon stopped, rules out of the way."""
+
+    def enable(self) -> None:
+        """Undo :meth:`disable`."""
+
+    def state(self) -> State:
+        """Read from the kernel whether enforcement acts."""
+
+    def restart(self) -> None:
+        """Stop the daemon and start it again, as an upgrade would; the rules stay."""
+
+    def uninstall(self) -> None:
+        """Stop it and remove what it left in the kernel. Idempotent."""
+
+    def cpu_seconds(self) -> float:
+        """CPU time of its daemons so far, all nodes together."""

@@ -1,0 +1,40 @@
+"""The tree of errors. Each is a message for a person: what is wrong, where, what to do.
+
+::
+
+    HarnessError          something went wrong; exit code 1
+    ├── UsageError        an option, a scenario or a manifest is wrong; all mistakes at once; 2
+    ├── MissingError      the machine lacks a tool, a privilege or a kernel feature; 2
+    ├── ClusterError      a cluster did not come up, or is not what it should be; 1
+    └── EnforcerFailed    the enforcer under test did not install, get ready or switch; 1
+
+Only :func:`harness.cli.main` ends the process.
+"""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """Base of every error that a user is told about without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(HarnessError):
+    """Wrong input; one line for each mistake."""
+
+    exit_code = 2
+
+
+class MissingError(HarnessError):
+    """The machine lacks something; the message says the command that helps."""
+
+    exit_code = 2
+
+
+class ClusterError(HarnessError):
+    """A cluster did not come up, or is not what it should be."""
+
+
+class EnforcerFailed(HarnessError):  # noqa: N818  # it names whose failure it is, not ours
+    """The enforcer under test did not install, get ready or switch; carries its last log lines."""

@@ -1,0 +1,1 @@
+"""How fast? ab and locust, run as programs; their outputs parsed and kept."""

@@ -1,0 +1,1 @@
+"""Is it correct? Cases as data, an oracle that reads raw manifests, comparison by placement."""
