@@ -1,0 +1,221 @@
+"""The command line of ``enforcer run``: one table that feeds click, the checks and the docs.
+
+Values arrive as text and are parsed here, so that every mistake of a command line is reported at
+once and not one a run.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from enforcer.errors import SettingsError
+from enforcer.settings import (
+    NOT_DONE,
+    REPLACED,
+    DenyAction,
+    ExistingConnections,
+    LogFormat,
+    Settings,
+    UnknownPods,
+    check,
+    parse_duration,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: the field of Settings that it fills, how its text is read, what it says."""
+
+    field: str
+    read: Callable[[str], Any]
+    help: str
+    environment: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The flag as it is typed."""
+        return "--" + self.field.replace("_", "-")
+
+
+def _one_of(kind: type[enum.Enum]) -> Callable[[str], enum.Enum]:
+    def read(text: str) -> enum.Enum:
+        try:
+            return kind(text)
+        except ValueError:
+            choices = ", ".join(str(member.value) for member in kind)
+            message = f"{text!r} is not one of {choices}"
+            raise ValueError(message) from None
+
+    return read
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
+        message = (
+            f"{text!r} is no TCP port; it has to be a number from 1 to {_LAST_PORT}"
+        )
+        raise ValueError(message)
+    return int(text)
+
+
+def _bits(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        message = f"{text!r} is no number; write it like 0xffff0000"
+        raise ValueError(message) from None
+
+
+def _level(text: str) -> str:
+    if text not in _LEVELS:
+        message = f"{text!r} is not one of {', '.join(_LEVELS)}"
+        raise ValueError(message)
+    return text
+
+
+_LAST_PORT = 65535
+_LEVELS = ("debug", "info", "warning", "error")
+
+FLAGS: tuple[Flag, ...] = (
+    Flag(
+        "node_name",
+        str,
+        "Name of this machine's Node object.",
+        environment="NODE_NAME",
+        aliases=("--hostname-override",),
+    ),
+    Flag(
+        "kubeconfig",
+        Path,
+        "Kubeconfig file; without it, the in-cluster service account.",
+    ),
+    Flag("master", str, "URL of the API server, in place of the kubeconfig's."),
+    Flag("health_address", str, "Address of the health and metrics server."),
+    Flag("health_port", _port, "Port of /healthz, /livez, /readyz and /metrics."),
+    Flag("mark_mask", _bits, "Bits of the conntrack mark that hold the epoch."),
+    Flag("deny_action", _one_of(DenyAction), "drop or reject what no rule allows."),
+    Flag(
+        "unknown_pods",
+        _one_of(UnknownPods),
+        "deny or allow pod addresses not known yet.",
+    ),
+    Flag(
+        "existing_connections",
+        _one_of(ExistingConnections),
+        "revoke or keep open connections that a tightened policy forbids.",
+    ),
+    Flag(
+        "cache_sync_timeout",
+        parse_duration,
+        "Report lists that are still missing after this.",
+    ),
+    Flag(
+        "resync_period",
+        parse_duration,
+        "Compare the kernel with what it should hold this often.",
+    ),
+    Flag("log_level", _level, "debug, info, warning or error."),
+    Flag("log_format", _one_of(LogFormat), "text or json."),
+)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add every flag of the table, and kube-router's, to a click command."""
+    for name in (*NOT_DONE, *REPLACED):
+        option = f"-{name}" if len(name) == 1 else f"--{name}"
+        command = click.option(
+            option,
+            _key(name),
+            is_flag=False,
+            flag_value="true",
+            hidden=True,
+            default=None,
+        )(command)
+    command = click.option(
+        "--run-firewall", is_flag=False, flag_value="true", hidden=True, default=None
+    )(command)
+    for flag in reversed(FLAGS):
+        command = click.option(
+            flag.name,
+            *flag.aliases,
+            flag.field,
+            envvar=flag.environment,
+            help=_help(flag),
+            default=None,
+        )(command)
+    return command
+
+
+def _key(name: str) -> str:
+    return "router_" + name.replace("-", "_")
+
+
+def _help(flag: Flag) -> str:
+    shown = _shown(Settings.__dataclass_fields__[flag.field].default)
+    return f"{flag.help} [default: {shown}]" if shown else flag.help
+
+
+def _shown(default: object) -> str:
+    match default:
+        case enum.Enum():
+            return str(default.value)
+        case float():
+            return f"{default:g}s"
+        case int():
+            return hex(default) if default > _LAST_PORT else str(default)
+        case str():
+            return default
+        case _:
+            return ""
+
+
+def settings_from(values: Mapping[str, str | None]) -> tuple[Settings, list[str]]:
+    """Return the settings that a command line means, and the warnings to print first.
+
+    SettingsError names every mistake, one a line.
+    """
+    mistakes: list[str] = []
+    filled: dict[str, Any] = {}
+    for flag in FLAGS:
+        text = values.get(flag.field)
+        if text is None:
+            continue
+        try:
+            filled[flag.field] = flag.read(text)
+        except ValueError as error:
+            mistakes.append(f"{flag.name}: {error}")
+    mistakes += _not_done(values)
+    settings = Settings(**({"node_name": ""} | filled))
+    try:
+        check(settings)
+    except SettingsError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings, _warnings(values)
+
+
+def _not_done(values: Mapping[str, str | None]) -> list[str]:
+    mistakes = [
+        f"--{name}: this is an enforcer: {why}. Set it to false"
+        for name, why in NOT_DONE.items()
+        if values.get(_key(name)) not in (None, "false")
+    ]
+    if values.get("run_firewall") not in (None, "true"):
+        mistakes.append("--run-firewall: false leaves nothing to do; remove the flag")
+    return mistakes
+
+
+def _warnings(values: Mapping[str, str | None]) -> list[str]:
+    return [
+        f"--{name} means nothing here: {instead}"
+        for name, instead in REPLACED.items()
+        if values.get(_key(name)) is not None
+    ]

@@ -1,0 +1,93 @@
+"""What the daemon counts, for Prometheus (https://prometheus.io/docs/practices/naming/).
+
+Every metric is declared here, with its help text; label values come from fixed sets only.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+
+
+class Metrics:
+    """The daemon's metrics in a registry of their own, so that two daemons can share a process."""
+
+    def __init__(self) -> None:
+        """Declare every metric."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._declare_latencies()
+        self._declare_state()
+        self._declare_incidents()
+
+    def _declare_latencies(self) -> None:
+        self.event_to_kernel = Histogram(
+            "enforcer_event_to_kernel_seconds",
+            "From the arrival of the oldest event of a batch to the kernel's acceptance.",
+            buckets=_LATENCIES,
+            registry=self.registry,
+        )
+        self.sync_duration = Histogram(
+            "enforcer_sync_seconds",
+            "Duration of one sync: compile, lower, compare, apply.",
+            buckets=_LATENCIES,
+            registry=self.registry,
+        )
+
+    def _declare_state(self) -> None:
+        self.ready = self._gauge("enforcer_ready", "1 when in sync and proved, else 0.")
+        self.last_sync = self._gauge(
+            "enforcer_last_sync_timestamp_seconds",
+            "Unix time of the last sync that succeeded.",
+        )
+        self.cluster_objects = Gauge(
+            "enforcer_cluster_objects",
+            "Objects of the cluster that the daemon knows.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.local_pods = self._gauge(
+            "enforcer_local_pods", "Pods of this node with an address."
+        )
+        self.classes = Gauge(
+            "enforcer_policy_classes",
+            "Distinct sets of policies among the local pods.",
+            ("direction",),
+            registry=self.registry,
+        )
+        self.problems = self._gauge(
+            "enforcer_policy_problems",
+            "Objects that could not be understood; their pods are denied.",
+        )
+        self.epoch = self._gauge(
+            "enforcer_epoch", "Epoch that live connections are stamped with."
+        )
+
+    def _declare_incidents(self) -> None:
+        self.epoch_changes = self._counter(
+            "enforcer_epoch_changes",
+            "Changes after which every live connection was judged again.",
+        )
+        self.repairs = self._counter(
+            "enforcer_repairs",
+            "Times that the kernel was found changed by another program and was put right.",
+        )
+        self.failures = self._counter(
+            "enforcer_sync_failures",
+            "Syncs that the kernel refused; each is retried with the truth read again.",
+        )
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, registry=self.registry)

@@ -1,0 +1,209 @@
+"""Settings of the daemon, field by field, and the flags that fill them.
+
+The daemon takes kube-router's command line as it stands, so that its DaemonSet runs with the
+image swapped. A flag that means nothing here is accepted with a warning that says what takes its
+place (:data:`REPLACED`); one that asks for something that this program does not do is refused.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from enforcer.errors import SettingsError
+
+
+class DenyAction(enum.Enum):
+    """What happens to a packet that no rule allows."""
+
+    DROP = "drop"
+    REJECT = "reject"
+
+
+class UnknownPods(enum.Enum):
+    """What happens to traffic of addresses in the node's pod ranges that no known pod has."""
+
+    DENY = "deny"
+    ALLOW = "allow"
+
+
+class ExistingConnections(enum.Enum):
+    """What a tightened policy does to connections that are open already."""
+
+    REVOKE = "revoke"
+    KEEP = "keep"
+
+
+class LogFormat(enum.Enum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Each default says why it is the default."""
+
+    node_name: str
+    """The Node object that this daemon enforces for; from NODE_NAME, else no default: a guess
+    from the host's name is wrong wherever the two differ, and enforces nothing in silence."""
+
+    kubeconfig: Path | None = None
+    """None: the in-cluster service account, as a DaemonSet has it."""
+
+    master: str | None = None
+    """URL of the API server in place of the kubeconfig's (kube-router's flag)."""
+
+    health_address: str = "0.0.0.0"  # noqa: S104  # the kubelet probes the node's address
+    health_port: int = 20244
+    """TCP port of /healthz, /livez, /readyz and /metrics; kube-router's, so its probes fit."""
+
+    mark_mask: int = 0xFFFF0000
+    """The bits of the conntrack mark that hold the epoch; the others are never touched. 16 bits:
+    a wrap comes late. The upper half: the lower one is where others' marks are."""
+
+    deny_action: DenyAction = DenyAction.DROP
+    """Silence is what most enforcers do, and tells a scanner nothing."""
+
+    unknown_pods: UnknownPods = UnknownPods.DENY
+    """A pod that starts is never open by accident."""
+
+    existing_connections: ExistingConnections = ExistingConnections.REVOKE
+    """Who tightens a policy means the connections that are open, too."""
+
+    cache_sync_timeout: float = 300.0
+    """Seconds after which a first list that is still missing is reported as an error. The daemon
+    goes on waiting: the rules of the run before it still stand."""
+
+    resync_period: float = 60.0
+    """Seconds between two comparisons of the kernel with what it should hold. Changes of the
+    cluster act at once; a change of our table by another program is noticed within
+    :data:`enforcer.daemon.GENERATION_PERIOD`. This is the safety net below both."""
+
+    log_level: str = "info"
+    log_format: LogFormat = LogFormat.TEXT
+
+
+REPLACED: Mapping[str, str] = {
+    "iptables-sync-period": "changes act at once; --resync-period sets how often the kernel is "
+    "compared with what it should hold",
+    "ipvs-sync-period": "there is no service proxy here",
+    "routes-sync-period": "there is no routing here",
+    "run-loadbalancer": "there is no load balancer here",
+    "runtime-endpoint": "the container runtime is not asked here",
+    "enable-cni": "there is no routing here",
+    "enable-overlay": "there is no routing here",
+    "enable-pod-egress": "there is no routing here",
+    "hairpin-mode": "a pod may always reach itself, through its own Service too",
+    "nodeport-bindon-all-ip": "there is no service proxy here",
+    "service-cluster-ip-range": "Services are judged by their true backend; no range is needed",
+    "service-node-port-range": "Services are judged by their true backend; no range is needed",
+    "service-external-ip-range": "Services are judged by their true backend; no range is needed",
+    "metrics-port": "metrics are served on --health-port",
+    "metrics-path": "metrics are served on /metrics",
+    "enable-pprof": "there is no profiling endpoint",
+    "v": "use --log-level",
+}
+"""kube-router's flags that mean nothing here, and what takes their place."""
+
+NOT_DONE: Mapping[str, str] = {
+    "run-router": "it enforces NetworkPolicy only; your CNI routes",
+    "run-service-proxy": "it enforces NetworkPolicy only; kube-proxy serves Services",
+}
+"""kube-router's switches for what this program does not do: ``false`` is fine, ``true`` is not."""
+
+_UNITS = {
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|µs|ns)")
+
+
+def parse_duration(text: str) -> float:
+    """Parse a duration as Go writes it (``5m``, ``1m30s``, ``250ms``) into seconds.
+
+    Raises ``ValueError`` for anything else, a bare number other than 0 included, as Go does:
+    https://pkg.go.dev/time#ParseDuration
+    """
+    if text == "0":
+        return 0.0
+    parts = list(_PART.finditer(text))
+    if not parts or "".join(part.group() for part in parts) != text:
+        message = f"{text!r} is no duration; write it like 1s, 5m or 1m30s"
+        raise ValueError(message)
+    return sum(float(part.group(1)) * _UNITS[part.group(2)] for part in parts)
+
+
+def check(settings: Settings) -> Settings:
+    """Return ``settings`` if they make sense together; else SettingsError with every mistake."""
+    mistakes = [
+        *_node_name(settings),
+        *_mark_mask(settings),
+        *_periods(settings),
+        *_kubeconfig(settings),
+    ]
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings
+
+
+def _node_name(settings: Settings) -> list[str]:
+    if settings.node_name:
+        return []
+    return [
+        "--node-name: not set. Give the name of this machine's Node object, or set NODE_NAME "
+        "(in a DaemonSet: fieldRef spec.nodeName)",
+    ]
+
+
+def _mark_mask(settings: Settings) -> list[str]:
+    bits = settings.mark_mask
+    low = bits & -bits
+    contiguous = 0 < bits <= 0xFFFFFFFF and (bits + low) & bits == 0
+    if contiguous and bits.bit_count() >= _LEAST_EPOCH_BITS:
+        return []
+    return [
+        f"--mark-mask: {bits:#010x} is not usable; it has to be one run of at least "
+        f"{_LEAST_EPOCH_BITS} bits of the 32-bit conntrack mark, such as 0xffff0000",
+    ]
+
+
+_LEAST_EPOCH_BITS = 4
+
+
+def _periods(settings: Settings) -> list[str]:
+    periods = {
+        "--cache-sync-timeout": settings.cache_sync_timeout,
+        "--resync-period": settings.resync_period,
+    }
+    return [
+        f"{flag}: {seconds:g} s is too short; it has to be more than 0"
+        for flag, seconds in periods.items()
+        if seconds <= 0
+    ]
+
+
+def _kubeconfig(settings: Settings) -> list[str]:
+    if settings.kubeconfig is None or settings.kubeconfig.is_file():
+        return []
+    return [f"--kubeconfig: {settings.kubeconfig} is no file that can be read"]
+
+
+def describe(settings: Settings) -> dict[str, str]:
+    """Return the settings as text, for the log's first line and for a bug report."""
+    return {
+        field.name: _text(getattr(settings, field.name)) for field in fields(settings)
+    }
+
+
+def _text(value: object) -> str:
+    return str(value.value) if isinstance(value, enum.Enum) else str(value)
