@@ -1,0 +1,85 @@
+"""What a program needs of the machine, and the one sentence for each thing that is missing.
+
+Checks here are cheap and stop at the first answer; :mod:`harness.doctor` is the long story.
+Nothing here installs anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from harness.errors import MissingError
+
+ADMIN_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where distributions keep nft, ip and nginx: not on everyone's ``PATH``."""
+
+INSTALLERS = {
+    "apt": "apt-get install --no-install-recommends",
+    "dnf": "dnf install",
+    "pacman": "pacman -S",
+    "zypper": "zypper install",
+    "apk": "apk add",
+}
+"""Package managers in the columns' order of ``system-packages.txt``, and how each installs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A command that a system package brings."""
+
+    command: str
+    packages: dict[str, str]
+    """Package manager -> name of the package."""
+    purpose: str
+
+
+@cache
+def tools() -> dict[str, Tool]:
+    """Return every command of ``system-packages.txt`` by its name."""
+    text = files("harness").joinpath("system-packages.txt").read_text(encoding="utf-8")
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return {tool.command: tool for tool in map(_parse, lines)}
+
+
+def _parse(line: str) -> Tool:
+    command, *rest = line.split(maxsplit=len(INSTALLERS) + 1)
+    return Tool(command, dict(zip(INSTALLERS, rest[:-1], strict=True)), rest[-1])
+
+
+def find_tool(command: str) -> str | None:
+    """Return the path of ``command``, looked for where administrators' tools are, too."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *ADMIN_PATHS))
+    return shutil.which(command, path=path)
+
+
+def installer() -> str:
+    """Return the name of this machine's package manager; ``apt`` where none is known."""
+    programs = {"apt": "apt-get"}
+    found = (name for name in INSTALLERS if find_tool(programs.get(name, name)))
+    return next(found, "apt")
+
+
+def install_command(commands: Iterable[str]) -> str:
+    """Return what to type on this machine to get ``commands``."""
+    manager = installer()
+    known = tools()
+    packages = {known[c].packages[manager] if c in known else c for c in commands}
+    return f"{INSTALLERS[manager]} {' '.join(sorted(packages))}"
+
+
+def require_tools(*commands: str) -> None:
+    """Raise :class:`MissingError` that names every absent command and how to install them."""
+    missing = [command for command in commands if find_tool(command) is None]
+    if missing:
+        raise MissingError(f"not found: {', '.join(missing)}; run: {install_command(missing)}")
+
+
+def require_root(what: str) -> None:
+    """Raise :class:`MissingError` unless this process is root; ``what`` says what for."""
+    if os.geteuid() != 0:
+        raise MissingError(f"{what} needs root; run it with sudo")
