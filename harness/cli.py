@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's own signature
+    def invoke(self, ctx: click.Context) -> Any:  # as click has it
         """Run the sub-command; turn an expected failure into its message and exit code."""
         try:
             return super().invoke(ctx)
