@@ -1,0 +1,74 @@
+"""The client's own limits, and conntrack's: taken out of the way, the same in every arm.
+
+A generator that runs out of ports, or a conntrack table that fills, would be measured in the
+enforcer's place. What is set here is recorded with the run. Source:
+https://docs.kernel.org/networking/ip-sysctl.html and
+https://docs.kernel.org/networking/nf_conntrack-sysctl.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.clusters.base import Cluster, NodeRef, Place
+from harness.errors import ClusterError
+
+CLIENT_SYSCTLS: Mapping[str, str] = {
+    # 64,511 ports instead of 28,232: one address talks to one Service address and port.
+    "net.ipv4.ip_local_port_range": "1024 65535",
+    # A port in TIME_WAIT may be used again for a new connection after one second.
+    "net.ipv4.tcp_tw_reuse": "1",
+}
+"""Set where the load comes from."""
+
+NODE_SYSCTLS: Mapping[str, str] = {
+    # 10,000 new connections a second would fill 262,144 entries in 26 s at the default 120 s.
+    "net.netfilter.nf_conntrack_tcp_timeout_time_wait": "3",
+}
+"""Set on every node."""
+
+NEARLY_FULL = 0.9
+"""A conntrack table this full voids a block: entries may have been refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """How full one node's conntrack table is: entries now, and the most that it may hold."""
+
+    node: str
+    entries: int
+    most: int
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether new connections may have been refused."""
+        return self.entries > NEARLY_FULL * self.most
+
+
+def widen(cluster: Cluster, client: Place) -> dict[str, dict[str, str]]:
+    """Set the sysctls of the client and of all nodes; return what is set where."""
+    done = {str(client): _set_all(cluster, client, CLIENT_SYSCTLS)}
+    for node in cluster.nodes():
+        place = NodeRef(node.name)
+        done[str(place)] = _set_all(cluster, place, NODE_SYSCTLS)
+    return done
+
+
+def conntrack(cluster: Cluster, node: str) -> Conntrack:
+    """Read how full a node's conntrack table is."""
+    base = "/proc/sys/net/netfilter/nf_conntrack"
+    done = cluster.exec(NodeRef(node), ("cat", f"{base}_count", f"{base}_max"))
+    if done.returncode:
+        return Conntrack(node, 0, 1)  # the node has no conntrack: it cannot be full
+    entries, most = done.stdout.split()
+    return Conntrack(node, int(entries), int(most))
+
+
+def _set_all(cluster: Cluster, place: Place, sysctls: Mapping[str, str]) -> dict[str, str]:
+    for name, value in sysctls.items():
+        done = cluster.exec(place, ("sysctl", "-q", "-w", f"{name}={value}"))
+        if done.returncode:
+            message = f"{place}: cannot set {name}={value}: {done.stderr.strip()}"
+            raise ClusterError(message)
+    return dict(sysctls)

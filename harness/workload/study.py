@@ -1,0 +1,127 @@
+"""The performance study's workload: one service that is measured, many that only stand there.
+
+The study deploys one nginx Service with 2 pods to be measured, 1,000 Services with 2, then 6,
+then 8 nginx pods each to make rules, and one policy that selects every pod. Here each of these
+is a function of numbers. A larger size adds pods to a smaller one and rebuilds nothing: pod
+``k`` of a service has the same name, node and labels in every size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.clusters.base import Manifest
+
+NAMESPACE = "default"
+"""The study's policy is in ``default``, and so are the pods that it selects."""
+
+TEST_SERVICE = "measured"
+TEST_PODS = 2
+PORT = 80
+
+ALLOWED_CLIENT = "14.215.0.10"
+"""Inside of the policy's 14.215.0.0/16: the load comes from here."""
+
+DENIED_CLIENT = "14.216.0.10"
+"""Outside of it: whether its connections are dropped tells whether enforcement acts."""
+
+POLICY_PORTS = (9090, 8080, 80)
+POLICY_CIDR = "14.215.0.0/16"
+
+IMAGE = "nginx:1.27"
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The interfering services: how many, and on which nodes their pods are spread."""
+
+    nodes: tuple[str, ...]
+    services: int
+
+    def pods(self, size: int) -> int:
+        """Return how many interfering pods there are at ``size`` pods a service."""
+        return self.services * size
+
+    def density(self, size: int) -> float:
+        """Return the pods a node at ``size``, the two measured ones included."""
+        return (self.pods(size) + TEST_PODS) / len(self.nodes)
+
+
+def service(name: str) -> Manifest:
+    """Return a ClusterIP Service on port 80 for the pods labelled ``app: name``."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
+        "spec": {
+            "selector": {"app": name},
+            "ports": [{"name": "http", "protocol": "TCP", "port": PORT, "targetPort": PORT}],
+        },
+    }
+
+
+def pod(app: str, index: int, node: str) -> Manifest:
+    """Return nginx pod ``index`` of the service ``app``, bound to ``node``."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": pod_name(app, index),
+            "namespace": NAMESPACE,
+            "labels": {"app": app},
+        },
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {"name": "nginx", "image": IMAGE, "ports": [{"containerPort": PORT}]},
+            ],
+        },
+    }
+
+
+def pod_name(app: str, index: int) -> str:
+    """Return the name of pod ``index`` of the service ``app``."""
+    return f"{app}-{index}"
+
+
+def service_name(number: int) -> str:
+    """Return the name of interfering service ``number``."""
+    return f"interfering-{number:04d}"
+
+
+def measured(nodes: Sequence[str]) -> list[Manifest]:
+    """Return the measured Service and its two pods, on different nodes where there are two."""
+    pods = [pod(TEST_SERVICE, index, nodes[index % len(nodes)]) for index in range(TEST_PODS)]
+    return [service(TEST_SERVICE), *pods]
+
+
+def growth(crowd: Crowd, have: int, want: int) -> Iterator[Manifest]:
+    """Yield what takes the crowd from ``have`` to ``want`` pods a service; 0 is nothing at all."""
+    if have == 0:
+        yield from (service(service_name(number)) for number in range(crowd.services))
+    for index in range(have, want):
+        for number in range(crowd.services):
+            node = crowd.nodes[(number + index) % len(crowd.nodes)]
+            yield pod(service_name(number), index, node)
+
+
+def policy() -> Manifest:
+    """Return the study's policy: every pod, from 14.215.0.0/16, on three ports, each its rule."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "npd", "namespace": NAMESPACE},
+        "spec": {
+            "ingress": [
+                {
+                    "from": [{"ipBlock": {"cidr": POLICY_CIDR}}],
+                    "ports": [{"protocol": "TCP", "port": port}],
+                }
+                for port in POLICY_PORTS
+            ],
+            "podSelector": {},
+            "policyTypes": ["Ingress"],
+        },
+    }
