@@ -1,0 +1,125 @@
+"""The prober's process: ``python -m harness.prober.agent --socket PATH``.
+
+It runs where the network namespaces are files of one folder (``/run/netns``), needs
+CAP_SYS_ADMIN and CAP_NET_RAW, listens on a Unix socket, and ends when the thread that started it
+ends. The wanted namespace is entered only for the moment in which a socket is made, so one thread
+serves them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+
+from harness.prober import servers
+from harness.prober.attempts import attempt
+from harness.prober.protocol import (
+    ENCODE,
+    LINE_LIMIT,
+    REQUESTS,
+    Attempt,
+    CloseServer,
+    ProbeAll,
+    Reply,
+    Request,
+    Seen,
+    Serve,
+)
+from harness.prober.sockets import Namespaces, die_with_parent, short_path
+
+CONCURRENCY = 512
+"""Attempts under way at once: bounds descriptors, and the burst that the nodes have to take."""
+
+
+class Agent:
+    """Carries out requests; holds the echo servers."""
+
+    def __init__(self, namespaces: Namespaces) -> None:
+        """Serve the namespaces given."""
+        self._namespaces = namespaces
+        self._servers: dict[CloseServer, servers.Close] = {}
+        self._room = asyncio.Semaphore(CONCURRENCY)
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one client's requests, one after the other, until it hangs up."""
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                writer.write(ENCODE(await self.answer(line)) + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def answer(self, line: bytes) -> Reply:
+        """Carry out one request; whatever goes wrong is said in the reply."""
+        try:
+            return await self._carry_out(REQUESTS.decode(line))
+        except (OSError, ValueError, msgspec.MsgspecError) as problem:
+            return Reply(problem=str(problem))
+
+    async def _carry_out(self, request: Request) -> Reply:
+        match request:
+            case ProbeAll():
+                tries = (self._attempt(one, request.timeout) for one in request.attempts)
+                return Reply(seen=list(await asyncio.gather(*tries)))
+            case Serve():
+                await self._serve(request)
+            case CloseServer():
+                self._servers.pop(request, _nothing)()
+            case _:
+                assert_never(request)
+        return Reply()
+
+    async def _attempt(self, wanted: Attempt, wait: float) -> Seen:
+        async with self._room:
+            outcome = await attempt(self._namespaces, wanted, wait)
+        return Seen(outcome.verdict.value, outcome.seconds, outcome.detail)
+
+    async def _serve(self, wanted: Serve) -> None:
+        key = CloseServer(wanted.netns, wanted.address, wanted.port, wanted.protocol)
+        self._servers.pop(key, _nothing)()
+        self._servers[key] = await servers.start(self._namespaces, wanted)
+
+
+def _nothing() -> None:
+    """Close what is not there."""
+
+
+async def run(path: Path, folder: Path) -> None:
+    """Listen at ``path`` and serve the namespaces in ``folder`` until cancelled."""
+    agent = Agent(Namespaces.at(folder))
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with short_path(path) as address:
+        mask = os.umask(0o077)
+        made.bind(address)
+        os.umask(mask)
+    server = await asyncio.start_unix_server(agent.converse, sock=made, limit=LINE_LIMIT)
+    async with server:
+        await server.serve_forever()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the agent until it is killed."""
+    parser = argparse.ArgumentParser(prog="python -m harness.prober.agent", description=__doc__)
+    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    parser.add_argument(
+        "--netns", type=Path, default=Path("/run/netns"), help="folder of namespaces"
+    )
+    options = parser.parse_args(arguments)
+    die_with_parent()
+    options.socket.unlink(missing_ok=True)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run(options.socket, options.netns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Echo servers: they send back what they get, from the very address that it was sent to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+
+from harness.prober.protocol import Serve
+from harness.prober.sockets import Namespaces, is_ipv6, listen_at
+
+_BACKLOG = 1024
+# linux/in.h: struct in_pktinfo is interface, local address, header's destination
+_IP_PKTINFO = 8
+_IN_PKTINFO = struct.Struct("=I4s4s")
+
+Close = Callable[[], None]
+
+
+async def start(namespaces: Namespaces, wanted: Serve) -> Close:
+    """Start an echo server and return what ends it; OSError where it cannot listen."""
+    kind = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}.get(wanted.protocol)
+    if kind is None:
+        message = f"no echo server for protocol {wanted.protocol}"
+        raise ValueError(message)
+    made = namespaces.socket(wanted.netns, wanted.address, kind)
+    try:
+        listen_at(made, wanted.address, wanted.port)
+        if wanted.protocol == "UDP":
+            return _start_datagrams(made)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(_Echo, sock=made, backlog=_BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return server.close
+
+
+class _Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.WriteTransport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+def _start_datagrams(made: socket.socket) -> Close:
+    if is_ipv6(str(made.getsockname()[0])):
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(made, _return_datagrams, made)
+
+    def close() -> None:
+        loop.remove_reader(made)
+        made.close()
+
+    return close
+
+
+def _return_datagrams(made: socket.socket) -> None:
+    # Errors are the peers': an ICMP error that came back, a way that is closed. The server goes on.
+    with contextlib.suppress(OSError):
+        while True:
+            data, ancillary, _, peer = made.recvmsg(65536, 256)
+            with contextlib.suppress(OSError):
+                made.sendmsg([data], [_from_same(*message) for message in ancillary], 0, peer)
+
+
+def _from_same(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
+    """Turn "it was sent to this address" into "send it from this address"."""
+    if (level, kind) != (socket.IPPROTO_IP, _IP_PKTINFO):
+        return level, kind, data
+    _, _, destination = _IN_PKTINFO.unpack(data)
+    return level, kind, _IN_PKTINFO.pack(0, destination, bytes(4))
