@@ -1,0 +1,140 @@
+"""The sessions of a contributor's day, and of a user's: ``nox -l`` lists them.
+
+All of them run in one environment, ``.nox/environment``, made once and again when
+``pyproject.toml`` changes: the project itself is installed there as it stands in this folder, so
+that a changed line needs no new installation. Any nox will do, a distribution's old one included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+ENVIRONMENT = ROOT / ".nox" / "environment"
+BIN = ENVIRONMENT / "bin"
+LEAST_PYTHON = (3, 11)
+CODE = ("enforcer", "harness", "tests", "noxfile.py")
+WRONG_USE = 2
+"""Exit code where something is missing, the same as the programs' own."""
+
+SESSIONS = ("lint", "types", "tests", "functional", "perf", "report", "doctor")
+
+nox.options.sessions = ["lint", "types", "tests"]
+
+
+@nox.session(python=False)
+def lint(session: nox.Session) -> None:
+    """Check style, format, spelling, and which package imports which. Seconds."""
+    run(session, "ruff", "check", *CODE)
+    run(session, "ruff", "format", "--check", *CODE)
+    run(session, "codespell")
+    run(session, "lint-imports")
+
+
+@nox.session(python=False)
+def types(session: nox.Session) -> None:
+    """Check every type (mypy, strict)."""
+    run(session, "mypy", *session.posargs)
+
+
+@nox.session(python=False)
+def tests(session: nox.Session) -> None:
+    """Run all tests, those with real packets included (root). After --: pytest's arguments."""
+    if not session.posargs:
+        require_root(session, "without it: nox -s tests -- tests/unit")
+    hand_over(session, "pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def functional(session: nox.Session) -> None:
+    """Judge with real packets whether the enforcer is correct; print the study's table (root)."""
+    require_root(session)
+    hand_over(session, "harness", "functional", *session.posargs)
+
+
+@nox.session(python=False)
+def perf(session: nox.Session) -> None:
+    """Measure what the enforcer costs; draw the study's figure (root, about 10 minutes)."""
+    require_root(session)
+    hand_over(session, "harness", "perf", *session.posargs)
+
+
+@nox.session(python=False)
+def report(session: nox.Session) -> None:
+    """Draw the figures and the report of a stored run again: nox -s report -- results/RUN."""
+    hand_over(session, "harness", "report", *session.posargs)
+
+
+@nox.session(python=False)
+def doctor(session: nox.Session) -> None:
+    """Say what this machine can run, what is missing, and the command that helps."""
+    hand_over(session, "harness", "doctor", *session.posargs)
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the environment, and go on when it succeeds."""
+    prepare(session)
+    session.run(str(BIN / program), *arguments, external=True, env={"PATH": search_path()})
+
+
+def hand_over(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program as the last thing that this nox does, where no other session was asked for.
+
+    It then takes nox's place: Ctrl-C reaches it alone and leaves it the time to tidy up, its exit
+    code is the caller's, and its last line is the last line.
+    """
+    asked = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    if {*SESSIONS} & {*asked} != {session.name}:
+        run(session, program, *arguments)
+        return
+    prepare(session)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    path = str(BIN / program)
+    os.execve(path, [path, *arguments], os.environ | {"PATH": search_path()})  # noqa: S606
+
+
+def search_path() -> str:
+    """Return a PATH on which the environment's programs come first."""
+    return os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))
+
+
+def prepare(session: nox.Session) -> None:
+    """Make the environment, unless it is there and up to date."""
+    stamp = ENVIRONMENT / "installed"
+    wanted = fingerprint()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    if sys.version_info < LEAST_PYTHON:
+        session.error("this nox runs on a Python before 3.11; use ./nox, which finds a newer one")
+    session.log("installing the project's Python packages into %s (once)", ENVIRONMENT)
+    python = str(BIN / "python")
+    stamp.unlink(missing_ok=True)
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
+    session.run(
+        *(python, "-m", "pip", "--disable-pip-version-check", "install"),
+        *("--progress-bar=off", "--editable", ".[harness,dev]"),
+        external=True,
+    )
+    stamp.write_text(wanted)
+
+
+def fingerprint() -> str:
+    """Tell this environment from one for other requirements, another Python or another folder."""
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    return f"{digest} {sys.version} {ROOT}\n"
+
+
+def require_root(session: nox.Session, otherwise: str = "") -> None:
+    """End with one sentence unless this is root: namespaces and packet rules need it."""
+    if os.geteuid() != 0:
+        command = f"nox -s {session.name}"
+        session.warn(f"{command} makes network namespaces and needs root: sudo ./{command}")
+        if otherwise:
+            session.warn(otherwise)
+        sys.exit(WRONG_USE)
