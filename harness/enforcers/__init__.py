@@ -1,4 +1,12 @@
-"""Enforcers behind one protocol (:class:`harness.enforcers.base.Enforcer`).
+"""Enforcers behind one protocol: how to run, switch, watch and remove what is judged.
 
 ``none``, ``bundled`` (run as a program, never imported), ``kube-router=PATH``.
+:func:`make_enforcer` turns the command line's words into one of them. Nothing here knows
+policies, probes or load, and nothing here imports the enforcer.
 """
+
+from __future__ import annotations
+
+from harness.enforcers.registry import make_enforcer
+
+__all__ = ["make_enforcer"]

@@ -1,0 +1,71 @@
+"""The enforcer of this repository, run as a program on each node and never imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.clusters.base import Cluster
+from harness.enforcers.daemons import Command
+from harness.enforcers.daemonset import HEALTH_PORT, DaemonSet, Readiness, environment
+from harness.enforcers.nft_tables import NftTables
+from harness.enforcers.node import Node
+from harness.requirements import require_tools
+
+TABLE = "npd"
+"""The name of its nftables tables, in each family that it uses."""
+
+_SOURCES = str(Path(harness.__file__).resolve().parents[1])
+"""Where ``enforcer`` lies beside ``harness``: a checkout, or site-packages."""
+
+_PROGRAM = (sys.executable, "-m", "enforcer")
+
+
+class Bundled(DaemonSet):
+    """``enforcer run`` on each node; ``flags`` are added to its command line."""
+
+    name = "bundled"
+
+    def __init__(self, flags: Sequence[str] = ()) -> None:
+        """Take the flags; nothing is started yet."""
+        super().__init__()
+        self.flags = tuple(flags)
+        cleanup = ("env", f"PYTHONPATH={_SOURCES}", *_PROGRAM, "cleanup")
+        self.rules = NftTables(TABLE, cleanup)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the installed version, and the command line with the node left open."""
+        return {
+            "name": self.name,
+            "version": _version(),
+            "argv": ["enforcer", "run", "--node-name", "NODE", "--kubeconfig", "F", *self.flags],
+        }
+
+    def require(self) -> None:
+        """Raise :class:`~harness.errors.MissingError` without ``nft``."""
+        require_tools("nft")
+
+    def inspect(self, node: Node) -> None:
+        """Learn nothing: it comes with this harness."""
+
+    def command(self, cluster: Cluster, node: str) -> Command:
+        """Return ``enforcer run`` for a node."""
+        kubeconfig = str(cluster.node_kubeconfig)
+        argv = (*_PROGRAM, "run", "--node-name", node, "--kubeconfig", kubeconfig, *self.flags)
+        return Command(argv, environment(NODE_NAME=node, PYTHONPATH=_SOURCES))
+
+    def readiness(self, node: Node, log: Path) -> Readiness:
+        """Ask ``/readyz``: listed, in sync and proved."""
+        del log
+        return lambda: node.why_unhealthy(HEALTH_PORT, "/readyz")
+
+
+def _version() -> str:
+    try:
+        return version("npd")
+    except PackageNotFoundError:
+        return "not installed: run from its sources"

@@ -1,0 +1,46 @@
+"""From the words of ``--enforcer`` to an :class:`~harness.enforcers.base.Enforcer`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.enforcers.base import Enforcer
+from harness.enforcers.bundled import Bundled
+from harness.enforcers.kube_router import KubeRouter
+from harness.enforcers.none import NoEnforcer
+from harness.errors import UsageError
+
+CHOICES = "none, bundled or kube-router=PATH"
+"""What ``--enforcer`` takes, for help texts and messages."""
+
+
+def make_enforcer(spec: str) -> Enforcer:
+    """Return the enforcer that ``spec`` names; nothing is started yet.
+
+    Raises :class:`~harness.errors.UsageError` for an unknown name, and for a PATH that is missing
+    or not an executable file.
+    """
+    name, equals, value = spec.partition("=")
+    match name, bool(equals):
+        case "none", False:
+            return NoEnforcer()
+        case "bundled", False:
+            return Bundled()
+        case "kube-router", True:
+            return KubeRouter(_binary(value))
+        case "kube-router", False:
+            raise UsageError("--enforcer kube-router: say which binary: kube-router=PATH")
+        case _:
+            raise UsageError(f"--enforcer {spec}: unknown; it is one of {CHOICES}")
+
+
+def _binary(text: str) -> Path:
+    if not text:
+        raise UsageError("--enforcer kube-router=: the path of a kube-router binary is missing")
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        raise UsageError(f"--enforcer kube-router={text}: there is no such file")
+    if not os.access(path, os.X_OK):
+        raise UsageError(f"--enforcer kube-router={text}: not executable; run: chmod +x {path}")
+    return path
