@@ -1,0 +1,12 @@
+"""The builtin control plane: a small Kubernetes API server, all in memory.
+
+It serves what the harness, an enforcer, client-go programs and a person with kubectl need, over
+JSON; whatever else it refuses by name (501 and a sentence), never by a wrong answer. The way of a
+request, module by module: ``routes`` (which object is meant) -> ``server`` (which verb) ->
+``registry`` (defaults, validation, allocation, deletion) -> ``store`` (versions and history) ->
+``watching`` (everybody who follows). ``resources`` is the table of kinds; to serve another kind
+is a line there. ``scheduler`` is the one controller inside.
+
+Never in here: pods' life (the kubelet is a client of this API), endpoints (each node's proxy works
+them out), files, authentication, and any import of the cluster around it.
+"""
