@@ -1,0 +1,74 @@
+"""How long a run takes, before it starts; and how many rounds fit into a budget.
+
+The first guess is what bring-up and legs took on two cores; after the pilot, legs are what they
+took there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from harness.measure.plan import Comparison, Design
+
+FEWEST_ROUNDS = 2
+MOST_ROUNDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds that the parts of a run take."""
+
+    start: float = 20.0
+    """Cluster up without pods, enforcer ready, report, teardown."""
+
+    node: float = 0.3
+    pod: float = 0.04
+    pilot: float = 15.0
+    locust: float = 26.0
+    leg_overhead: float = 0.1
+    """Of starting ab, and reading what is beside it."""
+
+    switch_on: float = 0.35
+    """Its probe has to wait for silence."""
+
+    switch_off: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is built: nodes, and pods at the largest size."""
+
+    nodes: int
+    pods: int
+
+
+def fixed_seconds(pace: Pace, extent: Extent) -> float:
+    """Return what a run takes apart from its blocks."""
+    building = pace.node * extent.nodes + pace.pod * extent.pods
+    return pace.start + building + pace.pilot + pace.locust
+
+
+def block_seconds(pace: Pace, design: Design) -> float:
+    """Return what a block takes on average over the comparisons of the design."""
+    legs = 2 * (design.leg_seconds + pace.leg_overhead)
+    effects = design.comparisons.count(Comparison.EFFECT) / len(design.comparisons)
+    switches = effects * (pace.switch_on + pace.switch_off) + (1 - effects) * 2 * pace.switch_off
+    return legs + switches
+
+
+def blocks_seconds(pace: Pace, design: Design) -> float:
+    """Return what all blocks of the design take."""
+    blocks = len(design.sizes) * design.rounds * design.blocks_per_round
+    return blocks * block_seconds(pace, design)
+
+
+def total_seconds(pace: Pace, design: Design, extent: Extent) -> float:
+    """Return what the whole run takes, bring-up and teardown included."""
+    return fixed_seconds(pace, extent) + blocks_seconds(pace, design)
+
+
+def fit(pace: Pace, design: Design, seconds: float) -> Design:
+    """Return the design with as many rounds as fit into ``seconds`` of blocks."""
+    one_round = blocks_seconds(pace, replace(design, rounds=1))
+    rounds = max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(seconds / one_round)))
+    return replace(design, rounds=rounds)

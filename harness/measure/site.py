@@ -1,0 +1,126 @@
+"""The cluster made ready to be measured: workload, policy, limits, the switch and its witness."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Probe, Verdict
+from harness.enforcers.base import Enforcer
+from harness.errors import ClusterError
+from harness.load import limits
+from harness.measure.addresses import Addresses
+from harness.measure.bench import Target
+from harness.measure.plan import Placement
+from harness.measure.progress import Narrator
+from harness.measure.switch import SILENCE, Switch, Witness
+from harness.workload import study as workload
+
+_CHUNK = 100  # objects that are sent between two looks at the progress
+_SAMPLE = 20  # interfering Services that are probed after each growth
+_READY_SECONDS = 600.0
+_REACH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the measurement happens."""
+
+    cluster: Cluster
+    enforcer: Enforcer
+    addresses: Addresses
+    narrator: Narrator
+    crowd: workload.Crowd
+    switch: Switch
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Of a sample of interfering Services: how many answered the allowed client."""
+
+    answered: int
+    sampled: int
+
+
+def settle(cluster: Cluster, services: int) -> tuple[workload.Crowd, dict[str, dict[str, str]]]:
+    """Widen the limits of client and nodes, deploy the measured Service and the policy."""
+    nodes = tuple(node.name for node in cluster.nodes())
+    client = OutsideRef(workload.ALLOWED_CLIENT)
+    sysctls = limits.widen(cluster, client)
+    cluster.apply([*workload.measured(nodes), workload.policy()])
+    cluster.wait_ready(workload.NAMESPACE, timeout=_READY_SECONDS)
+    return workload.Crowd(nodes, services), sysctls
+
+
+def open_site(
+    cluster: Cluster,
+    enforcer: Enforcer,
+    addresses: Addresses,
+    narrator: Narrator,
+    crowd: workload.Crowd,
+) -> Site:
+    """Find the measured addresses and prove that nothing enforces yet."""
+    service = addresses.services()[workload.TEST_SERVICE]
+    names = (workload.pod_name(workload.TEST_SERVICE, each) for each in range(workload.TEST_PODS))
+    pods = tuple(addresses.pod(name) for name in names)
+    witness = Witness(
+        allowed=workload.ALLOWED_CLIENT,
+        denied=workload.DENIED_CLIENT,
+        addresses=(service, *pods),
+        port=workload.PORT,
+    )
+    switch = Switch(cluster, enforcer, witness)
+    switch.guard()
+    target = Target(
+        client=OutsideRef(workload.ALLOWED_CLIENT),
+        source=workload.ALLOWED_CLIENT,
+        urls={Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])},
+        nodes=crowd.nodes[: workload.TEST_PODS],
+    )
+    return Site(cluster, enforcer, addresses, narrator, crowd, switch, target)
+
+
+def grow(cluster: Cluster, crowd: workload.Crowd, have: int, want: int, narrator: Narrator) -> None:
+    """Add pods until each interfering Service has ``want``; return when all are Ready."""
+    manifests = list(workload.growth(crowd, have, want))
+    with narrator.stage(f"adding pods up to {want} a service", len(manifests)) as stage:
+        for chunk in _chunks(manifests):
+            cluster.apply(chunk)
+            stage.advance(len(chunk))
+    cluster.wait_ready(workload.NAMESPACE, timeout=_READY_SECONDS)
+
+
+def sample(site: Site) -> Reached:
+    """Probe a sample of the interfering Services until all answer; raise if they do not."""
+    names = site.addresses.services()
+    addresses = [names[name] for name in sorted(names) if name != workload.TEST_SERVICE]
+    chosen = addresses[:: max(1, len(addresses) // _SAMPLE)]
+    client = OutsideRef(workload.ALLOWED_CLIENT)
+    probes = [Probe(client, address, workload.PORT) for address in chosen]
+    deadline = time.monotonic() + _REACH_SECONDS
+    while True:
+        outcomes = site.cluster.probe(probes, timeout=SILENCE)
+        answered = _open(outcomes)
+        if answered == len(probes):
+            return Reached(answered, len(probes))
+        if time.monotonic() > deadline:
+            message = f"{answered} of {len(probes)} sampled Services answer {client}"
+            raise ClusterError(message)
+        time.sleep(SILENCE)
+
+
+def _open(outcomes: Iterable[Outcome]) -> int:
+    return sum(outcome.verdict is Verdict.OPEN for outcome in outcomes)
+
+
+def _url(address: str) -> str:
+    return f"http://{address}:{workload.PORT}/"
+
+
+def _chunks(manifests: Iterable[Manifest]) -> Iterator[list[Manifest]]:
+    rest = iter(manifests)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk

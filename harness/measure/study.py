@@ -1,0 +1,211 @@
+"""The perf run: bring up, prove, pilot, measure size after size, visit with locust.
+
+:func:`run` is the recipe. Whatever ends it early (Ctrl-C, an enforcer that does not switch),
+what was measured until then is stored, and the cluster is taken down.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from harness.clusters.base import Cluster
+from harness.enforcers.base import Enforcer
+from harness.measure import blocks, pace, pilot, site
+from harness.measure.addresses import Addresses
+from harness.measure.bench import Bench
+from harness.measure.notes import Notes, design_facts
+from harness.measure.pace import Pace
+from harness.measure.plan import Arm, Comparison, Design, Plan, Role, make_plan
+from harness.measure.progress import Narrator
+from harness.measure.visit import Visit, visit
+from harness.results import RunFolder
+
+SYNC_SECONDS = 180.0
+"""How long an enforcer may take until it enforces on pods that are new."""
+
+CLOSING_SECONDS = 15.0
+"""Kept free of a budget for the report and the teardown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is asked of a run."""
+
+    design: Design
+    services: int
+    """Interfering services."""
+
+    seed: int
+    visit: Visit
+    budget: float | None = None
+    """Seconds for the whole run, or None: the design's rounds, however long they take."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether enforcement is compared with none, or the run is an A/A control alone."""
+        return Comparison.EFFECT in self.design.comparisons
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms that a run visits."""
+        return (Arm.OFF, Arm.ON) if self.judges else (Arm.OFF,)
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """What a run works with."""
+
+    cluster: Cluster
+    enforcer: Enforcer
+    addresses: Callable[[Cluster], Addresses]
+    folder: RunFolder
+    narrator: Narrator
+
+
+def run(study: Study, lab: Lab) -> None:
+    """Do the whole study; every figure is in the folder when this returns or raises."""
+    began = time.monotonic()
+    notes = Notes(lab.folder)
+    notes.put(services=study.services, design=design_facts(study.design, study.seed))
+    blocks.begin(lab.folder.path / blocks.FILE)
+    lab.narrator.say(f"bringing up the {lab.cluster.kind} cluster")
+    with lab.cluster:
+        place = _prepare(study, lab, notes)
+        try:
+            _install(study, lab, place)
+            work, plan = _pilot(study, place, notes, began)
+            _measure(study, plan, work, place, Record(lab.folder, notes))
+            visit(study.visit, place, lab.folder, study.arms)
+            lab.narrator.say("taking the cluster down")
+        finally:
+            lab.enforcer.uninstall()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where what is found is written."""
+
+    folder: RunFolder
+    notes: Notes
+
+
+def _prepare(study: Study, lab: Lab, notes: Notes) -> site.Site:
+    crowd, sysctls = site.settle(lab.cluster, study.services)
+    notes.put(nodes=len(crowd.nodes), sysctls=sysctls)
+    size = study.design.sizes[0]
+    site.grow(lab.cluster, crowd, 0, size, lab.narrator)
+    addresses = lab.addresses(lab.cluster)
+    return site.open_site(lab.cluster, lab.enforcer, addresses, lab.narrator, crowd)
+
+
+def _install(study: Study, lab: Lab, place: site.Site) -> None:
+    if not study.judges:
+        lab.narrator.say("no enforcer: an A/A control alone")
+        return
+    lab.narrator.say(f"installing {lab.enforcer.name} on {len(place.crowd.nodes)} nodes")
+    lab.enforcer.install(lab.cluster, lab.folder.folder("logs"))
+    lab.enforcer.wait_ready(SYNC_SECONDS)
+    place.switch.prove(Arm.ON, SYNC_SECONDS)
+    lab.folder.write_json("enforcer.json", dict(lab.enforcer.describe()))
+
+
+def _pilot(study: Study, place: site.Site, notes: Notes, began: float) -> tuple[pilot.Pilot, Plan]:
+    """Learn rates and noise, settle the rounds, and say what the run will be able to see."""
+    place.switch.to(Arm.OFF)
+    cells = len(list(study.design.cells(0)))
+    with place.narrator.stage("pilot", cells) as stage:
+        found = pilot.run(place.cluster, place.target, study.design, stage)
+    now = _measured_pace(study, place, found)
+    design = study.design
+    if study.budget is not None:
+        left = study.budget - (time.monotonic() - began) - _rest(study, place, now)
+        design = pace.fit(now, design, left)
+    sees = found.sees(design)
+    notes.put(
+        design=design_facts(design, study.seed),
+        pilot={"requests": dict(found.requests), "sd": found.sd, "pace": asdict(now)},
+        sees=sees if math.isfinite(sees) else None,
+    )
+    place.narrator.say(_announcement(design, now, sees))
+    return found, make_plan(design, study.seed)
+
+
+def _announcement(design: Design, now: Pace, sees: float) -> str:
+    minutes = pace.blocks_seconds(now, design) / 60
+    visible = f"{sees:.1%}" if math.isfinite(sees) else "nothing (too few pairs)"
+    return (
+        f"{design.rounds} rounds of {design.blocks_per_round} blocks in each of "
+        f"{len(design.sizes)} sizes, about {minutes:.1f} min; the smallest effect that "
+        f"{design.pairs_per_estimate} pairs an estimate will see: {visible}"
+    )
+
+
+def _measured_pace(study: Study, place: site.Site, found: pilot.Pilot) -> Pace:
+    now = replace(Pace(), leg_overhead=found.leg_overhead)
+    if not study.judges:
+        return now
+    started = time.monotonic()
+    place.switch.to(Arm.ON)
+    switched = time.monotonic()
+    place.switch.to(Arm.OFF)
+    return replace(now, switch_on=switched - started, switch_off=time.monotonic() - switched)
+
+
+def _rest(study: Study, place: site.Site, now: Pace) -> float:
+    """Return the seconds that the rest of a run takes beside its blocks."""
+    sizes = study.design.sizes
+    pods = place.crowd.pods(sizes[-1]) - place.crowd.pods(sizes[0])
+    visits = len(study.arms) * (study.visit.seconds + 3)
+    return pods * now.pod + visits + CLOSING_SECONDS
+
+
+def _measure(study: Study, plan: Plan, work: pilot.Pilot, place: site.Site, record: Record) -> None:
+    bench = Bench(place.switch, place.target, record.folder, started=time.monotonic())
+    have = study.design.sizes[0]
+    for size in study.design.sizes:
+        started = time.monotonic()
+        if study.judges:
+            place.enforcer.enable()
+        site.grow(place.cluster, place.crowd, have, size, place.narrator)
+        if study.judges:
+            place.switch.prove(Arm.ON, SYNC_SECONDS)
+        reached = site.sample(place)
+        record.notes.put_size(
+            size,
+            pods=place.crowd.pods(size),
+            pods_per_node=place.crowd.density(size),
+            reached=asdict(reached),
+            grown_seconds=time.monotonic() - started,
+        )
+        _one_size(size, plan, work, bench, place.narrator)
+        have = size
+
+
+def _one_size(size: int, plan: Plan, work: pilot.Pilot, bench: Bench, narrator: Narrator) -> None:
+    path = bench.folder.path / blocks.FILE
+    todo = plan.of_size(size)
+    ratios: list[float] = []
+    void = 0
+    with narrator.stage(f"measuring {size} pods a service", len(todo)) as stage:
+        for block in todo:
+            rows = bench.run(block, work.requests[pilot.condition(block.cell)])
+            blocks.append(path, rows)
+            void += rows[0].void
+            ratios += _log_ratio(rows)
+            stage.advance(detail=_so_far(ratios, void))
+
+
+def _log_ratio(rows: tuple[blocks.Row, blocks.Row]) -> list[float]:
+    """Return the log of on over off, or nothing for a control or a void block."""
+    test, reference = sorted(rows, key=lambda row: row.role is not Role.TEST)
+    if test.void or test.comparison is not Comparison.EFFECT:
+        return []
+    return [math.log(test.rps / reference.rps)]
+
+
+def _so_far(ratios: list[float], void: int) -> str:
+    mean = f"on/off {math.exp(sum(ratios) / len(ratios)):.3f}" if ratios else ""
+    return ", ".join(part for part in (mean, f"{void} void" if void else "") if part)

@@ -1,0 +1,53 @@
+"""Which blocks do not count, by rules that are declared before anything is measured.
+
+A void block stays in the file with its reason. Nothing is dropped for what it showed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.load.limits import NEARLY_FULL, Conntrack
+
+MOST_STOLEN = 0.10
+"""Share of a leg's CPU time that the hypervisor may have taken."""
+
+RULES: tuple[str, ...] = (
+    "a leg with a failed request, an answer other than 2xx or an unfinished ab",
+    f"a leg during which more than {MOST_STOLEN:.0%} of the machine's CPU time was stolen",
+    f"a block after which a node's conntrack table was more than {NEARLY_FULL:.0%} full",
+    "a block of which one leg is void",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of a leg besides its rate: ab's complaint, and CPU time stolen and there."""
+
+    error: str
+    stolen_seconds: float
+    capacity_seconds: float
+    """Wall time times CPUs."""
+
+
+def leg_reason(leg: Observed) -> str:
+    """Return why a leg is void, or ``""``."""
+    if leg.error:
+        return leg.error
+    if leg.stolen_seconds > MOST_STOLEN * leg.capacity_seconds:
+        share = leg.stolen_seconds / leg.capacity_seconds
+        return f"{share:.0%} of the CPU time was stolen"
+    return ""
+
+
+def block_reasons(legs: tuple[str, str], tables: tuple[Conntrack, ...]) -> tuple[str, str]:
+    """Return why each leg of a block is void, given each leg's own reason."""
+    full = next((table for table in tables if table.nearly_full), None)
+    if full is not None:
+        said = f"{full.node}: conntrack holds {full.entries} of {full.most} entries"
+        return legs[0] or said, legs[1] or said
+    first, second = legs
+    return (
+        first or (f"the other leg: {second}" if second else ""),
+        second or (f"the other leg: {first}" if first else ""),
+    )
