@@ -1,0 +1,176 @@
+"""The change from one ruleset to another, as transactions in an order that leaves no gap.
+
+1. *prepare*: new chains with their rules, new sets with their elements. Nothing points at them.
+2. *switch*: elements, verdicts and changed rules, all in one atomic step.
+3. *sweep*: chains and sets that nothing points at any more.
+
+Why prepare goes first: a packet that is under way sees the rules of the generation it started in,
+but each set lookup shows it the newest elements. In one transaction it would meet the new verdict
+map element, find the new chain still empty, return from it and pass.
+
+A table that is missing is made whole in one transaction: until it is there packets meet nothing,
+afterwards everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap
+from enforcer.nft.transaction import (
+    AddChain,
+    AddElements,
+    AddRule,
+    AddSet,
+    AddTable,
+    AddTargets,
+    Command,
+    DeleteChain,
+    DeleteElements,
+    DeleteSet,
+    DeleteTable,
+    FlushChain,
+    FlushSet,
+    Transaction,
+)
+
+T = TypeVar("T")
+
+# Deleting from a concatenated interval set costs the kernel time in proportion to the set, each
+# time; loading it anew costs that once.
+RELOAD_AFTER = 16
+
+
+def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
+    """Return the transactions that turn ``have`` into ``want``; none when they are equal."""
+    prepare: list[Command] = []
+    switch: list[Command] = []
+    sweep: list[Command] = []
+    gone = sorted(have.tables.keys() - want.tables.keys(), key=str)
+    switch += [DeleteTable(id_) for id_ in gone]
+    for id_ in sorted(want.tables, key=str):
+        new, old = want.tables[id_], have.tables.get(id_)
+        if old is None or _is_reshaped(old, new):
+            switch += [DeleteTable(id_)] if old else []
+            switch += _create(new)
+        elif old != new:
+            prepare += _prepare(old, new)
+            switch += _switch(old, new)
+            sweep += _sweep(old, new)
+    steps = (("prepare", prepare), ("switch", switch), ("sweep", sweep))
+    return tuple(Transaction(tuple(commands), name) for name, commands in steps if commands)
+
+
+def _is_reshaped(old: Table, new: Table) -> bool:
+    """Whether an object keeps its name but not its type: only a new table can follow that."""
+    return (
+        old.foreign
+        or any(
+            _set_shape(old.sets[name]) != _set_shape(new.sets[name])
+            for name in _both(old.sets, new.sets)
+        )
+        or any(old.maps[name].fields != new.maps[name].fields for name in _both(old.maps, new.maps))
+        or any(
+            old.chains[name].hook != new.chains[name].hook for name in _both(old.chains, new.chains)
+        )
+        or bool(old.sets.keys() & new.maps.keys() or old.maps.keys() & new.sets.keys())
+    )
+
+
+def _set_shape(set_: Set) -> tuple[object, ...]:
+    return set_.fields, set_.interval
+
+
+def _create(table: Table) -> Iterator[Command]:
+    yield AddTable(table.id)
+    yield from _create_objects(
+        table.id, table.chains.values(), table.sets.values(), table.maps.values()
+    )
+
+
+def _prepare(old: Table, new: Table) -> Iterator[Command]:
+    # A new base chain would judge packets at once: its rules go in with it, but in the switch.
+    return _create_objects(
+        new.id,
+        [chain for chain in _only(new.chains, old.chains) if chain.hook is None],
+        _only(new.sets, old.sets),
+        _only(new.maps, old.maps),
+    )
+
+
+def _create_objects(
+    table: TableId, chains: Iterable[Chain], sets: Iterable[Set], maps: Iterable[VerdictMap]
+) -> Iterator[Command]:
+    """Yield commands in an order in which every name is known before it is used."""
+    chains, sets, maps = list(chains), list(sets), list(maps)
+    yield from (AddChain(table, chain) for chain in chains)
+    for set_ in sets:
+        yield AddSet(table, set_)
+        yield from _add_elements(table, set_.name, set_.elements)
+    for map_ in maps:
+        yield AddSet(table, map_)
+        yield from _add_targets(table, map_.name, map_.targets)
+    for chain in chains:
+        yield from (AddRule(table, chain.name, rule) for rule in chain.rules)
+
+
+def _switch(old: Table, new: Table) -> Iterator[Command]:
+    if old.dormant and not new.dormant:
+        yield AddTable(new.id)
+    for name in _both(old.sets, new.sets):
+        yield from _change_set(new.id, old.sets[name], new.sets[name])
+    for name in _both(old.maps, new.maps):
+        yield from _change_map(new.id, old.maps[name], new.maps[name])
+    for chain in _only(new.chains, old.chains):
+        if chain.hook is not None:
+            yield AddChain(new.id, chain)
+            yield from (AddRule(new.id, chain.name, rule) for rule in chain.rules)
+    for name in _both(old.chains, new.chains):
+        if old.chains[name].rules != new.chains[name].rules:
+            yield FlushChain(new.id, name)
+            yield from (AddRule(new.id, name, rule) for rule in new.chains[name].rules)
+
+
+def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:
+    gone, come = old.elements - new.elements, new.elements - old.elements
+    if new.interval and len(gone) > RELOAD_AFTER:
+        yield FlushSet(table, new.name)
+        come = new.elements
+    elif gone:
+        yield DeleteElements(table, new.name, tuple(sorted(gone)))
+    yield from _add_elements(table, new.name, come)
+
+
+def _change_map(table: TableId, old: VerdictMap, new: VerdictMap) -> Iterator[Command]:
+    before, after = set(old.targets.items()), set(new.targets.items())
+    if gone := tuple(sorted(key for key, _ in before - after)):
+        yield DeleteElements(table, new.name, gone)
+    yield from _add_targets(table, new.name, dict(after - before))
+
+
+def _sweep(old: Table, new: Table) -> Iterator[Command]:
+    chains = sorted(old.chains.keys() - new.chains.keys())
+    yield from (FlushChain(new.id, name) for name in chains)
+    for map_ in sorted(old.maps.keys() - new.maps.keys()):
+        yield DeleteSet(new.id, map_)
+    yield from (DeleteChain(new.id, name) for name in chains)
+    yield from (DeleteSet(new.id, name) for name in sorted(old.sets.keys() - new.sets.keys()))
+
+
+def _add_elements(table: TableId, name: str, elements: Iterable[str]) -> Iterator[Command]:
+    if ordered := tuple(sorted(elements)):
+        yield AddElements(table, name, ordered)
+
+
+def _add_targets(table: TableId, name: str, targets: Mapping[str, str]) -> Iterator[Command]:
+    if ordered := tuple(sorted(targets.items())):
+        yield AddTargets(table, name, ordered)
+
+
+def _both(old: Mapping[str, T], new: Mapping[str, T]) -> list[str]:
+    return sorted(old.keys() & new.keys())
+
+
+def _only(these: Mapping[str, T], those: Mapping[str, T]) -> list[T]:
+    return [these[name] for name in these if name not in those]

@@ -1,0 +1,87 @@
+"""The one canonical text of a set element, to and from nft.
+
+Protocols are written as numbers: nft resolves their names through ``/etc/protocols``, which a
+minimal system does not have. (``nft list`` still prints names where that file exists.)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+
+from enforcer.errors import DecodeError
+from enforcer.nft.objects import FieldType
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+PROTOCOL_NUMBERS = MappingProxyType(
+    {"icmp": 1, "ipencap": 4, "ipip": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47}
+    | {"ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136}
+)
+
+
+def address(value: IPAddress) -> str:
+    """Return an address as an element."""
+    return str(value)
+
+
+def network(value: IPNetwork) -> str:
+    """Return a network as an element; nft shows a full-length prefix as a plain address."""
+    return str(value.network_address) if value.prefixlen == value.max_prefixlen else str(value)
+
+
+def ports(first: int, last: int) -> str:
+    """Return a port, or a range of ports, as an element."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def interface(name: str) -> str:
+    """Return an interface name as an element."""
+    return f'"{name}"'
+
+
+def concat(*parts: str) -> str:
+    """Return the concatenation of parts as an element."""
+    return " . ".join(parts)
+
+
+def decode(element: Any, fields: Sequence[FieldType]) -> str:
+    """Return the canonical text of an element from ``nft -j``.
+
+    Raises DecodeError for a form that no set of ours has.
+    """
+    if isinstance(element, dict) and "elem" in element:
+        element = element["elem"]["val"]
+    parts = element["concat"] if isinstance(element, dict) and "concat" in element else [element]
+    if len(parts) != len(fields):
+        msg = f"a set element has {len(parts)} fields instead of {len(fields)}: {element!r}"
+        raise DecodeError(msg)
+    return concat(*(_decode_field(part, kind) for part, kind in zip(parts, fields, strict=True)))
+
+
+def _decode_field(part: Any, kind: FieldType) -> str:
+    if isinstance(part, dict):
+        return _decode_span(part, kind)
+    match kind:
+        case FieldType.IPV6:
+            return str(ipaddress.IPv6Address(part))
+        case FieldType.INTERFACE:
+            return interface(part)
+        case FieldType.PROTOCOL:
+            return str(PROTOCOL_NUMBERS.get(part, part))
+        case FieldType.IPV4 | FieldType.PORT | FieldType.FAMILY:
+            return str(part)
+
+
+def _decode_span(part: dict[str, Any], kind: FieldType) -> str:
+    if "prefix" in part:
+        prefix = part["prefix"]
+        return f"{_decode_field(prefix['addr'], kind)}/{prefix['len']}"
+    if "range" in part:
+        first, last = part["range"]
+        return f"{_decode_field(first, kind)}-{_decode_field(last, kind)}"
+    msg = f"a set element has a form that none of ours has: {part!r}"
+    raise DecodeError(msg)

@@ -1,0 +1,163 @@
+"""The nouns of nftables as we use it: Table, Chain, Rule, Set, VerdictMap, Ruleset.
+
+All are frozen values that compare equal when they mean the same to the kernel. Elements are kept
+as nft's own text in one canonical form (:mod:`enforcer.nft.elements`): eight thousand of them are
+compared with two set operations, and printing them costs nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2s
+
+
+class TableFamily(enum.Enum):
+    """The families of tables that we own."""
+
+    INET = "inet"
+    BRIDGE = "bridge"
+
+
+class FieldType(enum.Enum):
+    """The data types that a set's key is made of, by nft's names."""
+
+    IPV4 = "ipv4_addr"
+    IPV6 = "ipv6_addr"
+    PROTOCOL = "inet_proto"
+    PORT = "inet_service"
+    INTERFACE = "ifname"
+    FAMILY = "nf_proto"
+
+
+class HookName(enum.Enum):
+    """Where a base chain is attached."""
+
+    PREROUTING = "prerouting"
+    INPUT = "input"
+    FORWARD = "forward"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableId:
+    """Family and name of a table; prints as nft wants it, e.g. ``inet npd``."""
+
+    family: TableFamily
+    name: str
+
+    def __str__(self) -> str:
+        """Return ``family name``."""
+        return f"{self.family.value} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. Two rules are equal when their comments are.
+
+    The kernel gives a rule back in another wording than it was written in; its comment comes back
+    as it was. So every rule carries a short hash of its own text in its comment, which costs a
+    packet nothing. Use :func:`rule` to make one.
+    """
+
+    comment: str
+    expression: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """Return the rule as nft text."""
+        return f'{self.expression} comment "{self.comment}"'
+
+
+def rule(expression: str, note: str = "") -> Rule:
+    """Return the rule for ``expression``; ``note`` is for the person who reads the listing."""
+    digest = blake2s(expression.encode(), digest_size=5).hexdigest()
+    return Rule(f"{note} #{digest}".strip(), expression)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Makes a chain a base chain of type ``filter`` with policy ``accept``."""
+
+    name: HookName
+    priority: int
+
+    def __str__(self) -> str:
+        """Return the hook as nft text."""
+        return f"type filter hook {self.name.value} priority {self.priority}; policy accept;"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain and its rules in order; ``comment`` is not compared, the kernel keeps it quiet."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+    hook: Hook | None = None
+    comment: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A set. ``interval`` sets hold ranges and networks as well as single values."""
+
+    name: str
+    fields: tuple[FieldType, ...]
+    elements: frozenset[str] = frozenset()
+    interval: bool = False
+    comment: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictMap:
+    """A map from a key to ``jump CHAIN``; ``targets`` holds the chain of each key."""
+
+    name: str
+    fields: tuple[FieldType, ...]
+    targets: Mapping[str, str] = field(default_factory=dict)
+    comment: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of ours with everything in it. A dormant table's chains are not asked.
+
+    ``foreign``: it holds something that none of our tables has; it can only be replaced.
+    """
+
+    id: TableId
+    sets: Mapping[str, Set] = field(default_factory=dict)
+    maps: Mapping[str, VerdictMap] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+    dormant: bool = False
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All tables of ours; a table that is not in it does not exist."""
+
+    tables: Mapping[TableId, Table] = field(default_factory=dict)
+
+
+def table(
+    id_: TableId,
+    sets: Iterable[Set] = (),
+    maps: Iterable[VerdictMap] = (),
+    chains: Iterable[Chain] = (),
+    *,
+    dormant: bool = False,
+) -> Table:
+    """Return a table that holds the given objects by name."""
+    return Table(
+        id_,
+        {item.name: item for item in sets},
+        {item.name: item for item in maps},
+        {item.name: item for item in chains},
+        dormant,
+    )
+
+
+def ruleset(tables: Iterable[Table]) -> Ruleset:
+    """Return a ruleset that holds the given tables by identity."""
+    return Ruleset({item.id: item for item in tables})

@@ -1,0 +1,221 @@
+"""A change to the kernel as a value: it is built, printed, checked, compared, and only then run.
+
+The kernel runs a transaction as a whole or not at all, and no packet meets half of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from enforcer.nft.objects import Chain, Rule, Set, TableId, VerdictMap
+
+
+@dataclass(frozen=True, slots=True)
+class AddTable:
+    """Make a table; wakes it when it was dormant."""
+
+    table: TableId
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTable:
+    """Delete a table with everything in it; an error when there is none."""
+
+    table: TableId
+
+
+@dataclass(frozen=True, slots=True)
+class AddChain:
+    """Make a chain; its rules are added by commands of their own."""
+
+    table: TableId
+    chain: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class FlushChain:
+    """Delete every rule of a chain."""
+
+    table: TableId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteChain:
+    """Delete a chain; an error when a rule or an element still points at it."""
+
+    table: TableId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    """Append a rule to a chain."""
+
+    table: TableId
+    chain: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class AddSet:
+    """Make a set or verdict map; its elements are added by commands of their own."""
+
+    table: TableId
+    set: Set | VerdictMap
+
+
+@dataclass(frozen=True, slots=True)
+class FlushSet:
+    """Delete every element of a set."""
+
+    table: TableId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSet:
+    """Delete a set or map; an error when a rule still asks it."""
+
+    table: TableId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddElements:
+    """Add elements to a set; adding one that is there already changes nothing."""
+
+    table: TableId
+    set: str
+    elements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddTargets:
+    """Add ``key : jump chain`` to a verdict map; an error when the key leads elsewhere."""
+
+    table: TableId
+    map: str
+    targets: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteElements:
+    """Delete elements from a set or map; an error when one of them is missing."""
+
+    table: TableId
+    set: str
+    elements: tuple[str, ...]
+
+
+Command = (
+    AddTable
+    | DeleteTable
+    | AddChain
+    | FlushChain
+    | DeleteChain
+    | AddRule
+    | AddSet
+    | FlushSet
+    | DeleteSet
+    | AddElements
+    | AddTargets
+    | DeleteElements
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Commands that the kernel runs together. ``str()`` gives the text for ``nft -f``."""
+
+    commands: tuple[Command, ...]
+    purpose: str = ""
+
+    def __str__(self) -> str:
+        """Return the transaction as nft text, each item on a line of its own."""
+        return "".join(f"{command_text(command)}\n" for command in self.commands)
+
+
+def command_text(command: Command) -> str:
+    """Return one command as nft text."""
+    match command:
+        case AddTable(table):
+            return f"add table {table}"
+        case DeleteTable(table):
+            return f"delete table {table}"
+        case AddChain() | FlushChain() | DeleteChain() | AddRule():
+            return _chain_command_text(command)
+        case AddElements() | AddTargets() | DeleteElements():
+            return _element_command_text(command)
+        case _:
+            return _set_command_text(command)
+
+
+def _chain_command_text(command: AddChain | FlushChain | DeleteChain | AddRule) -> str:
+    match command:
+        case AddChain(table, chain):
+            return f"add chain {table} {chain.name}{_chain_block(chain)}"
+        case FlushChain(table, name):
+            return f"flush chain {table} {name}"
+        case DeleteChain(table, name):
+            return f"delete chain {table} {name}"
+        case AddRule(table, chain, rule):
+            return f"add rule {table} {chain} {rule}"
+    assert_never(command)
+
+
+def _set_command_text(command: AddSet | FlushSet | DeleteSet) -> str:
+    match command:
+        case AddSet(table, set_):
+            return _set_definition(table, set_)
+        case FlushSet(table, name):
+            return f"flush set {table} {name}"
+        case DeleteSet(table, name):
+            return f"delete set {table} {name}"
+    assert_never(command)
+
+
+def _element_command_text(command: AddElements | AddTargets | DeleteElements) -> str:
+    match command:
+        case AddElements(table, name, elements):
+            return f"add element {table} {name} {_block(elements)}"
+        case AddTargets(table, name, targets):
+            return f"add element {table} {name} {_block(map(_target_text, targets))}"
+        case DeleteElements(table, name, elements):
+            return f"delete element {table} {name} {_block(elements)}"
+    assert_never(command)
+
+
+def _chain_block(chain: Chain) -> str:
+    parts = [str(chain.hook)] if chain.hook else []
+    parts += _comment(chain.comment)
+    return f" {{ {' '.join(parts)} }}" if parts else ""
+
+
+def _set_definition(table: TableId, set_: Set | VerdictMap) -> str:
+    fields = " . ".join(field.value for field in set_.fields)
+    match set_:
+        case Set():
+            flags = [" flags interval;"] if set_.interval else []
+            return (
+                f"add set {table} {set_.name} {{ type {fields};"
+                f"{' '.join([*flags, *_comment(set_.comment, ' ')])} }}"
+            )
+        case VerdictMap():
+            comment = "".join(_comment(set_.comment, " "))
+            return f"add map {table} {set_.name} {{ type {fields} : verdict;{comment} }}"
+
+
+def _comment(comment: str, space: str = "") -> list[str]:
+    return [f'{space}comment "{comment}";'] if comment else []
+
+
+def _target_text(target: tuple[str, str]) -> str:
+    return f"{target[0]} : jump {target[1]}"
+
+
+def _block(items: Iterable[str]) -> str:
+    # nft's scanner is quadratic in the length of a line.
+    return "{\n" + ",\n".join(items) + "\n}"

@@ -1,0 +1,109 @@
+"""Names in the kernel, for the person at 3 a.m.: short hash first, then namespace and policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2s
+from typing import Final
+
+from enforcer.model.net import Direction, Family
+from enforcer.nft.objects import TableFamily, TableId
+from enforcer.policy.compiled import PolicyClass
+
+INET: Final = TableId(TableFamily.INET, "npd")
+BRIDGE: Final = TableId(TableFamily.BRIDGE, "npd")
+TABLES: Final = (INET, BRIDGE)
+
+LONGEST_LABEL: Final = 40
+LONGEST_COMMENT: Final = 120
+
+PREFIXES: Final = {Direction.INGRESS: "in", Direction.EGRESS: "eg"}
+CLASS_SET: Final = "allow_"
+ALLOWING: Final = frozenset({"pods4", "pods6", "self4", "self6"})
+
+
+@dataclass(frozen=True, slots=True)
+class ClassName:
+    """The name of a class: ``tag`` is unique, ``label`` readable, ``comment`` complete."""
+
+    direction: Direction
+    tag: str
+    label: str
+    comment: str
+
+    def chain(self, family: Family) -> str:
+        """Return the name of the chain that the dispatch maps jump to."""
+        return f"{PREFIXES[self.direction]}{family.value}_{self.tag}_{self.label}"
+
+    @property
+    def deny_chain(self) -> str:
+        """The name of the chain in which this class's denied packets end."""
+        return f"deny_{PREFIXES[self.direction]}_{self.tag}_{self.label}"
+
+    @property
+    def log_prefix(self) -> str:
+        """What the log line of a denied packet begins with."""
+        return f"npd:{PREFIXES[self.direction]}:{self.tag}:"
+
+    def set(self, content: str) -> str:
+        """Return the name of the class's set with the given kind of content."""
+        return f"{CLASS_SET}{PREFIXES[self.direction]}_{self.tag}_{content}_{self.label}"
+
+
+def is_allow_set(name: str) -> bool:
+    """Whether adding an element to this set of table ``inet npd`` can only allow more."""
+    return name in ALLOWING or name.startswith(CLASS_SET)
+
+
+def name_classes(classes: Iterable[PolicyClass]) -> dict[PolicyClass, ClassName]:
+    """Return a name for each class.
+
+    A name depends on the direction and the policies' names alone wherever that tells the classes
+    apart, so that a changed policy keeps its chains and sets and only elements change. Classes
+    that differ by named ports are told apart by their ports, then by all they allow.
+    """
+    distinct = list(dict.fromkeys(classes))
+    names: dict[PolicyClass, ClassName] = {}
+    for identity in (_policies, _ports, _content):
+        sharing = Counter(map(identity, distinct))
+        for item in distinct:
+            if sharing[identity(item)] == 1:
+                names[item] = _name(item, identity(item))
+        distinct = [item for item in distinct if item not in names]
+    return names
+
+
+def _name(item: PolicyClass, identity: str) -> ClassName:
+    tag = blake2s(identity.encode(), digest_size=4).hexdigest()
+    return ClassName(item.direction, tag, _label(item), _comment(item))
+
+
+def _policies(item: PolicyClass) -> str:
+    return f"{item.direction.value} {' '.join(map(str, item.policies))}"
+
+
+def _ports(item: PolicyClass) -> str:
+    allowed = item.allowed
+    ports = {(protocol, port, port) for _, protocol, port in allowed.peer_ports}
+    ranges = allowed.ports | {range_ for _, range_ in allowed.network_ports}
+    ports |= {(range_.protocol, range_.first, range_.last) for range_ in ranges}
+    return f"{_policies(item)} {sorted(map(str, ports))}"
+
+
+def _content(item: PolicyClass) -> str:
+    allowed = item.allowed
+    parts = (allowed.peers, allowed.peer_ports, allowed.networks, allowed.network_ports)
+    return f"{_ports(item)} {allowed.everything} {[sorted(map(str, part)) for part in parts]}"
+
+
+def _label(item: PolicyClass) -> str:
+    first = f"{item.policies[0].namespace}.{item.policies[0].name}" if item.policies else "none"
+    more = f"_and_{len(item.policies) - 1}" if len(item.policies) > 1 else ""
+    return first[: LONGEST_LABEL - len(more)] + more
+
+
+def _comment(item: PolicyClass) -> str:
+    text = f"{item.direction.value}: {', '.join(map(str, item.policies))}"
+    return text if len(text) <= LONGEST_COMMENT else f"{text[: LONGEST_COMMENT - 3]}..."

@@ -1,0 +1,337 @@
+"""The fixed part of table ``inet npd``: its chains, the same on every node.
+
+The way of a packet, the reasons for each hook and each protection in full: docs/packet-path.md.
+The shape was attacked with real packets; the comments here say which attack a rule answers.
+
+Three things to know when reading the rules:
+
+* A connection is judged by its *conntrack tuple*: ``ct original ip saddr`` is the true client,
+  ``ct reply ip saddr`` and ``ct reply proto-src`` are the true server and its port, whatever NAT
+  is done. One set of rules serves packets in both directions.
+* ``goto``: the packet does not come back. ``jump``: it comes back unless it was decided.
+* The end of a base chain accepts.
+
+Protocols are numbers, see :mod:`enforcer.nft.elements`: 1 ICMP, 4 IPIP, 6 TCP, 17 UDP, 41 IPv6 in
+IP, 47 GRE, 58 ICMPv6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from enforcer.model.net import Family, IPNetwork
+from enforcer.nft.elements import network
+from enforcer.nft.objects import Chain, Hook, HookName, Rule, rule
+from enforcer.ruleset.options import DenyAction, LowerOptions, UnknownPods
+
+# Before kube-proxy's and the CNI's filter chains (0), after DNAT (-100): the true server is known.
+JUDGE_PRIORITY: Final = -5
+
+TUNNELS: Final = "{ 4, 47, 41, 17 }"
+IPS_HELPER: Final = "0x2000"  # IPS_HELPER of enum ip_conntrack_status: a helper is attached
+STAMP: Final = "stamp"  # the chain that the current epoch is read back from
+
+# Neighbour discovery and multicast listener reports of hosts. Router advertisements and redirects
+# are missing on purpose: from a pod they are an attack.
+NEIGHBOUR_QUESTIONS: Final = (
+    "nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, "
+    "mld-listener-report, mld-listener-done, mld2-listener-report"
+)
+NEIGHBOURS: Final = f"{NEIGHBOUR_QUESTIONS}, mld-listener-query"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInput:
+    """What the fixed chains depend on: the epoch, the options and the node's pod networks."""
+
+    epoch: int
+    options: LowerOptions
+    pod_networks: Mapping[Family, tuple[IPNetwork, ...]]
+
+    @property
+    def fast(self) -> Rule:
+        """The rule that accepts what was judged in this epoch."""
+        mask, mark = self.options.mark_mask, self.options.mark(self.epoch)
+        return rule(f"ct mark & {mask:#010x} == {mark:#010x} accept", "fast")
+
+    @property
+    def stamp(self) -> Rule:
+        """The rule that stamps a connection with this epoch; its comment carries the epoch."""
+        mask, mark = self.options.mark_mask, self.options.mark(self.epoch)
+        others = ~mask & 0xFFFFFFFF
+        return rule(
+            f"ct mark set ct mark & {others:#010x} | {mark:#010x} counter accept",
+            epoch_note(self.epoch, mask),
+        )
+
+    def in_pod_networks(self, key: str, family: Family) -> str:
+        """Return a match of ``key`` against the node's pod networks; empty when it has none.
+
+        One network, the usual case, is compared in place: cheaper than a set.
+        """
+        networks = self.pod_networks.get(family, ())
+        match len(networks):
+            case 0:
+                return ""
+            case 1:
+                return f"{key} {network(networks[0])}"
+            case _:
+                return f"{key} @cidr{family.value}"
+
+
+def epoch_note(epoch: int, mask: int) -> str:
+    """Return the words by which the kernel remembers the epoch for us."""
+    return f"epoch {epoch} of {mask:#010x}"
+
+
+def chains(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return every fixed chain."""
+    return (
+        *_forward(given),
+        *_input(given),
+        *_output(given),
+        *_fresh(),
+        *_police(given),
+        *_endings(given),
+    )
+
+
+def _chain(name: str, *rules: Rule | str, hook: Hook | None = None) -> Chain:
+    made = tuple(item if isinstance(item, Rule) else rule(item) for item in rules)
+    return Chain(name, made, hook)
+
+
+def _forward(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return what judges traffic between pods, and between pods and others."""
+    return (
+        _chain(
+            "forward",
+            # No "ct state established" here: an untracked or invalid packet has no mark at all (the
+            # rule breaks off), an ICMP error of a stamped connection may pass, and a one-way UDP
+            # flow, whose state stays new for ever, becomes fast too.
+            given.fast,
+            # One look at the state. Established goes straight on to be judged again: after a bump.
+            "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
+            "related : goto related, new : jump fresh }",
+            "meta nfproto vmap { ipv4 : goto police4, ipv6 : goto police6 }",
+            hook=Hook(HookName.FORWARD, JUDGE_PRIORITY),
+        ),
+        # ICMP errors and the node's own resets pass, and are never stamped: they carry the
+        # connection they speak of, and would stamp a revoked one. A connection that a helper
+        # expects has a first packet that is related too; it is judged like any other.
+        _chain("related", "iifname @podif fib saddr . iif oif 0 goto spoof", "goto related_local"),
+        _chain(
+            "related_local",
+            "meta l4proto { 1, 58 } accept",
+            "tcp flags & (syn | rst) == rst accept",
+            "meta nfproto vmap { ipv4 : goto police4, ipv6 : goto police6 }",
+        ),
+    )
+
+
+def _fresh() -> tuple[Chain, ...]:
+    """Return what only the first packets of a connection are asked."""
+    return (
+        _chain(
+            "fresh",
+            # A pod may not send from an address that does not live behind its own device: as an
+            # outside peer to itself it would stamp an entry and open its own egress; as another
+            # pod it would reach that pod's servers. Strict rp_filter knows neither IPv6 nor
+            # bridges.
+            "iifname @podif fib saddr . iif oif 0 goto spoof",
+            "meta l4proto 6 goto fresh_tcp",
+            # Tunnel packets of a pod's own making, to any node: decapsulated there, they would
+            # come from anyone.
+            f"meta l4proto {TUNNELS} iifname @podif jump tunnel",
+            # A broadcast or multicast cannot be judged by its receiver's class (bridged pods), and
+            # the answers would open the receiver both ways.
+            "meta nfproto @bmdrop fib daddr type { broadcast, multicast } goto bmcast",
+        ),
+        _chain(
+            "fresh_tcp",
+            "tcp flags & (fin | syn | rst | ack) == syn return",
+            "meta nfproto vmap { ipv4 : goto pickup4, ipv6 : goto pickup6 }",
+        ),
+        _pickup(Family.IPV4, "ip"),
+        _pickup(Family.IPV6, "ip6"),
+        _chain(
+            "tunnel",
+            "fib daddr type != local ip daddr != @nodes4 return",
+            "fib daddr type != local ip6 daddr != @nodes6 return",
+            "meta l4proto { 4, 47, 41 } counter drop",
+            "udp dport @overlay counter drop",
+        ),
+        _chain("bmcast", f"icmpv6 type {{ {NEIGHBOURS} }} accept", "counter drop"),
+    )
+
+
+def _pickup(family: Family, header: str) -> Chain:
+    """Return the chain for TCP that conntrack picked up in mid-stream, so its client is not known.
+
+    From a client's port to a server's port it is judged in that order. Else, where the other
+    order of roles could be denied, drop in silence: no entry stays, and the client's next packet
+    makes one with the right roles. Never a reset: it would kill an allowed connection.
+    """
+    version = family.value
+    return _chain(
+        f"pickup{version}",
+        "tcp sport >= 32768 tcp dport < 32768 return",
+        f"{header} saddr @isoi{version} counter drop",
+        f"{header} daddr @isoe{version} counter drop",
+    )
+
+
+def _input(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return what judges pods' packets to this node.
+
+    A pod may always reach its own node: nothing is judged, and nothing is stamped (IPVS comes
+    through here before it has chosen a backend). Two exceptions: tunnel packets, and packets for
+    others that a transparent proxy takes.
+    """
+    return (
+        _chain(
+            "input",
+            f"meta l4proto {TUNNELS} iifname @podif jump tunnel",
+            "ip saddr @pods4 goto in_proxy",
+            "ip6 saddr @pods6 goto in_proxy",
+            hook=Hook(HookName.INPUT, JUDGE_PRIORITY),
+        ),
+        _chain("in_proxy", "fib daddr type local accept", given.fast, "goto police"),
+    )
+
+
+def _output(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return what judges packets that leave this node itself.
+
+    The node may always reach its pods. It is known by a local source address, not by a list:
+    127.0.0.1 with a NodePort, a keepalived address, NodeLocal DNSCache's, link-local. What is
+    left are IPVS, transparent proxies, and resets that we send in a pod's name.
+    """
+    return (
+        _chain(
+            "output",
+            "ip saddr @pods4 goto out_police",
+            "ip daddr @pods4 goto out_police",
+            "ip6 saddr @pods6 goto out_police",
+            "ip6 daddr @pods6 goto out_police",
+            hook=Hook(HookName.OUTPUT, JUDGE_PRIORITY),
+        ),
+        _chain("out_police", "fib saddr type local accept", given.fast, "goto police"),
+    )
+
+
+def _police(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return the chains that ask the classes: the client's egress, then the server's ingress.
+
+    Jump and return, never an accept between the two questions: an accept for the client would
+    end the packet's way before the server's policy is asked.
+    """
+    return (
+        _chain(
+            "police",
+            "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
+            "related : goto related_local, new : jump fresh_local }",
+            "meta nfproto vmap { ipv4 : goto police4, ipv6 : goto police6 }",
+        ),
+        _chain("fresh_local", "meta l4proto 6 goto fresh_tcp"),
+        _chain(
+            "police4",
+            "ct original ip saddr vmap @eg_d4",
+            "ct reply ip saddr vmap @in_d4",
+            *_unknown(given, Family.IPV4, "ip"),
+            "goto stamp",
+        ),
+        _chain(
+            "police6",
+            # Link-local is for neighbours: between pods on one bridge it would be a way round
+            # every policy, open even in a cluster that knows IPv4 only.
+            "ip6 saddr fe80::/10 goto linklocal",
+            "ip6 daddr fe80::/10 goto linklocal",
+            "ct original ip6 saddr vmap @eg_d6",
+            "ct reply ip6 saddr vmap @in_d6",
+            *_unknown(given, Family.IPV6, "ip6"),
+            "goto stamp",
+        ),
+        _chain(
+            STAMP,
+            "ct state related accept",
+            rule(f"ct status & {IPS_HELPER} != 0 accept", "expectations would inherit the mark"),
+            given.stamp,
+        ),
+    )
+
+
+def _unknown(given: ProgramInput, family: Family, header: str) -> tuple[str, ...]:
+    """Return the rules for addresses of our pod networks that no programmed pod has."""
+    if given.options.unknown_pods is UnknownPods.ALLOW:
+        return ()
+    keys = (f"ct reply {header} saddr", f"ct original {header} saddr")
+    return tuple(
+        f"{match} {key} != @pods{family.value} goto unknown"
+        for key in keys
+        if (match := given.in_pod_networks(key, family))
+    )
+
+
+def _untracked(given: ProgramInput) -> Chain:
+    """Return the chain for packets without a connection: invalid, or past a ``notrack``.
+
+    They cannot be judged, so they do not reach isolated or unknown pods. Neighbour discovery is
+    untracked by nature.
+    """
+    addresses = (("ip", Family.IPV4), ("ip6", Family.IPV6))
+    isolated = [
+        f"{header} {side} @iso{family.value} counter drop"
+        for header, family in addresses
+        for side in ("saddr", "daddr")
+    ]
+    unknown = [
+        f"{match} {header} daddr != @pods{family.value} counter drop"
+        for header, family in addresses
+        if given.options.unknown_pods is UnknownPods.DENY
+        and (match := given.in_pod_networks(f"{header} daddr", family))
+    ]
+    return _chain(
+        "untracked",
+        f"icmpv6 type {{ {NEIGHBOURS} }} accept",
+        "ip6 saddr fe80::/10 goto linklocal",
+        "ip6 daddr fe80::/10 goto linklocal",
+        *isolated,
+        *unknown,
+    )
+
+
+def _endings(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return the chains in which packets end; their counters tell why packets are dropped."""
+    return (
+        _untracked(given),
+        _chain("unknown", "counter drop"),
+        _chain(
+            "spoof",
+            "ip6 saddr fe80::/10 goto spoof_linklocal",
+            "ip6 saddr :: goto spoof_linklocal",
+            "counter drop",
+        ),
+        _chain(
+            "spoof_linklocal", f"icmpv6 type {{ {NEIGHBOUR_QUESTIONS} }} accept", "counter drop"
+        ),
+        _chain("linklocal", "counter drop"),
+        _chain("deny", *_deny_rules(given.options.deny_action)),
+    )
+
+
+def _deny_rules(action: DenyAction) -> tuple[str, ...]:
+    match action:
+        case DenyAction.DROP:
+            return ("counter drop",)
+        case DenyAction.REJECT:
+            return (
+                "counter",
+                # A reset for a bridged packet leaves as a raw frame, not un-NATed: the client of a
+                # Service would not know it. An ICMP error it does.
+                'meta iifkind "bridge" ct status & dnat == dnat reject with icmpx admin-prohibited',
+                "meta l4proto 6 reject with tcp reset",
+                "reject with icmpx admin-prohibited",
+            )
