@@ -1,0 +1,78 @@
+"""``harness doctor``: print what this machine can run, what is missing and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.doctor import Diagnosis, examine
+from harness.errors import MissingError
+from harness.requirements import find_tool, install_command, tools
+
+
+@click.command()
+def command() -> None:
+    """Say what this machine can run, what is missing, and the command that helps.
+
+    Ends with 0 where the main job can run here, else with 2.
+    """
+    console = Console()
+    diagnoses = examine()
+    console.print(overview(diagnoses))
+    if any(not d.finding.present for d in diagnoses):
+        console.print("\n[bold]What cannot be run here[/bold]")
+        console.print(limits(diagnoses))
+    console.print()
+    stops = [d for d in diagnoses if d.stops_main_job]
+    if stops:
+        raise MissingError(advice(stops))
+    console.print("The main job can run here: ./nox -s perf", style="bold green")
+
+
+def overview(diagnoses: Sequence[Diagnosis]) -> Table:
+    """Lay all findings out, one row each, under the headings of their areas."""
+    rows = Table("", "", "", box=None, pad_edge=False, show_header=False)
+    for area, members in groupby(diagnoses, key=lambda d: d.check.area):
+        rows.add_row("", f"[bold]{escape(area.value)}[/bold]")
+        for diagnosis in members:
+            finding = diagnosis.finding
+            detail = escape(finding.detail) if finding.present else "missing"
+            rows.add_row(mark(diagnosis), diagnosis.check.name, detail)
+    return rows
+
+
+def limits(diagnoses: Sequence[Diagnosis]) -> Table:
+    """Say of everything that is missing what cannot be run for want of it, and what helps."""
+    rows = Table("", "", box=None, pad_edge=False, show_header=False)
+    rows.columns[0].no_wrap = True
+    rows.columns[1].overflow = "fold"
+    for diagnosis in diagnoses:
+        check, finding = diagnosis.check, diagnosis.finding
+        if not finding.present:
+            why = escape(f"{check.name}: {finding.detail or 'missing'}")
+            rows.add_row(escape(check.serves), f"{why}\n[bold]{escape(finding.remedy)}[/bold]")
+    return rows
+
+
+def mark(diagnosis: Diagnosis) -> str:
+    """Return the sign in front of a row: there, missing and needed, or missing and optional."""
+    if diagnosis.finding.present:
+        return "[green]✓[/green]"
+    return "[red]✗[/red]" if diagnosis.stops_main_job else "[yellow]-[/yellow]"
+
+
+def advice(stops: Sequence[Diagnosis]) -> str:
+    """Return one sentence with everything that the main job lacks and how to get it."""
+    names = ", ".join(d.check.name for d in stops)
+    absent = [
+        d.check.name for d in stops if d.check.name in tools() and not find_tool(d.check.name)
+    ]
+    remedies = [d.finding.remedy for d in stops if d.check.name not in absent]
+    if absent:
+        remedies.insert(0, install_command(absent))
+    return f"the main job cannot run here for want of {names}; {'; '.join(dict.fromkeys(remedies))}"

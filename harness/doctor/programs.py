@@ -1,0 +1,59 @@
+"""The programs that the harness runs, and the Python distributions beside it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from harness.doctor.findings import Finding, absent, attempt, found
+from harness.requirements import find_tool, install_command
+
+
+def look_python() -> Finding:
+    """Report the running Python: an older one than the project needs does not get here."""
+    return found(platform.python_version())
+
+
+def look_tool(command: str, version: str) -> Finding:
+    """Ask a command of ``system-packages.txt`` for its version; ``version`` is the flag."""
+    if find_tool(command) is None:
+        return absent("not found", install_command([command]))
+    return found(attempt([command, version]).said)
+
+
+def look_distribution(name: str) -> Finding:
+    """Look for a Python distribution of the ``harness`` extra."""
+    try:
+        return found(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return absent("not installed", "pip install '.[harness]'")
+
+
+def look_kubectl() -> Finding:
+    """Ask kubectl for its version, without a cluster."""
+    return attempt(["kubectl", "version", "--client"]).finding(
+        "https://kubernetes.io/docs/tasks/tools/"
+    )
+
+
+def look_kube_apiserver() -> Finding:
+    """Look for kube-apiserver in ``KUBEBUILDER_ASSETS``, then on PATH."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    program = str(Path(assets) / "kube-apiserver") if assets else "kube-apiserver"
+    return attempt([program, "--version"]).finding(
+        "set KUBEBUILDER_ASSETS to the folder that has it, and etcd"
+    )
+
+
+def look_docker() -> Finding:
+    """Ask the Docker daemon, not only its client."""
+    return attempt(["docker", "version", "--format", "{{.Server.Version}}"]).finding(
+        "install Docker and start its daemon"
+    )
+
+
+def look_kind() -> Finding:
+    """Ask kind for its version."""
+    return attempt(["kind", "version"]).finding("https://kind.sigs.k8s.io/")
