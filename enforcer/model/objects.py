@@ -36,7 +36,8 @@ class Pod:
 
     ``addresses`` is empty as long as the pod has none and once it is finished (Succeeded or
     Failed): a finished pod's address may already belong to another pod. A pod with
-    ``host_network`` is not selected by policies and is no pod peer.
+    ``host_network`` is not selected by policies and is no pod peer. Neither is a pod with a
+    ``problem``, which says what of it could not be understood: it is denied in both directions.
     """
 
     key: Key
@@ -45,14 +46,19 @@ class Pod:
     addresses: tuple[IPAddress, ...]
     host_network: bool = False
     named_ports: tuple[NamedPort, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace; ``labels`` always hold ``kubernetes.io/metadata.name``."""
+    """A namespace; ``labels`` always hold ``kubernetes.io/metadata.name``.
+
+    With a ``problem`` its labels could not be understood: no namespaceSelector selects it.
+    """
 
     name: str
     labels: Mapping[str, str]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Node:
     name: str
     addresses: tuple[IPAddress, ...]
     pod_networks: tuple[IPNetwork, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

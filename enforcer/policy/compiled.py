@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from enforcer.model.changes import Kind
 from enforcer.model.net import Direction, IPAddress, IPNetwork, PortRange, Protocol
 from enforcer.model.objects import Key
 
@@ -62,10 +63,14 @@ class LocalPod:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that could not be understood, and what was done about it, for event and log."""
+    """Something that could not be understood, and what was done about it, for event and log.
+
+    The namespace of a cluster-wide subject (a node, a namespace) is empty.
+    """
 
     subject: Key
     message: str
+    kind: Kind = Kind.POLICIES
 
 
 @dataclass(frozen=True, slots=True)
