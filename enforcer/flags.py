@@ -15,17 +15,8 @@ from typing import Any
 import click
 
 from enforcer.errors import SettingsError
-from enforcer.settings import (
-    NOT_DONE,
-    REPLACED,
-    DenyAction,
-    ExistingConnections,
-    LogFormat,
-    Settings,
-    UnknownPods,
-    check,
-    parse_duration,
-)
+from enforcer.ruleset.options import DenyAction, ExistingConnections, UnknownPods
+from enforcer.settings import NOT_DONE, REPLACED, LogFormat, Settings, check, parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +49,7 @@ def _one_of(kind: type[enum.Enum]) -> Callable[[str], enum.Enum]:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= _LAST_PORT:
-        message = (
-            f"{text!r} is no TCP port; it has to be a number from 1 to {_LAST_PORT}"
-        )
+        message = f"{text!r} is no TCP port; it has to be a number from 1 to {_LAST_PORT}"
         raise ValueError(message)
     return int(text)
 

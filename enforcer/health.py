@@ -33,9 +33,7 @@ class Health:
 
 
 @asynccontextmanager
-async def serve(
-    health: Health, metrics: Metrics, address: str, port: int
-) -> AsyncIterator[None]:
+async def serve(health: Health, metrics: Metrics, address: str, port: int) -> AsyncIterator[None]:
     """Serve the endpoints while the context lasts; SettingsError when the port is taken."""
     runner = web.AppRunner(_application(health, metrics), access_log=None)
     await runner.setup()

@@ -55,9 +55,7 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
-        self.local_pods = self._gauge(
-            "enforcer_local_pods", "Pods of this node with an address."
-        )
+        self.local_pods = self._gauge("enforcer_local_pods", "Pods of this node with an address.")
         self.classes = Gauge(
             "enforcer_policy_classes",
             "Distinct sets of policies among the local pods.",
@@ -68,9 +66,7 @@ class Metrics:
             "enforcer_policy_problems",
             "Objects that could not be understood; their pods are denied.",
         )
-        self.epoch = self._gauge(
-            "enforcer_epoch", "Epoch that live connections are stamped with."
-        )
+        self.epoch = self._gauge("enforcer_epoch", "Epoch that live connections are stamped with.")
 
     def _declare_incidents(self) -> None:
         self.epoch_changes = self._counter(

@@ -14,27 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from enforcer.errors import SettingsError
-
-
-class DenyAction(enum.Enum):
-    """What happens to a packet that no rule allows."""
-
-    DROP = "drop"
-    REJECT = "reject"
-
-
-class UnknownPods(enum.Enum):
-    """What happens to traffic of addresses in the node's pod ranges that no known pod has."""
-
-    DENY = "deny"
-    ALLOW = "allow"
-
-
-class ExistingConnections(enum.Enum):
-    """What a tightened policy does to connections that are open already."""
-
-    REVOKE = "revoke"
-    KEEP = "keep"
+from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions, UnknownPods
 
 
 class LogFormat(enum.Enum):
@@ -86,6 +66,16 @@ class Settings:
 
     log_level: str = "info"
     log_format: LogFormat = LogFormat.TEXT
+
+    @property
+    def options(self) -> LowerOptions:
+        """The choices that shape our tables."""
+        return LowerOptions(
+            mark_mask=self.mark_mask,
+            deny_action=self.deny_action,
+            unknown_pods=self.unknown_pods,
+            existing=self.existing_connections,
+        )
 
 
 REPLACED: Mapping[str, str] = {
@@ -166,18 +156,11 @@ def _node_name(settings: Settings) -> list[str]:
 
 
 def _mark_mask(settings: Settings) -> list[str]:
-    bits = settings.mark_mask
-    low = bits & -bits
-    contiguous = 0 < bits <= 0xFFFFFFFF and (bits + low) & bits == 0
-    if contiguous and bits.bit_count() >= _LEAST_EPOCH_BITS:
-        return []
-    return [
-        f"--mark-mask: {bits:#010x} is not usable; it has to be one run of at least "
-        f"{_LEAST_EPOCH_BITS} bits of the 32-bit conntrack mark, such as 0xffff0000",
-    ]
-
-
-_LEAST_EPOCH_BITS = 4
+    try:
+        _ = settings.options
+    except SettingsError as error:
+        return [f"--mark-mask: {error}"]
+    return []
 
 
 def _periods(settings: Settings) -> list[str]:
@@ -200,9 +183,7 @@ def _kubeconfig(settings: Settings) -> list[str]:
 
 def describe(settings: Settings) -> dict[str, str]:
     """Return the settings as text, for the log's first line and for a bug report."""
-    return {
-        field.name: _text(getattr(settings, field.name)) for field in fields(settings)
-    }
+    return {field.name: _text(getattr(settings, field.name)) for field in fields(settings)}
 
 
 def _text(value: object) -> str:

@@ -55,7 +55,9 @@ def compile_node(cluster: Cluster, node_name: str) -> CompiledPolicy:
         node=node_name,
         pods=pods,
         pod_networks=node.pod_networks,
-        node_addresses=frozenset(node.addresses),
+        node_addresses=frozenset(
+            item for each in cluster.nodes.values() for item in each.addresses
+        ),
         problems=(*problems_of(cluster, node_name, compiler.policies), *conflicts),
     )
 

@@ -75,7 +75,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """Everything that this node's kernel has to know. Pods are sorted by key."""
+    """Everything that this node's kernel has to know. Pods are sorted by key.
+
+    ``pod_networks`` are this node's; ``node_addresses`` are those of every node of the cluster.
+    """
 
     node: str
     pods: tuple[LocalPod, ...]

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from enforcer.errors import SettingsError
 from enforcer.flags import FLAGS, run_options, settings_from
-from enforcer.settings import DenyAction, Settings, parse_duration
+from enforcer.ruleset.options import DenyAction
+from enforcer.settings import Settings, parse_duration
 
 STUDY_FLAGS = (
     "--run-router=false",

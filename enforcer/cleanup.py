@@ -1,0 +1,25 @@
+"""Takes away what the daemon left in this network namespace: our tables, our bridge flags."""
+
+from __future__ import annotations
+
+from enforcer import bridges
+from enforcer.errors import KernelError
+from enforcer.nft.diff import diff
+from enforcer.nft.kernel import NftKernel, check_nft
+from enforcer.ruleset.lower import NOTHING
+from enforcer.ruleset.names import TABLES
+
+
+def clean() -> list[str]:
+    """Remove our tables, put bridge flags back; return what was removed, for a person.
+
+    KernelError when a bridge could not be put back; the tables are gone by then.
+    """
+    check_nft()
+    kernel = NftKernel()
+    found = kernel.read(TABLES)
+    for transaction in diff(found, NOTHING):
+        kernel.apply(transaction)
+    if failed := bridges.restore():
+        raise KernelError("\n".join(failed))
+    return [f"table {id_}" for id_ in found.tables]

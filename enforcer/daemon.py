@@ -1,0 +1,109 @@
+"""The loop: changes of the cluster in, transactions to the kernel out.
+
+The only module that knows every stage; read :func:`run` first. SIGTERM and SIGINT end the daemon
+and leave the rules: enforcement outlives it, and the next start finds nothing to change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from enforcer import links
+from enforcer.errors import KernelError
+from enforcer.health import Health, serve
+from enforcer.inbox import Inbox
+from enforcer.kube import connect, watch_cluster
+from enforcer.metrics import Metrics
+from enforcer.nft.kernel import NftKernel, check_nft
+from enforcer.node import NodeTables, Synced
+from enforcer.observer import Observer
+from enforcer.policy.cluster import Cluster
+from enforcer.policy.compile import compile_node
+from enforcer.policy.compiled import CompiledPolicy
+from enforcer.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GENERATION_PERIOD = 2.0
+"""Seconds between two looks at the kernel's generation number (one netlink message each)."""
+
+
+async def run(settings: Settings) -> None:
+    """Enforce until SIGTERM or SIGINT; SettingsError, MissingError or ApiError at the start."""
+    check_nft()
+    inbox, health, metrics = Inbox(), Health(), Metrics()
+    tables = NodeTables(NftKernel(), settings.options, links.connect)
+    async with connect(settings.kubeconfig, settings.master) as client:
+        observer = Observer(health, metrics, settings.cache_sync_timeout)
+        loop = SyncLoop(settings, tables, observer)
+        async with serve(health, metrics, settings.health_address, settings.health_port):
+            await _until_signalled(watch_cluster(client, inbox.put), loop.follow(inbox))
+    logger.info("stopped; the rules stay in the kernel (remove them with: enforcer cleanup)")
+
+
+class SyncLoop:
+    """Turns batches of changes into syncs, one after the other."""
+
+    def __init__(self, settings: Settings, tables: NodeTables, observer: Observer) -> None:
+        """Start with an empty cluster; nothing is applied before every kind has been listed."""
+        self._settings = settings
+        self._tables = tables
+        self._observer = observer
+        self._cluster = Cluster()
+        self._owed = False
+        self._checked = time.monotonic()
+
+    async def follow(self, inbox: Inbox) -> None:
+        """Sync when the cluster has changed or somebody has changed our tables. Never ends."""
+        while True:
+            batch = await inbox.take(GENERATION_PERIOD)
+            changed = [self._cluster.apply(change) for change in batch.changes]
+            self._owed = self._owed or any(changed)
+            if missing := self._cluster.missing():
+                self._observer.waiting_for(missing)
+            elif self._is_check_due() or self._owed or self._tables.disturbed():
+                await self._sync(batch.oldest)
+
+    def _is_check_due(self) -> bool:
+        if time.monotonic() - self._checked < self._settings.resync_period:
+            return False
+        self._checked = time.monotonic()
+        self._tables.distrust()
+        return True
+
+    async def _sync(self, since: float) -> None:
+        """Sync once; what the kernel refuses is counted, and owed to the next turn."""
+        self._owed = True
+        started = time.monotonic()
+        try:
+            compiled, synced = await asyncio.to_thread(self._compile_and_apply)
+        except KernelError as error:
+            self._observer.failed(error)
+            return
+        self._owed = False
+        self._observer.synced(self._cluster, compiled, synced)
+        self._observer.timed(started, since)
+
+    def _compile_and_apply(self) -> tuple[CompiledPolicy, Synced]:
+        compiled = compile_node(self._cluster, self._settings.node_name)
+        return compiled, self._tables.sync(compiled)
+
+
+async def _until_signalled(*work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` side by side until SIGTERM or SIGINT; an error of one ends all."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(item) for item in (*work, stop.wait())]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()

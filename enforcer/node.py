@@ -1,0 +1,89 @@
+"""This node's kernel, kept as the compiled policy wants it. Synchronous; no Kubernetes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from enforcer.nft.kernel import Kernel
+from enforcer.nft.objects import Ruleset
+from enforcer.policy.compiled import CompiledPolicy
+from enforcer.ruleset.names import TABLES
+from enforcer.ruleset.options import LowerOptions
+from enforcer.ruleset.plan import Plan, plan
+from enforcer.wiring import Wiring
+
+logger = logging.getLogger(__name__)
+
+Connect = Callable[[CompiledPolicy], Wiring]
+"""Finds out how the local pods are connected, and makes their bridges show us their packets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a sync did, and why (``problems``) it may not hold for every packet."""
+
+    transactions: int
+    epoch: int
+    repaired: bool
+    problems: tuple[str, ...]
+
+
+class NodeTables:
+    """Our tables in this network namespace.
+
+    What the kernel holds is read once and then remembered: a sync without a change sends nothing.
+    It is read again when the kernel's generation number says that somebody changed a table, and
+    after every refusal.
+    """
+
+    def __init__(self, kernel: Kernel, options: LowerOptions, connect: Connect) -> None:
+        """Take the kernel to write to and the way to find out how pods are connected."""
+        self._kernel = kernel
+        self._options = options
+        self._connect = connect
+        self._have: Ruleset | None = None
+        self._generation: int | None = None
+
+    def disturbed(self) -> bool:
+        """Whether any table has changed since our last look. Cheap: one netlink message."""
+        return self._kernel.generation() != self._generation
+
+    def sync(self, compiled: CompiledPolicy) -> Synced:
+        """Make the kernel hold ``compiled``.
+
+        KernelError leaves the kernel at the last transaction that it accepted, each of which is
+        safe by itself; the next sync reads the truth again.
+        """
+        wiring = self._connect(compiled)
+        have, repaired = self._look()
+        planned = plan(have, compiled, wiring, self._options)
+        self._apply(planned)
+        count = len(planned.transactions)
+        return Synced(count, planned.epoch, repaired, wiring.problems)
+
+    def distrust(self) -> None:
+        """Read the kernel at the next sync, whatever its generation number says."""
+        self._generation = None
+
+    def _look(self) -> tuple[Ruleset, bool]:
+        """Return what the kernel holds, and whether somebody else changed what is ours."""
+        generation = self._kernel.generation()
+        if self._have is not None and generation == self._generation:
+            return self._have, False
+        found = self._kernel.read(TABLES)
+        changed = self._have is not None and found != self._have
+        if changed:
+            logger.warning("our tables were changed by another program; putting them right")
+        self._have, self._generation = found, generation
+        return found, changed
+
+    def _apply(self, planned: Plan) -> None:
+        self._have, before = None, self._have
+        for transaction in planned.transactions:
+            self._kernel.apply(transaction)
+            logger.debug("applied: %s", transaction.purpose)
+        self._have = planned.want if planned.transactions else before
+        if planned.transactions:
+            self._generation = self._kernel.generation()

@@ -1,0 +1,116 @@
+"""What the daemon tells the world about its syncs: log lines, metrics, readiness."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection
+
+from enforcer.errors import KernelError
+from enforcer.health import Health
+from enforcer.metrics import Metrics
+from enforcer.model.changes import Kind
+from enforcer.model.net import Direction
+from enforcer.node import Synced
+from enforcer.policy.cluster import Cluster
+from enforcer.policy.compiled import CompiledPolicy, Problem
+
+logger = logging.getLogger(__name__)
+
+
+class Observer:
+    """Turns what happened into log lines, metrics and reasons for not being ready."""
+
+    def __init__(self, health: Health, metrics: Metrics, patience: float) -> None:
+        """Complain about lists that are missing after ``patience`` seconds."""
+        self._health = health
+        self._metrics = metrics
+        self._patience = patience
+        self._started = time.monotonic()
+        self._complained = False
+        self._problems: frozenset[Problem] = frozenset()
+        self._unproved: tuple[str, ...] = ()
+        self._epoch: int | None = None
+
+    def waiting_for(self, kinds: Collection[Kind]) -> None:
+        """Nothing has been applied yet: these kinds have not been listed."""
+        self._set_waiting([f"the list of {kind.value}" for kind in kinds])
+        if self._complained or time.monotonic() - self._started < self._patience:
+            return
+        self._complained = True
+        names = ", ".join(kind.value for kind in kinds)
+        logger.error(
+            "still no list of %s after %.0f s; the rules of the run before stay in force. "
+            "Is the API server reachable, and may this ServiceAccount list and watch them?",
+            names,
+            self._patience,
+        )
+
+    def failed(self, error: KernelError) -> None:
+        """The kernel refused a sync."""
+        self._metrics.failures.inc()
+        self._set_waiting(["a sync that the kernel accepts"])
+        logger.error("%s; the rules before it stay in force, trying again", error)
+
+    def synced(self, cluster: Cluster, compiled: CompiledPolicy, synced: Synced) -> None:
+        """The kernel holds what ``compiled`` says."""
+        self._count(cluster, compiled)
+        self._note_epoch(synced.epoch)
+        self._metrics.last_sync.set_to_current_time()
+        if synced.repaired:
+            self._metrics.repairs.inc()
+        self._name_problems(frozenset(compiled.problems))
+        self._name_unproved(synced.problems)
+        absent = [] if compiled.node in cluster.nodes else [f"the Node {compiled.node}"]
+        self._set_waiting([*absent, *synced.problems])
+        if synced.transactions:
+            logger.info(
+                "in sync: %d transactions for %d pods", synced.transactions, len(compiled.pods)
+            )
+
+    def timed(self, started: float, since: float) -> None:
+        """A sync began at ``started``, its oldest event came at ``since`` (monotonic, seconds)."""
+        now = time.monotonic()
+        self._metrics.sync_duration.observe(now - started)
+        self._metrics.event_to_kernel.observe(now - since)
+
+    def _set_waiting(self, reasons: list[str]) -> None:
+        if not reasons and not self._health.ready:
+            logger.info("ready")
+        self._health.waiting_for = reasons
+        self._metrics.ready.set(self._health.ready)
+
+    def _count(self, cluster: Cluster, compiled: CompiledPolicy) -> None:
+        kinds = {
+            Kind.PODS: cluster.pods,
+            Kind.NAMESPACES: cluster.namespaces,
+            Kind.NODES: cluster.nodes,
+            Kind.POLICIES: cluster.policies,
+        }
+        for kind, objects in kinds.items():
+            self._metrics.cluster_objects.labels(kind.value).set(len(objects))
+        self._metrics.local_pods.set(len(compiled.pods))
+        self._metrics.problems.set(len(compiled.problems))
+        classes = {item for pod in compiled.pods for item in (pod.ingress, pod.egress) if item}
+        by_direction = Counter(item.direction for item in classes)
+        for direction in Direction:
+            self._metrics.classes.labels(direction.value).set(by_direction[direction])
+
+    def _note_epoch(self, epoch: int) -> None:
+        self._metrics.epoch.set(epoch)
+        if self._epoch is not None and epoch != self._epoch:
+            self._metrics.epoch_changes.inc()
+        self._epoch = epoch
+
+    def _name_problems(self, problems: frozenset[Problem]) -> None:
+        for problem in sorted(problems - self._problems, key=lambda item: item.subject):
+            logger.error("%s %s: %s", problem.kind.value, problem.subject, problem.message)
+        for problem in sorted(self._problems - problems, key=lambda item: item.subject):
+            logger.info("%s %s: understood now, or gone", problem.kind.value, problem.subject)
+        self._problems = problems
+
+    def _name_unproved(self, problems: tuple[str, ...]) -> None:
+        for problem in set(problems) - set(self._unproved):
+            logger.error("enforcement on this node is not proved: %s", problem)
+        self._unproved = problems
