@@ -9,6 +9,8 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from harness.clusters.embedded.apiserver.resources import Lists
+
 Document = Any
 """Any JSON value."""
 
@@ -28,6 +30,20 @@ def merge(target: Document, patch: Document) -> Document:
         else:
             merged[key] = merge(merged.get(key), value)
     return merged
+
+
+def is_plain(patch: Document, lists: Lists) -> bool:
+    """Whether a strategic merge patch means the same as a merge patch.
+
+    It does where it has no directives, and no lists but those that are replaced as a whole.
+    https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md
+    """
+    if not isinstance(patch, dict):
+        return lists is Lists.ATOMIC or not isinstance(patch, list)
+    return all(
+        not key.startswith("$") and is_plain(value, Lists.MERGED if key == "metadata" else lists)
+        for key, value in patch.items()
+    )
 
 
 def apply(target: Document, operations: Document) -> Document:

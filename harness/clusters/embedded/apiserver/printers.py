@@ -34,13 +34,13 @@ class Column:
         }
 
 
-def table(kind: Kind, records: Sequence[Record], version: int, include: str) -> Object:
-    """Return a ``metav1.Table``; ``include`` is the query's includeObject."""
+def table(kind: Kind, records: Sequence[Record], metadata: Object, include: str) -> Object:
+    """Return a ``metav1.Table`` with a list's metadata; ``include``: the query's includeObject."""
     columns = _COLUMNS.get(kind.name, (_NAME, _AGE))
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
-        "metadata": {"resourceVersion": str(version)},
+        "metadata": metadata,
         "columnDefinitions": [column.definition() for column in columns],
         "rows": [_row(columns, record.value, include) for record in records],
     }

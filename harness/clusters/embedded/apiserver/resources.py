@@ -25,6 +25,13 @@ class Access(enum.Enum):
     """There are none and none can be made: ``kubectl describe`` asks for them."""
 
 
+class Lists(enum.Enum):
+    """What a strategic merge patch does to the lists in a kind's spec."""
+
+    MERGED = "merged by key"
+    ATOMIC = "replaced as a whole"
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of object: its names, where it lives, what can be asked of it."""
@@ -40,6 +47,7 @@ class Kind:
     """Field selectors beside metadata.name and metadata.namespace."""
 
     version: str = "v1"
+    lists: Lists = Lists.MERGED
 
     @property
     def api_version(self) -> str:
@@ -97,7 +105,13 @@ SERVICES = Kind(
     subresources=("status",),
     fields=("spec.clusterIP", "spec.type"),
 )
-NETWORK_POLICIES = Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io", short=("netpol",))
+NETWORK_POLICIES = Kind(
+    "NetworkPolicy",
+    "networkpolicies",
+    "networking.k8s.io",
+    short=("netpol",),
+    lists=Lists.ATOMIC,
+)
 
 KINDS = (
     NAMESPACES,

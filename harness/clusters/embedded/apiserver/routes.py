@@ -1,4 +1,7 @@
-"""From a path to what it means. https://kubernetes.io/docs/reference/using-api/api-concepts/"""
+"""From a path to what it names.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,11 @@ def parse(path: str) -> Target:
 
 
 def _target(group: str, version: str, segments: list[str]) -> Target:
-    namespace, rest = "", segments
-    if segments[0] == "namespaces" and len(segments) > 2 and segments[2] not in _OF_NAMESPACES:
-        namespace, rest = segments[1], segments[2:]
+    match segments:
+        case ["namespaces", namespace, plural, *tail] if plural not in _OF_NAMESPACES:
+            rest = [plural, *tail]
+        case _:
+            namespace, rest = "", segments
     plural, name, subresource, *more = [*rest, "", ""]
     kind = find(group, version, plural)
     if kind is None or any(more):

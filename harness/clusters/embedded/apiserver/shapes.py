@@ -153,3 +153,18 @@ class NetworkPolicy(Plain, frozen=True):
     """``networking.k8s.io/v1.NetworkPolicy``."""
 
     spec: PolicySpec = PolicySpec()
+
+
+class Preconditions(Shape, frozen=True):
+    """``metav1.Preconditions``."""
+
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+class DeleteOptions(Shape, frozen=True):
+    """``metav1.DeleteOptions``; there are no owners here, so propagation means nothing."""
+
+    grace_period_seconds: int | None = None
+    preconditions: Preconditions = Preconditions()
+    dry_run: tuple[str, ...] = ()

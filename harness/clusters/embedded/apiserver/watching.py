@@ -33,11 +33,11 @@ class Bookmarks(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a client watches and how; no version: begin with all there is."""
+    """What a client watches and how; version 0: begin with all there is."""
 
     kind: Kind
     selection: Selection
-    version: int | None
+    version: int
     bookmarks: Bookmarks
     seconds: float
     render: Render
@@ -48,8 +48,7 @@ async def stream(store: Store, watch: Watch) -> AsyncGenerator[bytes, None]:
 
     Raises ApiError (Expired, Timeout) before the first line where it cannot begin.
     """
-    version = store.version if watch.version is None else watch.version
-    cursor = store.follow(watch.kind, version)
+    cursor = store.follow(watch.kind, watch.version or store.version)
     yield b"".join(_initial(store, watch))
     try:
         async for changes in _until(cursor, watch):
@@ -78,7 +77,7 @@ async def _until(cursor: Cursor, watch: Watch) -> AsyncIterator[Sequence[Change]
 
 
 def _initial(store: Store, watch: Watch) -> Iterator[bytes]:
-    if watch.version is None:
+    if not watch.version:
         for record in store.list(watch.kind, watch.selection.namespace):
             if watch.selection.matches(record.value):
                 yield _line("ADDED", watch.render(record))
