@@ -33,10 +33,10 @@ class Inbox:
         self._changes.append(change)
         self._something.set()
 
-    async def take(self, timeout: float) -> Batch:
-        """Return what is there, at once or when something comes; empty after ``timeout`` s."""
+    async def take(self, patience: float) -> Batch:
+        """Return what is there, at once or when something comes; empty after ``patience`` s."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(patience):
                 await self._something.wait()
         except TimeoutError:
             return Batch((), time.monotonic())

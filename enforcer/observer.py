@@ -34,7 +34,7 @@ class Observer:
         self._epoch: int | None = None
 
     def waiting_for(self, kinds: Collection[Kind]) -> None:
-        """Nothing has been applied yet: these kinds have not been listed."""
+        """Note that nothing is applied yet, as these kinds have not been listed."""
         self._set_waiting([f"the list of {kind.value}" for kind in kinds])
         if self._complained or time.monotonic() - self._started < self._patience:
             return
@@ -48,13 +48,13 @@ class Observer:
         )
 
     def failed(self, error: KernelError) -> None:
-        """The kernel refused a sync."""
+        """Note that the kernel refused a sync."""
         self._metrics.failures.inc()
         self._set_waiting(["a sync that the kernel accepts"])
         logger.error("%s; the rules before it stay in force, trying again", error)
 
     def synced(self, cluster: Cluster, compiled: CompiledPolicy, synced: Synced) -> None:
-        """The kernel holds what ``compiled`` says."""
+        """Note that the kernel holds what ``compiled`` says."""
         self._count(cluster, compiled)
         self._note_epoch(synced.epoch)
         self._metrics.last_sync.set_to_current_time()
@@ -70,7 +70,7 @@ class Observer:
             )
 
     def timed(self, started: float, since: float) -> None:
-        """A sync began at ``started``, its oldest event came at ``since`` (monotonic, seconds)."""
+        """Note a sync's begin and the arrival of its oldest event (monotonic, seconds)."""
         now = time.monotonic()
         self._metrics.sync_duration.observe(now - started)
         self._metrics.event_to_kernel.observe(now - since)

@@ -150,8 +150,7 @@ def _node_name(settings: Settings) -> list[str]:
     if settings.node_name:
         return []
     return [
-        "--node-name: not set. Give the name of this machine's Node object, or set NODE_NAME "
-        "(in a DaemonSet: fieldRef spec.nodeName)",
+        "--node-name: not set. Give this machine's Node, or set NODE_NAME (fieldRef spec.nodeName)",
     ]
 
 
