@@ -63,7 +63,12 @@ _MAIN, _OPTION = Need.MAIN_JOB, Need.OPTION
 CHECKS: tuple[Check, ...] = (
     _MACHINE("size", _OPTION, "large studies", kernel.look_machine),
     _MACHINE("root", _MAIN, "network namespaces: every pod and node", kernel.look_root),
-    _MACHINE("user namespaces", _OPTION, "nothing yet", kernel.look_user_namespaces),
+    _MACHINE(
+        "user namespaces",
+        _OPTION,
+        "clusters without root (not built yet)",
+        kernel.look_user_namespaces,
+    ),
     _KERNEL("nf_tables", _MAIN, "every packet program", kernel.look_nf_tables),
     _KERNEL("conntrack", _MAIN, "judging a connection once", kernel.look_conntrack),
     _KERNEL("nat", _MAIN, "Services", kernel.look_nat),

@@ -1,0 +1,80 @@
+"""The ``harness`` command itself: its list, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from harness import cli
+from harness.errors import ClusterError, HarnessError, UsageError
+
+PLAIN_INSTALL = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"rich", "numpy", "matplotlib", "kubernetes", "jinja2"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from harness.cli import main
+main(["doctor"], prog_name="harness")
+"""
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_listed_command_loads_and_explains_itself(name: str) -> None:
+    """Each name in the list of commands is a command with help of its own."""
+    result = CliRunner().invoke(cli.main, [name, "--help"])
+
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+
+
+def test_help_lists_every_command() -> None:
+    """``harness --help`` lists the commands, each with a line of help."""
+    result = CliRunner().invoke(cli.main, ["--help"])
+
+    assert [name for name in cli.COMMANDS if name not in result.output] == []
+
+
+def test_an_unknown_command_is_refused_by_name() -> None:
+    """A mistyped command is wrong use: exit code 2, and the message names it."""
+    result = CliRunner().invoke(cli.main, ["functionnal"])
+
+    assert result.exit_code == 2
+    assert "functionnal" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UsageError("first\nsecond"), 2), (ClusterError("first\nsecond"), 1)]
+)
+def test_an_expected_failure_is_a_message_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: HarnessError, code: int
+) -> None:
+    """An expected failure prints its lines behind the program's name, and no traceback."""
+
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "load", lambda _: failing)
+
+    result = CliRunner().invoke(cli.main, ["perf"])
+
+    assert (result.exit_code, result.stderr) == (code, "harness: first\nharness: second\n")
+
+
+def test_a_plain_install_says_in_one_line_how_to_get_the_harness() -> None:
+    """Without the harness extra a command says what is missing and how to install it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN_INSTALL], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install '.[harness]'" in done.stderr

@@ -1,0 +1,85 @@
+"""The doctor: what it concludes from what its checks see."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from harness import requirements
+from harness.cli import main
+from harness.commands import doctor as doctor_command
+from harness.doctor import CHECKS, Area, Check, Finding, Need, examine
+from harness.errors import MissingError
+
+PRESENT = Finding(present=True, detail="1.0")
+ABSENT = Finding(present=False, detail="not found", remedy="apt-get install thing")
+
+
+def seen(finding: Finding, need: Need, name: str = "thing") -> Check:
+    """Return a check that sees ``finding``."""
+    return Check(Area.TOOLS, name, need, f"what {name} serves", lambda: finding)
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> tuple[int, str]:
+    """Run ``harness doctor`` with these checks; return its exit code and all that it printed."""
+    monkeypatch.setattr(doctor_command, "examine", lambda: examine(checks))
+    result = CliRunner().invoke(main, ["doctor"])
+    return result.exit_code, result.output
+
+
+def test_the_main_job_can_run_where_only_options_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A missing option is named with what helps, and does not fail the doctor."""
+    code, said = ask(
+        monkeypatch, seen(PRESENT, Need.MAIN_JOB, "good"), seen(ABSENT, Need.OPTION, "kind")
+    )
+
+    assert code == 0
+    assert "what kind serves" in said
+    assert "apt-get install thing" in said
+
+
+def test_a_missing_need_of_the_main_job_is_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the main job lacks is one sentence with the command that helps, and exit code 2."""
+    code, said = ask(monkeypatch, seen(ABSENT, Need.MAIN_JOB))
+
+    assert code == 2
+    assert said.splitlines()[-1] == (
+        "harness: the main job cannot run here for want of thing; apt-get install thing"
+    )
+
+
+def test_every_check_says_what_it_serves_and_answers() -> None:
+    """On any machine each check answers, and what is absent comes with a reason and a remedy."""
+    for diagnosis in examine():
+        assert diagnosis.check.serves
+        if not diagnosis.finding.present:
+            assert diagnosis.finding.detail, diagnosis.check.name
+            assert diagnosis.finding.remedy, diagnosis.check.name
+
+
+def test_checks_have_names_of_their_own() -> None:
+    """No two checks share a name."""
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+def test_every_missing_tool_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message names every absent tool and installs all of them by their packages' names."""
+    monkeypatch.setattr(requirements, "find_tool", lambda _: None)
+
+    with pytest.raises(MissingError) as caught:
+        requirements.require_tools("nft", "ab")
+
+    assert str(caught.value) == (
+        "not found: nft, ab; run: apt-get install --no-install-recommends apache2-utils nftables"
+    )
+
+
+def test_what_is_there_is_not_missed() -> None:
+    """A tool on PATH passes without a word."""
+    assert shutil.which("sh")
+
+    requirements.require_tools("sh")
