@@ -3,6 +3,9 @@
 A test of the kernel or of a cluster needs root and network namespaces. Where they are not to be
 had it is skipped, and the run ends with every skip, counted by its reason: as root on a
 distribution's own kernel there is none.
+
+A test that is about a program of others, which nobody has to have, is marked ``optional`` with
+what it needs. Without that it is left out rather than skipped, and the run says so: not run.
 """
 
 from __future__ import annotations
@@ -14,6 +17,11 @@ from collections import Counter
 from functools import cache
 
 import pytest
+
+from harness.requirements import find_tool
+
+NOT_RUN = pytest.StashKey[Counter[str]]()
+"""Why optional tests were left out, and how many for each reason."""
 
 NEEDS_NAMESPACES = ("kernel", "cluster")
 TOOLS = ("nft", "ip", "unshare")
@@ -34,8 +42,40 @@ def why_no_namespaces() -> str:
     return ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs namespaces where there are none."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker of this file; nothing is left out yet."""
+    config.addinivalue_line(
+        "markers",
+        "optional(*needs): about a program of others: a command, or $VARIABLE that names a binary",
+    )
+    config.stash[NOT_RUN] = Counter()
+
+
+def missing_need(need: str) -> str:
+    """Return what one need of an optional test lacks; empty where it is met."""
+    if not need.startswith("$"):
+        return "" if find_tool(need) else f"{need} is not installed"
+    path = os.environ.get(need[1:], "")
+    return "" if path and os.access(path, os.X_OK) else f"{need[1:]} names no binary"
+
+
+def leave_out_optional(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take optional tests whose needs are not met out of the run, and remember why."""
+    left_out = []
+    for item in items:
+        needs = [need for mark in item.iter_markers("optional") for need in mark.args]
+        lacking = [lack for need in needs if (lack := missing_need(need))]
+        if lacking:
+            left_out.append(item)
+            config.stash[NOT_RUN][", ".join(lacking)] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out optional tests that cannot run; skip what needs namespaces where there are none."""
+    leave_out_optional(config, items)
     needy = [item for item in items if any(item.get_closest_marker(m) for m in NEEDS_NAMESPACES)]
     if needy and (reason := why_no_namespaces()):
         for item in needy:
@@ -50,6 +90,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{count:5}  {reason}")
     if not reasons:
         terminalreporter.line("none")
+    for lack, count in terminalreporter.config.stash[NOT_RUN].most_common():
+        terminalreporter.line(f"{count:5}  not run: {lack}")
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
