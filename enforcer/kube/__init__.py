@@ -1,8 +1,13 @@
 """Kubernetes API to model objects: list, watch, resume, slim decoding, authentication.
 
 The only importer of an HTTP client. Nothing of what a policy means and nothing of nftables.
+
+- :func:`connect` opens a session, :func:`watch_cluster` mirrors the cluster through it
+- :func:`load_dump` reads a cluster out of a file instead
 """
 
+from enforcer.kube.client import connect
 from enforcer.kube.dump import load_dump
+from enforcer.kube.reflector import watch_cluster
 
-__all__ = ["load_dump"]
+__all__ = ["connect", "load_dump", "watch_cluster"]

@@ -73,6 +73,8 @@ class Cluster:
         self._objects: dict[Kind, dict[Key, Object]] = {kind: {} for kind in Kind}
         self._unreadable: dict[tuple[Kind, Key], Unreadable] = {}
         self._listed: set[Kind] = set()
+        self._pods: dict[Key, Pod] = {}
+        self._policies: dict[Key, Policy] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._nodes: dict[str, Node] = {}
         self._pods_on: dict[str, dict[Key, Pod]] = {}
@@ -84,10 +86,14 @@ class Cluster:
         """Whether every kind has been listed: before that, nothing of it may be enforced."""
         return len(self._listed) == len(Kind)
 
-    @property
-    def not_listed(self) -> tuple[Kind, ...]:
-        """The kinds that have not been listed yet."""
+    def missing(self) -> tuple[Kind, ...]:
+        """Return the kinds that have not been listed yet."""
         return tuple(kind for kind in Kind if kind not in self._listed)
+
+    @property
+    def pods(self) -> Mapping[Key, Pod]:
+        """Every pod by its key."""
+        return self._pods
 
     @property
     def namespaces(self) -> Mapping[str, Namespace]:
@@ -100,13 +106,14 @@ class Cluster:
         return self._nodes
 
     @property
+    def policies(self) -> Mapping[Key, Policy]:
+        """Every policy by its key."""
+        return self._policies
+
+    @property
     def unreadable(self) -> Collection[Unreadable]:
         """What could not even be identified."""
         return self._unreadable.values()
-
-    def count(self, kind: Kind) -> int:
-        """Return how many objects of a kind there are."""
-        return len(self._objects[kind])
 
     def pods_on(self, node: str) -> Collection[Pod]:
         """Return the pods that are bound to a node, in no order."""
@@ -177,6 +184,7 @@ class Cluster:
     def _index(self, item: Object) -> None:
         match item:
             case Pod():
+                self._pods[item.key] = item
                 self._pods_on.setdefault(item.node, {})[item.key] = item
                 if _can_be_peer(item):
                     _enter(self._groups.setdefault(item.key.namespace, _Groups()), item)
@@ -185,11 +193,13 @@ class Cluster:
             case Node():
                 self._nodes[item.name] = item
             case Policy():
+                self._policies[item.key] = item
                 self._policies_in.setdefault(item.key.namespace, {})[item.key] = item
 
     def _forget(self, item: Object) -> None:
         match item:
             case Pod():
+                del self._pods[item.key]
                 _drop(self._pods_on, item.node, item.key)
                 if _can_be_peer(item):
                     _leave(self._groups[item.key.namespace], item)
@@ -198,6 +208,7 @@ class Cluster:
             case Node():
                 del self._nodes[item.name]
             case Policy():
+                del self._policies[item.key]
                 _drop(self._policies_in, item.key.namespace, item.key)
 
 
