@@ -1,0 +1,127 @@
+"""From estimates to sentences: what the figures' titles and the first screen say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.load.ab import Connections
+from harness.report.analysis import Analysis, Headline, change
+from harness.stats import Estimate, Word
+
+KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
+STUDY_CLAIM = "10 to 20 % lower"
+"""Of the study, for kube-router 0.2.0 and connections not kept."""
+
+
+def ratio(estimate: Estimate) -> str:
+    """Return a ratio with its interval, as a figure in a sentence."""
+    low, high = estimate.interval
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"{estimate.ratio:.3f} (one pair: no interval)"
+    return f"{estimate.ratio:.3f} ({low:.3f} to {high:.3f})"
+
+
+def curve_title(enforcer: str, headlines: Sequence[Headline]) -> str:
+    """Return the finding that a figure of curves shows."""
+    kind = KIND[headlines[0].connections]
+    found = [each.effect for each in headlines if each.effect is not None]
+    if not found:
+        return f"ab, {kind}: requests per second without an enforcer"
+    rates = [estimate.ratio for estimate in found]
+    words = dict.fromkeys(str(each.verdict) for each in headlines if each.verdict)
+    return f"{enforcer}, {kind}: {_span(rates)} of the rate without enforcement\n{'; '.join(words)}"
+
+
+def ratio_title(enforcer: str, analysis: Analysis) -> str:
+    """Return the finding that the summary of ratios shows."""
+    found = [each for each in analysis.headlines if each.effect is not None]
+    if not found:
+        return "No enforcer: the A/A control alone"
+    shown = sum(_differs(each) for each in found)
+    if shown == 0:
+        return f"{enforcer}: no difference beyond what the run can see, in {len(found)} conditions"
+    return f"{enforcer}: a difference in {shown} of {len(found)} conditions"
+
+
+def sentences(analysis: Analysis, run: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
+    """Return the answer in five sentences; each figure in them is also in the tables."""
+    enforcer = run["settings"].get("enforcer", "the enforcer")
+    return [
+        _kind_sentence(enforcer, analysis.of(Connections.NEW), study),
+        _kind_sentence(enforcer, analysis.of(Connections.KEPT), study),
+        _growth_sentence(analysis),
+        _control_sentence(analysis, study),
+        _quality_sentence(analysis),
+    ]
+
+
+def _kind_sentence(enforcer: str, headlines: Sequence[Headline], study: Mapping[str, Any]) -> str:
+    if not headlines:
+        return "Not run: one of new and kept connections was left out of this run."
+    kind = KIND[headlines[0].connections]
+    found = [each for each in headlines if each.effect is not None]
+    if not found:
+        best = max(point.rps for each in headlines for c in each.curves for point in c.points)
+        return f"With {kind}, ab reached {best:,.0f} requests per second; no enforcer was compared."
+    parts = (
+        f"{ratio(each.effect)} at {density(each.size, study)} pods a node, {each.verdict}"
+        for each in found
+        if each.effect is not None
+    )
+    return f"With {kind}, requests per second with {enforcer} on over off: {'; '.join(parts)}."
+
+
+def _growth_sentence(analysis: Analysis) -> str:
+    found = [each for each in analysis.of(Connections.NEW) if each.effect is not None]
+    if len(found) < 2 or found[0].effect is None or found[-1].effect is None:  # noqa: PLR2004
+        return f"One size was compared: nothing is said about growth (study: {STUDY_CLAIM})."
+    mean, low, high = (math.exp(each) for each in change(found[0].effect, found[-1].effect))
+    grows = "it falls" if high < 1 else "it rises" if low > 1 else "no change shows"
+    return (
+        f"From {found[0].size} to {found[-1].size} pods a service that ratio changes by a factor "
+        f"of {mean:.3f} ({low:.3f} to {high:.3f}): {grows} (the study, with kube-router 0.2.0: "
+        f"{STUDY_CLAIM})."
+    )
+
+
+def _control_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
+    found = [each.control for each in analysis.headlines if each.control is not None]
+    if not found:
+        return "No A/A control was completed, so the instrument itself is unproved."
+    worst = max(found, key=lambda each: abs(each.mean))
+    planned = study.get("sees")
+    saw = f", and before it started the run said that it would see {planned:.1%}" if planned else ""
+    return (
+        f"The same arm against itself, interleaved, gave {_span([e.ratio for e in found])}"
+        f" (farthest from 1: {ratio(worst)}){saw}."
+    )
+
+
+def _quality_sentence(analysis: Analysis) -> str:
+    tally = analysis.tally
+    return (
+        f"Of {tally.blocks} blocks {tally.void} are void by the rules declared beforehand, and "
+        f"{tally.failed} requests failed."
+    )
+
+
+def density(size: int, study: Mapping[str, Any]) -> str:
+    """Return the pods a node at a size, as the run recorded them."""
+    known = study.get("sizes", {}).get(str(size), {}).get("pods_per_node")
+    return f"{known:.0f}" if known is not None else "an unknown number of"
+
+
+def _differs(headline: Headline) -> bool:
+    return headline.verdict is not None and headline.verdict.word in {Word.SLOWER, Word.FASTER}
+
+
+def _percent_span(values: Sequence[float]) -> str:
+    low, high = f"{100 * min(values):.1f}", f"{100 * max(values):.1f}"
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"

@@ -1,0 +1,80 @@
+"""The one style of all figures: readable in black and white, the same bytes each time.
+
+Arms differ by line style and marker, not by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+INK = "#1a1a1a"
+GREY = "#8c8c8c"
+FAINT = "#d9d9d9"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one series is drawn."""
+
+    color: str
+    line: str
+    marker: str
+    fill: str
+    """Of the marker."""
+
+
+OFF = Look(color="#c0641a", line="--", marker="s", fill="white")
+ON = Look(color="#123f6b", line="-", marker="o", fill="#123f6b")
+CONTROL = Look(color=GREY, line=":", marker="D", fill="white")
+NEW = Look(color="#123f6b", line="-", marker="o", fill="#123f6b")
+KEPT = Look(color="#2b7a4b", line="-", marker="^", fill="white")
+
+_SETTINGS: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "savefig.dpi": 150,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "npd",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Draw in this style."""
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure as SVG and PNG; equal figures give equal files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    figure.savefig(svg, metadata={"Date": None})
+    figure.savefig(png, metadata={"Software": None})
+    return svg, png
