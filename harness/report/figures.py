@@ -73,6 +73,7 @@ def _curves(headlines: Sequence[Headline], enforcer: str, study: Mapping[str, An
     axes = figure.subplots(1, len(headlines), sharey=True, squeeze=False)[0]
     for each, headline in zip(axes, headlines, strict=True):
         _panel(each, headline, study)
+    axes[0].set_ylim(bottom=0)  # after all panels have stretched the axis that they share
     axes[0].set_ylabel("QPS (requests per second)")
     axes[0].legend(loc="lower right")
     figure.suptitle(findings.curve_title(enforcer, headlines), x=0.01, ha="left", fontsize=12)
@@ -86,7 +87,6 @@ def _panel(axes: Axes, headline: Headline, study: Mapping[str, Any]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("concurrency")
     found = f"on/off {findings.ratio(headline.effect)}" if headline.effect else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.load.ab import Connections
 from harness.report.analysis import Analysis, Headline, change
-from harness.stats import Estimate, Word
+from harness.stats import Estimate
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
 STUDY_CLAIM = "10 to 20 % lower"
@@ -29,9 +30,9 @@ def curve_title(enforcer: str, headlines: Sequence[Headline]) -> str:
     found = [each.effect for each in headlines if each.effect is not None]
     if not found:
         return f"ab, {kind}: requests per second without an enforcer"
-    rates = [estimate.ratio for estimate in found]
-    words = dict.fromkeys(str(each.verdict) for each in headlines if each.verdict)
-    return f"{enforcer}, {kind}: {_span(rates)} of the rate without enforcement\n{'; '.join(words)}"
+    rates = _percent_span([estimate.ratio for estimate in found])
+    words = "; ".join(f"{each.size} a service: {each.verdict}" for each in headlines)
+    return f"With {kind}, {enforcer} runs at {rates} of the rate without enforcement\n{words}"
 
 
 def ratio_title(enforcer: str, analysis: Analysis) -> str:
@@ -39,10 +40,9 @@ def ratio_title(enforcer: str, analysis: Analysis) -> str:
     found = [each for each in analysis.headlines if each.effect is not None]
     if not found:
         return "No enforcer: the A/A control alone"
-    shown = sum(_differs(each) for each in found)
-    if shown == 0:
-        return f"{enforcer}: no difference beyond what the run can see, in {len(found)} conditions"
-    return f"{enforcer}: a difference in {shown} of {len(found)} conditions"
+    words = Counter(each.verdict.word.value for each in found if each.verdict)
+    counted = ", ".join(f"{word} in {number}" for word, number in words.most_common())
+    return f"{enforcer} on over off: {counted} of {len(found)} conditions"
 
 
 def sentences(analysis: Analysis, run: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
@@ -111,10 +111,6 @@ def density(size: int, study: Mapping[str, Any]) -> str:
     """Return the pods a node at a size, as the run recorded them."""
     known = study.get("sizes", {}).get(str(size), {}).get("pods_per_node")
     return f"{known:.0f}" if known is not None else "an unknown number of"
-
-
-def _differs(headline: Headline) -> bool:
-    return headline.verdict is not None and headline.verdict.word in {Word.SLOWER, Word.FASTER}
 
 
 def _percent_span(values: Sequence[float]) -> str:
