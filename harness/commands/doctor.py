@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.doctor import Diagnosis, examine
+from harness.doctor import Area, Diagnosis, examine
+from harness.doctor.findings import NO_NAMESPACES
 from harness.errors import MissingError
 from harness.requirements import find_tool, install_command, tools
 
@@ -53,7 +54,8 @@ def limits(diagnoses: Sequence[Diagnosis]) -> Table:
     rows.columns[1].overflow = "fold"
     for diagnosis in diagnoses:
         check, finding = diagnosis.check, diagnosis.finding
-        if not finding.present:
+        tried = finding.remedy != NO_NAMESPACES or check.area is Area.MACHINE
+        if not finding.present and tried:
             why = escape(f"{check.name}: {finding.detail or 'missing'}")
             rows.add_row(escape(check.serves), f"{why}\n[bold]{escape(finding.remedy)}[/bold]")
     return rows

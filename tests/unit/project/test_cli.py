@@ -44,10 +44,10 @@ def test_help_lists_every_command() -> None:
 
 def test_an_unknown_command_is_refused_by_name() -> None:
     """A mistyped command is wrong use: exit code 2, and the message names it."""
-    result = CliRunner().invoke(cli.main, ["functionnal"])
+    result = CliRunner().invoke(cli.main, ["functions"])
 
     assert result.exit_code == 2
-    assert "functionnal" in result.output
+    assert "functions" in result.output
 
 
 @pytest.mark.parametrize(
