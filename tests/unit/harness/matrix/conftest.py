@@ -1,0 +1,219 @@
+"""A cluster in memory that enforces by the oracle, with a defect planted where a test wants one."""
+
+# ruff: noqa: D102, D105  # the protocols that the fakes stand for say what each method means
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from harness.clusters.base import (
+    Completed,
+    NodeInfo,
+    NodeRef,
+    Outcome,
+    Place,
+    PodRef,
+    Probe,
+    Process,
+    Verdict,
+)
+from harness.enforcers.base import State
+from harness.matrix.engine import Lab, Patience
+from harness.matrix.oracle import Oracle
+from harness.matrix.scenario import Scenario, folder, load_scenario
+from harness.matrix.world import World
+
+Manifest = dict[str, Any]
+ANSWER = 0.0004
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What a planted defect sees: where it comes from, where it goes, and the right verdict."""
+
+    source: Place
+    probe: Probe
+    allowed: bool
+    near: bool
+    service: bool
+    oracle: Oracle
+
+
+Defect = Callable[[Packet], bool]
+
+
+def no_defect(packet: Packet) -> bool:
+    """Enforce what the policies say."""
+    return packet.allowed
+
+
+class FakeCluster:
+    """Two nodes; every pod serves the ports that it names, hosts outside serve the matrix's."""
+
+    kind = "fake"
+    name = "fake"
+    kubeconfig = Path("fake")
+    node_kubeconfig = Path("fake")
+
+    def __init__(self, defect: Defect = no_defect) -> None:
+        self.defect = defect
+        self.denial = Verdict.DROPPED
+        self.enforcing = False
+        self.deaf: set[str] = set()
+        self.objects: dict[tuple[str, str, str], Manifest] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.objects.clear()
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        return tuple(NodeInfo(f"n{i}", f"10.1.0.{i}", (f"10.2.{i}.0/24",)) for i in (1, 2))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"kind": self.kind}
+
+    def apply(self, manifests: Iterable[Manifest]) -> None:
+        for manifest in manifests:
+            if manifest["kind"] == "NetworkPolicy":
+                assert manifest["apiVersion"] == "networking.k8s.io/v1"
+            self.objects[self._key(manifest)] = self._alive(manifest)
+
+    def delete(self, manifests: Iterable[Manifest]) -> None:
+        for manifest in manifests:
+            self.objects.pop(self._key(manifest), None)
+
+    def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
+        """Everything is ready at once."""
+
+    def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:
+        oracle = Oracle(self.read(self.kubeconfig))
+        return [self._outcome(oracle, probe, timeout) for probe in probes]
+
+    def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
+        raise NotImplementedError
+
+    def spawn(
+        self,
+        place: Place,
+        argv: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        raise NotImplementedError
+
+    def read(self, kubeconfig: Path) -> list[Manifest]:
+        """Stand in for a listing by the API."""
+        del kubeconfig
+        nodes = [
+            {
+                "kind": "Node",
+                "metadata": {"name": node.name},
+                "status": {"addresses": [{"type": "InternalIP", "address": node.address}]},
+            }
+            for node in self.nodes()
+        ]
+        return [*nodes, *self.objects.values()]
+
+    def _key(self, manifest: Manifest) -> tuple[str, str, str]:
+        metadata = manifest["metadata"]
+        return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
+
+    def _alive(self, manifest: Manifest) -> Manifest:
+        number = len(self.objects) + 1
+        if manifest["kind"] == "Pod":
+            node = manifest["spec"]["nodeName"].removeprefix("n")
+            return manifest | {"status": {"phase": "Running", "podIP": f"10.2.{node}.{number}"}}
+        if manifest["kind"] == "Service":
+            return manifest | {"spec": manifest["spec"] | {"clusterIP": f"10.96.0.{number}"}}
+        return manifest
+
+    def _outcome(self, oracle: Oracle, probe: Probe, timeout: float) -> Outcome:
+        if probe.address in self.deaf:
+            return Outcome(Verdict.RESET, ANSWER)
+        source = self._address(probe.source)
+        judgement = oracle.judge(source, probe.address, probe.port, probe.protocol)
+        if not self.enforcing or self.defect(self._packet(oracle, probe, judgement.allowed)):
+            return Outcome(Verdict.OPEN, ANSWER)
+        return Outcome(self.denial, timeout if self.denial is Verdict.DROPPED else ANSWER)
+
+    def _packet(self, oracle: Oracle, probe: Probe, allowed: bool) -> Packet:  # noqa: FBT001
+        world: World = oracle.world
+        (end,) = world.backends(probe.address, probe.port, probe.protocol)
+        client, server = world.peer(self._address(probe.source)), world.peer(end.address)
+        near = bool(client.pod and server.pod and client.pod.node == server.pod.node)
+        service = str(end.address) != probe.address
+        return Packet(probe.source, probe, allowed, near, service, oracle)
+
+    def _address(self, place: Place) -> str:
+        if isinstance(place, PodRef):
+            pod = self.objects["Pod", place.namespace, place.name]
+            return str(pod["status"]["podIP"])
+        if isinstance(place, NodeRef):
+            return next(node.address for node in self.nodes() if node.name == place.name)
+        return place.address
+
+
+class FakeEnforcer:
+    """Switches a fake cluster's enforcement on and off."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.cluster: FakeCluster | None = None
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"name": self.name}
+
+    def install(self, cluster: FakeCluster, logs: Path, nodes: Sequence[str] = ()) -> None:
+        del logs, nodes
+        self.cluster = cluster
+        cluster.enforcing = True
+
+    def uninstall(self) -> None:
+        if self.cluster is not None:
+            self.cluster.enforcing = False
+
+    def wait_ready(self, timeout: float = 60.0) -> None: ...
+    def disable(self) -> None: ...
+    def enable(self) -> None: ...
+    def restart(self) -> None: ...
+    def state(self) -> State:
+        return State.ON
+
+    def cpu_seconds(self) -> float:
+        return 0.0
+
+
+@pytest.fixture(scope="session")
+def study() -> Scenario:
+    """Return the study's scenario as it is in the repository."""
+    return load_scenario(folder() / "study" / "cases.yaml")
+
+
+QUICK = Patience(probe=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
+
+
+@pytest.fixture
+def make_lab(study: Scenario, tmp_path: Path) -> Iterable[Callable[[FakeCluster], Lab]]:
+    """Return a maker of labs on fake clusters."""
+    with ExitStack() as stack:
+
+        def make(cluster: FakeCluster) -> Lab:
+            lab = Lab(cluster, FakeEnforcer(), study, QUICK, wiring="fake", read=cluster.read)  # type: ignore[arg-type]
+            return stack.enter_context(lab.ready(tmp_path))
+
+        yield make
+
+
+@pytest.fixture
+def fake_cluster() -> type[FakeCluster]:
+    """Return the class of the fake, for tests that plant a defect."""
+    return FakeCluster
