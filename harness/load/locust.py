@@ -7,18 +7,23 @@ and its rate is not the study's QPS; the report says both.
 
 from __future__ import annotations
 
-import csv
+import json
+import math
 import sys
 import time
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from harness.clusters.base import Cluster, Place, Process
 from harness.errors import HarnessError
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-PERCENTILES = ("50%", "90%", "95%", "99%", "100%")
+PERCENTILES = (50, 90, 95, 99, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,23 @@ class Crowd:
     seconds: int
 
     def argv(self, prefix: Path) -> tuple[str, ...]:
-        """Return the command line; CSV files are named ``prefix``_stats.csv and so on."""
+        """Return the command line; it writes ``prefix``.json, and ``prefix``_stats.csv and so on.
+
+        The totals are read from the JSON file: the CSV's last line is older than the end.
+        """
         return (
             *(sys.executable, "-m", "locust", "--locustfile", str(LOCUSTFILE), "--headless"),
             *("--users", str(self.users), "--spawn-rate", str(self.users)),
             *("--run-time", f"{self.seconds}s", "--stop-timeout", "2"),
-            *("--csv", str(prefix), "--only-summary", "--loglevel", "WARNING"),
+            *(
+                "--csv",
+                str(prefix),
+                "--json-file",
+                str(prefix),
+                "--only-summary",
+                "--loglevel",
+                "WARNING",
+            ),
         )
 
     def env(self) -> Mapping[str, str]:
@@ -46,13 +62,16 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What locust counted: totals, rate, and response times in milliseconds by percentile."""
+    """What locust counted: totals, rate, and response times in milliseconds by percentile.
+
+    Locust keeps response times in whole milliseconds, two figures of them from 100 on.
+    """
 
     requests: int
     failures: int
     rps: float
     average_ms: float
-    percentiles_ms: Mapping[str, float]
+    percentiles_ms: Mapping[int, float]
     cpu_seconds: float = 0.0
     """CPU time of locust itself: near one core's worth, it is the limit."""
 
@@ -65,25 +84,41 @@ def run(cluster: Cluster, place: Place, crowd: Crowd, prefix: Path) -> Report:
         cpu = _wait(process, deadline=time.monotonic() + crowd.seconds + 60)
     finally:
         process.stop()
-    return parse(prefix.with_name(f"{prefix.name}_stats.csv"), cpu, process)
+    return parse(prefix.with_name(f"{prefix.name}.json"), cpu, process)
 
 
-def parse(stats: Path, cpu_seconds: float = 0.0, process: Process | None = None) -> Report:
-    """Read locust's ``_stats.csv``; raise :class:`HarnessError` where it wrote none."""
-    rows = list(csv.DictReader(stats.open(newline=""))) if stats.exists() else []
-    total = next((row for row in rows if row["Name"] == "Aggregated"), None)
-    if total is None:
+def parse(totals: Path, cpu_seconds: float = 0.0, process: Process | None = None) -> Report:
+    """Read locust's JSON totals; raise :class:`HarnessError` where it wrote none."""
+    entries = json.loads(totals.read_text() or "[]") if totals.exists() else []
+    requests = sum(entry["num_requests"] for entry in entries)
+    if requests == 0:
         said = process.tail() if process else ""
-        message = f"locust wrote no totals to {stats}\n{said}".rstrip()
-        raise HarnessError(message)
+        raise HarnessError(f"locust counted no request in {totals}\n{said}".rstrip())
     return Report(
-        requests=int(total["Request Count"]),
-        failures=int(total["Failure Count"]),
-        rps=_float(total["Requests/s"]),
-        average_ms=_float(total["Average Response Time"]),
-        percentiles_ms={name: _float(total[name]) for name in PERCENTILES},
+        requests=requests,
+        failures=sum(entry["num_failures"] for entry in entries),
+        rps=requests / _span(entries),
+        average_ms=sum(entry["total_response_time"] for entry in entries) / requests,
+        percentiles_ms=_percentiles(entries, requests),
         cpu_seconds=cpu_seconds,
     )
+
+
+def _span(entries: Sequence[Mapping[str, Any]]) -> float:
+    """Return the seconds from the first user to the last answer."""
+    last = max(entry["last_request_timestamp"] for entry in entries)
+    return float(last - min(entry["start_time"] for entry in entries))
+
+
+def _percentiles(entries: Sequence[Mapping[str, Any]], requests: int) -> dict[int, float]:
+    counted: Counter[float] = Counter()
+    for entry in entries:
+        counted.update({float(ms): count for ms, count in entry["response_times"].items()})
+    times = sorted(counted)
+    below = list(accumulate(counted[ms] for ms in times))
+    return {
+        each: times[bisect_left(below, math.ceil(requests * each / 100))] for each in PERCENTILES
+    }
 
 
 def _wait(process: Process, deadline: float) -> float:
@@ -92,11 +127,6 @@ def _wait(process: Process, deadline: float) -> float:
     while process.running():
         cpu = max(cpu, process.cpu_seconds())
         if time.monotonic() > deadline:
-            message = f"locust did not end in time\n{process.tail()}"
-            raise HarnessError(message)
+            raise HarnessError(f"locust did not end in time\n{process.tail()}")
         time.sleep(0.1)
     return cpu
-
-
-def _float(text: str) -> float:
-    return 0.0 if text in {"", "N/A"} else float(text)
