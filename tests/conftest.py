@@ -11,7 +11,6 @@ what it needs. Without that it is left out rather than skipped, and the run says
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections import Counter
 from functools import cache
@@ -32,7 +31,7 @@ def why_no_namespaces() -> str:
     """Return why tests with real packets cannot run here; empty where they can."""
     if os.geteuid() != 0:
         return "needs root: sudo ./nox -s tests"
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in TOOLS if find_tool(tool) is None]
     if missing:
         return f"needs {', '.join(missing)}: ./nox installs what is missing"
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "nft", "add", "table", "inet", "t"]

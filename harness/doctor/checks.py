@@ -58,6 +58,7 @@ _MACHINE = partial(Check, Area.MACHINE)
 _KERNEL = partial(Check, Area.KERNEL)
 _TOOLS = partial(Check, Area.TOOLS)
 _CLUSTERS = partial(Check, Area.CLUSTERS)
+_KUBE_ROUTER = "--enforcer kube-router=PATH"
 _MAIN, _OPTION = Need.MAIN_JOB, Need.OPTION
 
 CHECKS: tuple[Check, ...] = (
@@ -90,6 +91,8 @@ CHECKS: tuple[Check, ...] = (
     _TOOLS(
         "locust", _MAIN, "load over many services", partial(programs.look_distribution, "locust")
     ),
+    _TOOLS("iptables", _OPTION, _KUBE_ROUTER, partial(programs.look_tool, "iptables", "--version")),
+    _TOOLS("ipset", _OPTION, _KUBE_ROUTER, partial(programs.look_tool, "ipset", "--version")),
     _CLUSTERS("kubectl", _OPTION, "the embedded cluster by hand", programs.look_kubectl),
     _CLUSTERS("kube-apiserver", _OPTION, "--control-plane real", programs.look_kube_apiserver),
     _CLUSTERS("docker", _OPTION, "--cluster kind", programs.look_docker),
