@@ -75,8 +75,8 @@ def _set_flags(bridge: str, flags: Mapping[str, int]) -> str:
 
 
 def _state_file() -> Path:
-    """Return the file of this network namespace: nodes of a test share one file system."""
-    namespace = Path("/proc/self/ns/net").stat().st_ino
+    """Return the file of this network namespace: several nodes may share one file system."""
+    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
     return STATE_FOLDER / f"bridges-{namespace}.json"
 
 
