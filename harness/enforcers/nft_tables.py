@@ -47,9 +47,8 @@ class NftTables:
         self._declare(node, "")
 
     def remove(self, node: Node) -> None:
-        """Have the enforcer's own command remove its tables."""
-        if self._families(node):
-            node.run(*self.cleanup)
+        """Have the enforcer's own command remove its tables, and what else it changed."""
+        node.run(*self.cleanup)
 
     def _declare(self, node: Node, flags: str) -> None:
         # only tables that exist: "add table" would make the others
