@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sized
 
 from enforcer.errors import KernelError
 from enforcer.health import Health
@@ -82,7 +82,7 @@ class Observer:
         self._metrics.ready.set(self._health.ready)
 
     def _count(self, cluster: Cluster, compiled: CompiledPolicy) -> None:
-        kinds = {
+        kinds: dict[Kind, Sized] = {
             Kind.PODS: cluster.pods,
             Kind.NAMESPACES: cluster.namespaces,
             Kind.NODES: cluster.nodes,
