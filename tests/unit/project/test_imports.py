@@ -34,6 +34,7 @@ def broken(folder: Path) -> list[str]:
         text=True,
         check=False,
     )
+    assert "Contracts:" in done.stdout, done.stdout + done.stderr
     return [line for line in done.stdout.splitlines() if line.endswith("BROKEN")]
 
 
