@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from enforcer import links
 from enforcer.nft.kernel import NftKernel
@@ -192,7 +192,7 @@ class Lab:
         self._prefix = f"npdlab-{os.getpid()}-{next(_labs)}"
         self._stack = ExitStack()
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         """Build the namespaces and the links between them."""
         names = [NODE, OUTSIDE, *(pod.name for pod in self.pods)]
         self._stack.callback(self._delete, names)
@@ -303,7 +303,10 @@ class Lab:
             device = "br0"
         else:
             yield f"link set {device} up"
-            yield from (f"route add {pod.ip4}/32 dev {device}", f"route add {pod.ip6}/128 dev {device}")
+            yield from (
+                f"route add {pod.ip4}/32 dev {device}",
+                f"route add {pod.ip6}/128 dev {device}",
+            )
         yield f"neigh replace {pod.ip4} lladdr {pod.mac} dev {device} nud permanent"
         yield f"neigh replace {pod.ip6} lladdr {pod.mac} dev {device} nud permanent"
 
@@ -361,7 +364,7 @@ def _connect(address: str, port: int, kind: socket.SocketKind, source: str) -> s
     try:
         if source:
             sock.bind((source, 0))
-        sock.connect((address, port))
+        sock.connect(socket.getaddrinfo(address, port, type=kind)[0][4])
     except OSError:
         sock.close()
         raise
