@@ -1,0 +1,391 @@
+"""The matrix as a picture: clients are rows, servers columns, cases panels, wirings bands.
+
+In each cell the columns are ports and the two halves pod IP (above) and ClusterIP (below). Open is
+light, denied is dark, so that the picture can be read without colours; what is wrong is crossed
+out in a colour that nothing else has; cells of one node are framed.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+
+from harness.clusters.base import Verdict
+from harness.matrix.cases import AddressKind
+from harness.matrix.compare import Mark
+from harness.matrix.record import CaseRecord, CellRecord, End, MatrixRecord, StepRecord
+from harness.matrix.scenario import Placement
+
+Key = TypeVar("Key")
+INK, PAPER = "#16202c", "#ffffff"
+COLUMNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a verdict is filled."""
+
+    label: str
+    color: str
+    hatch: str = ""
+    cross: str = ""
+
+
+OPEN = Look("open", "#dbe7f3")
+DROPPED = Look("dropped", "#24466e")
+REJECTED = Look("rejected", "#5e86b3", hatch="/////")
+NEITHER = Look("refused, unreachable or error", "#f4d35e", cross=INK)
+LEAKED = Look("LEAKED: denied by policy, open on the wire", "#e3170a", cross=PAPER)
+BLOCKED = Look("BLOCKED: allowed by policy, denied on the wire", "#ff9b21", cross=INK)
+UNPROVED = Look("denied, but without a positive control", "#a9a9a9", cross=INK)
+LOOKS = (OPEN, DROPPED, REJECTED, LEAKED, BLOCKED, NEITHER, UNPROVED)
+
+_BY_MARK = {
+    Mark.LEAKED: LEAKED,
+    Mark.BLOCKED: BLOCKED,
+    Mark.UNCLEAR: NEITHER,
+    Mark.UNPROVED: UNPROVED,
+}
+_BY_VERDICT = {Verdict.OPEN: OPEN, Verdict.DROPPED: DROPPED, Verdict.REJECTED: REJECTED}
+
+
+def look_of(cell: CellRecord) -> Look:
+    """Choose how a cell is drawn."""
+    return _BY_MARK.get(cell.mark) or _BY_VERDICT.get(cell.observed, NEITHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of a panel; one unit is a cell, y grows downwards."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def corners(self) -> list[tuple[float, float]]:
+        """Return the four corners."""
+        right, low = self.x + self.width, self.y + self.height
+        return [(self.x, self.y), (right, self.y), (right, low), (self.x, low)]
+
+    def cross(self, inset: float = 0.16) -> list[list[tuple[float, float]]]:
+        """Return the two strokes of a cross."""
+        dx, dy = self.width * inset, self.height * inset
+        left, right = self.x + dx, self.x + self.width - dx
+        top, low = self.y + dy, self.y + self.height - dy
+        return [[(left, top), (right, low)], [(left, low), (right, top)]]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where everybody is in a panel."""
+
+    rows: Mapping[str, int]
+    columns: Mapping[str, int]
+    ports: Mapping[int, int]
+
+    @classmethod
+    def of(cls, record: MatrixRecord) -> Grid:
+        """Lay out the ends of a run: nodes are clients alone."""
+        names = [end.name for end in record.ends]
+        servers = [name for name in names if not name.startswith("node/")]
+        return cls(_numbered(names), _numbered(servers), _numbered(record.ports))
+
+    def box(self, cell: CellRecord) -> Box:
+        """Say where a cell is; one that has a single address takes the whole height."""
+        width = 1 / len(self.ports)
+        x = self.columns[cell.server] + self.ports[cell.port] * width
+        y = float(self.rows[cell.client])
+        single = cell.placement in {Placement.FROM_OUTSIDE, Placement.TO_OUTSIDE}
+        if single:
+            return Box(x, y, width, 1.0)
+        return Box(x, y + 0.5 * (cell.kind is AddressKind.CLUSTER_IP), width, 0.5)
+
+
+def _numbered(items: Iterable[Key]) -> dict[Key, int]:
+    return {item: number for number, item in enumerate(items)}
+
+
+def draw(record: MatrixRecord, folder: Path, name: str = "matrix") -> tuple[Path, Path]:
+    """Draw a run as ``name.svg`` and ``name.png`` in ``folder``; returns both paths."""
+    with mpl.rc_context(_SETTINGS):
+        figure = _figure(record)
+        paths = folder / f"{name}.svg", folder / f"{name}.png"
+        figure.savefig(paths[0], metadata={"Date": None})
+        figure.savefig(paths[1], metadata={"Software": None})
+    return paths
+
+
+_SETTINGS: dict[Any, Any] = {
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "hatch.color": PAPER,
+    "hatch.linewidth": 0.7,
+    "savefig.dpi": 110,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "npd",
+    "text.color": INK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where panels go, in inches: bands of wirings, each with a heading and rows of panels."""
+
+    across: int
+    down: int
+    bands: int
+    plot: tuple[float, float] = (3.35, 3.75)
+    left: float = 0.62
+    above: float = 1.02
+    below: float = 0.12
+    heading: float = 0.78
+
+    @classmethod
+    def of(cls, panels: int, bands: int) -> Layout:
+        """Lay out a number of panels and a legend, for each of the bands."""
+        across = min(COLUMNS, panels + 1)
+        return cls(across, -(-(panels + 1) // across), max(1, bands))
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the figure."""
+        return self.across * self._pitch[0] + 0.15, self.bands * self._band
+
+    @property
+    def _pitch(self) -> tuple[float, float]:
+        return self.plot[0] + self.left, self.plot[1] + self.above + self.below
+
+    @property
+    def _band(self) -> float:
+        return self.heading + self.down * self._pitch[1]
+
+    def panel(self, band: int, number: int) -> tuple[float, float, float, float]:
+        """Return left, bottom, width and height of a panel, as fractions of the figure."""
+        row, column = divmod(number, self.across)
+        wide, high = self.size
+        left = column * self._pitch[0] + self.left
+        top = band * self._band + self.heading + row * self._pitch[1] + self.above
+        return (
+            left / wide,
+            1 - (top + self.plot[1]) / high,
+            self.plot[0] / wide,
+            self.plot[1] / high,
+        )
+
+    def title(self, band: int, drop: float) -> tuple[float, float]:
+        """Return a place in a band's heading, ``drop`` inches below its top."""
+        wide, high = self.size
+        return 0.2 / wide, 1 - (band * self._band + drop) / high
+
+
+def _figure(record: MatrixRecord) -> Figure:
+    shown = [row for row in record.cases if not row.same_node_of and row.policies]
+    layout = Layout.of(len(shown), len(record.wirings))
+    figure, grid = Figure(layout.size), Grid.of(record)
+    for band, wiring in enumerate(record.wirings):
+        figure.text(*layout.title(band, 0.16), wiring, size=18, weight="bold", va="top")
+        told = _describe(record, wiring)
+        figure.text(*layout.title(band, 0.53), told, size=9.5, va="top", color=_SOFT)
+        for number, row in enumerate(shown):
+            ax = figure.add_axes(layout.panel(band, number))
+            _panel(ax, record, grid, row, record.step(row.id, wiring))
+    _legend(figure.add_axes(layout.panel(0, len(shown))), record)
+    return figure
+
+
+_SOFT = "#4a5663"
+
+
+def _describe(record: MatrixRecord, wiring: str) -> str:
+    settings = record.wirings[wiring]
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+    return f"enforcer {record.enforcer.get('name', '?')}; {told}"
+
+
+def _panel(
+    ax: Axes, record: MatrixRecord, grid: Grid, row: CaseRecord, step: StepRecord | None
+) -> None:
+    _frame(ax, record, grid)
+    _title(ax, row, step)
+    if step is None:
+        middle = len(grid.columns) / 2, len(grid.rows) / 2
+        ax.text(*middle, "not run", ha="center", va="center", size=16, color="#8a94a0")
+        return
+    _fill(ax, grid, step.cells)
+    _separate(ax, grid, record.ends)
+    _outline_same_node(ax, grid, step.cells)
+    _cross_out(ax, grid, step.cells)
+
+
+def _frame(ax: Axes, record: MatrixRecord, grid: Grid) -> None:
+    ax.set_xlim(0, len(grid.columns))
+    ax.set_ylim(len(grid.rows), 0)
+    ax.set_facecolor("#f4f4f2")
+    for side in ("top", "bottom", "left", "right"):
+        ax.spines[side].set_visible(False)
+    nodes = {end.name: end.node for end in record.ends}
+    ax.set_xticks([x + 0.5 for x in grid.columns.values()], [_short(n) for n in grid.columns])
+    ax.set_yticks(
+        [y + 0.5 for y in grid.rows.values()], [_row_label(n, nodes[n]) for n in grid.rows]
+    )
+    ax.tick_params(length=0, pad=2, labelsize=7, labelcolor=INK)
+    ax.xaxis.tick_top()
+    ax.tick_params(axis="x", pad=1)
+
+
+_SHORT = {"inside-block": "in", "outside-block": "out"}
+
+
+def _short(name: str) -> str:
+    return _SHORT.get(name, name.rpartition("/")[2])
+
+
+def _row_label(name: str, node: str) -> str:
+    number = node.rpartition("-")[2].lstrip("0")
+    if name.startswith("node/"):
+        return f"node {number}"
+    return f"{_short(name)} @{number}" if node else _short(name)
+
+
+def _title(ax: Axes, row: CaseRecord, step: StepRecord | None) -> None:
+    wrong = sum(not cell.right for cell in step.cells) if step else 0
+    result = "not run" if step is None else f"{wrong} wrong" if wrong else "as expected"
+    color = LEAKED.color if wrong else "#1f7a4d" if step else _SOFT
+    _above(ax, 0, 56, row.id, size=11.5, weight="bold")
+    _above(ax, 1, 56, result, size=11.5, weight="bold", color=color, ha="right")
+    title = textwrap.shorten(row.title, 165, placeholder=" ...")
+    _above(ax, 0, 20, textwrap.fill(title, 58), size=7.4, color=_SOFT, linespacing=1.2)
+
+
+def _above(ax: Axes, x: float, points: float, text: str, **style: Any) -> None:
+    """Write above a panel; ``points`` is the distance from its upper edge."""
+    ax.annotate(
+        text, (x, 1), (0, points), xycoords="axes fraction", textcoords="offset points", **style
+    )
+
+
+def _fill(ax: Axes, grid: Grid, cells: Sequence[CellRecord]) -> None:
+    boxes: defaultdict[Look, list[Box]] = defaultdict(list)
+    for cell in cells:
+        boxes[look_of(cell)].append(grid.box(cell))
+    for look, found in boxes.items():
+        ax.add_collection(
+            PolyCollection(
+                [box.corners() for box in merged(found)],
+                facecolor=look.color,
+                edgecolor=PAPER if look.hatch else look.color,
+                linewidth=0.0,
+                hatch=look.hatch or None,
+            )
+        )
+
+
+def merged(boxes: Iterable[Box]) -> Iterator[Box]:
+    """Join boxes that touch within a row: fewer shapes, and no seams between equal ones."""
+    rows: defaultdict[tuple[float, float], list[Box]] = defaultdict(list)
+    for box in boxes:
+        rows[box.y, box.height].append(box)
+    for (y, height), found in rows.items():
+        start = end = None
+        for box in sorted(found, key=lambda one: one.x):
+            if end is not None and start is not None and box.x - end > _TOUCH:
+                yield Box(start, y, end - start, height)
+                start = None
+            start = box.x if start is None else start
+            end = box.x + box.width
+        if start is not None and end is not None:
+            yield Box(start, y, end - start, height)
+
+
+_TOUCH = 1e-6
+
+
+def _separate(ax: Axes, grid: Grid, ends: Sequence[End]) -> None:
+    """Rule cells apart: thin lines between ends, broad ones between namespaces."""
+    wide, high = len(grid.columns), len(grid.rows)
+    groups = {end.name: end.name.rpartition("/")[0] for end in ends}
+    for names, size, other in ((grid.columns, 0, high), (grid.rows, 1, wide)):
+        for before, after in pairwise(names):
+            at = names[after]
+            width = 2.4 if groups[before] != groups[after] else 0.7
+            line = [(at, 0), (at, other)] if size == 0 else [(0, at), (other, at)]
+            ax.add_collection(LineCollection([line], colors=PAPER, linewidths=width))
+    halves = [[(0, y + 0.5), (wide, y + 0.5)] for y in grid.rows.values()]
+    ax.add_collection(LineCollection(halves, colors=PAPER, linewidths=0.18))
+
+
+def _outline_same_node(ax: Axes, grid: Grid, cells: Iterable[CellRecord]) -> None:
+    near = {(cell.client, cell.server) for cell in cells if cell.placement is Placement.SAME_NODE}
+    squares = [
+        Box(grid.columns[server] + 0.05, grid.rows[client] + 0.06, 0.9, 0.88).corners()
+        for client, server in near
+    ]
+    ax.add_collection(
+        PolyCollection(squares, facecolor="none", edgecolor="#ffc400", linewidth=2.2, zorder=3)
+    )
+    ax.add_collection(
+        PolyCollection(squares, facecolor="none", edgecolor=INK, linewidth=0.8, zorder=3)
+    )
+
+
+def _cross_out(ax: Axes, grid: Grid, cells: Iterable[CellRecord]) -> None:
+    strokes: defaultdict[str, list[list[tuple[float, float]]]] = defaultdict(list)
+    for cell in cells:
+        cross = look_of(cell).cross
+        if cross:
+            strokes[cross] += grid.box(cell).cross()
+    for color, lines in strokes.items():
+        ax.add_collection(LineCollection(lines, colors=color, linewidths=1.0, zorder=4))
+
+
+def _legend(ax: Axes, record: MatrixRecord) -> None:
+    ax.set_axis_off()
+    ax.set_xlim(0, 11)
+    ax.set_ylim(13, 0)
+    ax.text(0, 0.0, "How to read it", size=11, weight="bold", va="center")
+    ports = ", ".join(str(port) for port in record.ports)
+    ax.text(
+        0,
+        0.7,
+        "Rows are clients (@ node), columns are servers.\n"
+        f"In a cell: ports {ports} from left to right;\n"
+        "pod IP above, ClusterIP below.\n"
+        "in: 14.215.0.10, inside the documented block; out: 14.216.0.10.",
+        size=7.5,
+        va="top",
+        linespacing=1.45,
+    )
+    for number, look in enumerate(LOOKS):
+        _legend_entry(ax, look, 4.2 + number * 1.05)
+    _same_node_entry(ax, 4.2 + len(LOOKS) * 1.05)
+
+
+def _legend_entry(ax: Axes, look: Look, y: float) -> None:
+    box = Box(0.0, y, 0.8, 0.7)
+    ax.add_collection(
+        PolyCollection(
+            [box.corners()], facecolor=look.color, edgecolor=PAPER, linewidth=0, hatch=look.hatch
+        )
+    )
+    if look.cross:
+        ax.add_collection(LineCollection(box.cross(), colors=look.cross, linewidths=1.3))
+    ax.text(1.1, y + 0.36, look.label, size=8, va="center")
+
+
+def _same_node_entry(ax: Axes, y: float) -> None:
+    box = [Box(0.04, y + 0.05, 0.72, 0.6).corners()]
+    ax.add_collection(PolyCollection(box, facecolor="none", edgecolor="#ffc400", linewidth=2.2))
+    ax.add_collection(PolyCollection(box, facecolor="none", edgecolor=INK, linewidth=0.8))
+    ax.text(1.1, y + 0.36, "client and server on the same node", size=8, va="center")
