@@ -112,7 +112,7 @@ def _text(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case float():
-            return f"{value:.6g}"
+            return f"{value:.9g}"
         case Arm() | Placement() | Comparison() | Role():
             return str(value.value)
         case _:

@@ -22,6 +22,9 @@ DENIALS = frozenset({Verdict.DROPPED, Verdict.REJECTED, Verdict.RESET, Verdict.U
 SILENCE = 0.25
 """Seconds without an answer after which a probe counts as dropped."""
 
+PATIENCE = 10.0
+"""Seconds that a switch may take until probes prove it."""
+
 _PAUSE = 0.05
 
 
@@ -51,14 +54,14 @@ class Switch:
     enforcer: Enforcer
     witness: Witness
 
-    def to(self, arm: Arm, timeout: float = 10.0) -> None:
+    def to(self, arm: Arm) -> None:
         """Switch to ``arm`` and return once probes prove it; raise EnforcerFailed if not."""
         match arm:
             case Arm.ON:
                 self.enforcer.enable()
             case Arm.OFF:
                 self.enforcer.disable()
-        self.prove(arm, timeout)
+        self.prove(arm, PATIENCE)
 
     def prove(self, arm: Arm, timeout: float) -> None:
         """Probe until the arm shows, at most ``timeout`` seconds."""

@@ -1,0 +1,248 @@
+"""A cluster and an enforcer of numbers: ab's output is written, not measured.
+
+The fake refuses what a cluster refuses: work while it is down, a probe of an address that no
+pod has, a program that it does not know.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from rich.console import Console
+
+from harness.clusters.base import (
+    Completed,
+    Manifest,
+    NodeInfo,
+    Outcome,
+    Place,
+    Probe,
+    Process,
+    Verdict,
+)
+from harness.enforcers.base import State
+from harness.errors import ClusterError
+from harness.measure.plan import Design
+from harness.measure.progress import Narrator
+from harness.measure.study import Lab, Study
+from harness.measure.visit import Visit
+from harness.results import RunFolder
+
+AB_REPORT = """\
+Complete requests:      {requests}
+Failed requests:        {failed}
+{kept}Time taken for tests:   {seconds:.3f} seconds
+Requests per second:    {rps:.2f} [#/sec] (mean)
+
+Percentage of the requests served within a certain time (ms)
+  50%      1
+  99%      3
+"""
+
+
+@dataclass
+class FakeEnforcer:
+    """Enforcement is a word; ``stuck`` is an enforcer whose switch does nothing."""
+
+    name: str = "fake"
+    now: State = State.ABSENT
+    stuck: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"name": self.name}
+
+    def install(self, cluster: object, logs: Path, nodes: Sequence[str] = ()) -> None:
+        self._to("install", State.ON)
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        self.calls.append("wait_ready")
+
+    def disable(self) -> None:
+        self._to("disable", State.OFF)
+
+    def enable(self) -> None:
+        self._to("enable", State.ON)
+
+    def state(self) -> State:
+        return self.now
+
+    def restart(self) -> None:
+        self.calls.append("restart")
+
+    def uninstall(self) -> None:
+        self._to("uninstall", State.ABSENT)
+
+    def cpu_seconds(self) -> float:
+        return 0.0
+
+    def _to(self, call: str, state: State) -> None:
+        self.calls.append(call)
+        if not (self.stuck and call in {"enable", "disable"}):
+            self.now = state
+
+
+@dataclass
+class FakeCluster:
+    """Two nodes; ab runs at a rate that the enforcer's cost, concurrency and noise decide."""
+
+    enforcer: FakeEnforcer
+    kind: str = "fake"
+    name: str = "fake"
+    kubeconfig: Path = Path("/dev/null")
+    node_kubeconfig: Path = Path("/dev/null")
+    cost: float = 0.0
+    noise: float = 0.02
+    fails_at: frozenset[int] = frozenset()
+    """Which runs of ab, counted from 1, have failed requests."""
+
+    interrupted_at: int = 0
+    """Which run of ab is interrupted by Ctrl-C."""
+
+    foreign_denials: bool = False
+    """Whether something that is not ours enforces."""
+
+    up: bool = False
+    runs: int = 0
+    pods: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)
+    commands: list[tuple[Place, tuple[str, ...]]] = field(default_factory=list)
+    coin: random.Random = field(default_factory=lambda: random.Random(7))
+
+    def __enter__(self) -> Self:
+        self.up = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.up = False
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        return tuple(NodeInfo(f"node-{n}", f"192.0.2.{n}", (f"10.0.{n}.0/24",)) for n in (1, 2))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"kind": self.kind}
+
+    def apply(self, manifests: Iterable[Manifest]) -> None:
+        self._needs_up()
+        for manifest in manifests:
+            name = manifest["metadata"]["name"]
+            match manifest["kind"]:
+                case "Pod":
+                    assert name not in self.pods, f"{name} is made again"
+                    self.pods[name] = f"10.0.1.{len(self.pods) + 1}"
+                case "Service":
+                    self.services[name] = f"10.96.0.{len(self.services) + 1}"
+
+    def delete(self, manifests: Iterable[Manifest]) -> None:
+        self._needs_up()
+
+    def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
+        self._needs_up()
+
+    def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:
+        self._needs_up()
+        return [self._outcome(probe) for probe in probes]
+
+    def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
+        self._needs_up()
+        self.commands.append((place, tuple(argv)))
+        match argv[0]:
+            case "ab":
+                return Completed(tuple(argv), 0, self._ab(argv), "")
+            case "sysctl":
+                return Completed(tuple(argv), 0, "", "")
+            case "cat":
+                return Completed(tuple(argv), 0, "10\n262144\n", "")
+            case _:
+                raise ClusterError(f"{argv[0]}: no such program")
+
+    def spawn(
+        self,
+        place: Place,
+        argv: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        raise ClusterError("nothing is spawned here")
+
+    def _outcome(self, probe: Probe) -> Outcome:
+        assert probe.address in {*self.pods.values(), *self.services.values()}
+        denied = str(probe.source).startswith("outside/14.216.")
+        enforced = self.enforcer.now is State.ON or self.foreign_denials
+        return Outcome(Verdict.DROPPED if denied and enforced else Verdict.OPEN, 0.001)
+
+    def _ab(self, argv: Sequence[str]) -> str:
+        self.runs += 1
+        if self.runs == self.interrupted_at:
+            raise KeyboardInterrupt
+        requests, concurrency = (int(argv[argv.index(flag) + 1]) for flag in ("-n", "-c"))
+        kept = "-k" in argv
+        rps = 9000 * concurrency / (concurrency + 2) * (2.5 if kept else 1.0)
+        rps *= math.exp(self.coin.gauss(0, self.noise))
+        if self.enforcer.now is State.ON:
+            rps *= 1 - self.cost
+        return AB_REPORT.format(
+            requests=requests,
+            failed=3 if self.runs in self.fails_at else 0,
+            kept=f"Keep-Alive requests:    {requests}\n" if kept else "",
+            seconds=requests / rps,
+            rps=rps,
+        )
+
+    def _needs_up(self) -> None:
+        if not self.up:
+            raise ClusterError("the cluster is down")
+
+
+@dataclass
+class FakeAddresses:
+    """What the API server of the fake cluster says."""
+
+    cluster: FakeCluster
+
+    def services(self) -> dict[str, str]:
+        return dict(self.cluster.services)
+
+    def pod(self, name: str) -> str:
+        return self.cluster.pods[name]
+
+
+@dataclass
+class Bed:
+    """A study with its fakes, ready to run."""
+
+    study: Study
+    lab: Lab
+    cluster: FakeCluster
+    enforcer: FakeEnforcer
+    folder: RunFolder
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    """A small study on a fake cluster."""
+    return make_bed(tmp_path)
+
+
+def make_bed(root: Path, design: Design | None = None, name: str = "fake") -> Bed:
+    """Put a study and its fakes together below ``root``."""
+    enforcer = FakeEnforcer(name=name)
+    cluster = FakeCluster(enforcer)
+    folder = RunFolder.create(
+        root,
+        cluster="fake",
+        scenario="perf",
+        command=["harness", "perf"],
+        settings={"enforcer": enforcer.name},
+    )
+    small = Design(sizes=(2, 6), concurrencies=(1, 8), rounds=3, leg_seconds=0.05)
+    study = Study(design or small, services=4, seed=1, visit=Visit(seconds=0))
+    narrator = Narrator(Console(quiet=True))
+    lab = Lab(cluster, enforcer, lambda _: FakeAddresses(cluster), folder, narrator)
+    return Bed(study, lab, cluster, enforcer, folder)

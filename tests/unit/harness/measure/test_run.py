@@ -1,0 +1,146 @@
+"""A whole study on a fake cluster: what is stored, in which order, however it ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.enforcers.base import State
+from harness.errors import ClusterError, EnforcerFailed
+from harness.load import limits
+from harness.measure import blocks, notes, study, switch
+from harness.measure.plan import Arm, Comparison, make_plan
+
+LEGS_OF_PILOT = 4 * 3  # cells, each once to taste and twice for the noise
+
+
+def rows(bed: Any) -> list[blocks.Row]:
+    """Return what a run has stored."""
+    return blocks.read(bed.folder.path / blocks.FILE)
+
+
+def test_every_planned_leg_is_stored_in_the_order_of_the_plan(bed: Any) -> None:
+    """blocks.csv is the plan, carried out."""
+    study.run(bed.study, bed.lab)
+
+    plan = make_plan(bed.study.design, bed.study.seed)
+    planned = [
+        (block.number, str(block.cell), leg.arm, leg.role)
+        for block in plan.blocks
+        for leg in block.legs
+    ]
+    assert [(row.block, row.cell, row.arm, row.role) for row in rows(bed)] == planned
+
+
+def test_each_row_names_the_raw_output_that_it_was_read_from(bed: Any) -> None:
+    """A number leads to its evidence."""
+    study.run(bed.study, bed.lab)
+
+    for row in rows(bed):
+        raw = (bed.folder.path / row.raw).read_text()
+        assert f"Requests per second:    {row.rps:.2f} " in raw
+
+
+def test_growing_adds_pods_and_probes_a_sample_of_the_services(bed: Any) -> None:
+    """The second size has more pods; that their Services answer was tried and counted."""
+    study.run(bed.study, bed.lab)
+
+    sizes = bed.folder.read_json(notes.FILE)["sizes"]
+    assert (sizes["2"]["pods"], sizes["6"]["pods"]) == (8, 24)
+    assert sizes["6"]["reached"] == {"answered": 4, "sampled": 4}
+
+
+def test_a_failed_request_voids_its_block_and_stays_in_the_file(bed: Any) -> None:
+    """Both legs of the block are marked, with the reason; nothing is left out."""
+    bed.cluster.fails_at = frozenset({LEGS_OF_PILOT + 3})
+
+    study.run(bed.study, bed.lab)
+
+    void = [row for row in rows(bed) if row.void]
+    assert [row.block for row in void] == [2, 2]
+    assert {row.reason for row in void} == {
+        "3 failed requests ()",
+        "the other leg: 3 failed requests ()",
+    }
+
+
+def test_an_enforcer_that_does_not_switch_ends_the_run(
+    bed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No arm is measured that was not proved; the cluster is taken down."""
+    monkeypatch.setattr(switch, "PATIENCE", 0.1)
+    bed.enforcer.stuck = True
+
+    with pytest.raises(EnforcerFailed):
+        study.run(bed.study, replace(bed.lab, enforcer=bed.enforcer))
+
+    assert rows(bed) == []
+    assert not bed.cluster.up
+    assert bed.enforcer.now is State.ABSENT
+
+
+def test_another_enforcer_stops_the_run_before_ours_is_installed(bed: Any) -> None:
+    """What is measured must be ours alone."""
+    bed.cluster.foreign_denials = True
+
+    with pytest.raises(ClusterError, match="another enforcer"):
+        study.run(bed.study, bed.lab)
+
+    assert "install" not in bed.enforcer.calls
+
+
+def test_an_interrupted_run_keeps_its_whole_blocks(bed: Any) -> None:
+    """Ctrl-C loses the block under way and nothing else; everything is taken down."""
+    bed.cluster.interrupted_at = LEGS_OF_PILOT + 6
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run(bed.study, bed.lab)
+
+    assert {row.block for row in rows(bed)} == {1, 2}
+    assert not bed.cluster.up
+    assert bed.enforcer.now is State.ABSENT
+
+
+def test_without_an_enforcer_only_the_control_is_measured(bed: Any) -> None:
+    """``--enforcer none`` compares off with off, and installs nothing."""
+    design = replace(bed.study.design, comparisons=(Comparison.CONTROL,))
+
+    study.run(replace(bed.study, design=design), bed.lab)
+
+    assert {row.arm for row in rows(bed)} == {Arm.OFF}
+    assert "install" not in bed.enforcer.calls
+
+
+def test_limits_are_the_same_on_every_node_and_said(bed: Any) -> None:
+    """Conntrack's and the client's limits are set once, before any arm, and stored."""
+    study.run(bed.study, bed.lab)
+
+    said = bed.folder.read_json(notes.FILE)["sysctls"]
+    assert said["node/node-1"] == said["node/node-2"] == dict(limits.NODE_SYSCTLS)
+    assert said["outside/14.215.0.10"] == dict(limits.CLIENT_SYSCTLS)
+
+
+def test_the_rules_are_declared_before_the_first_block(bed: Any) -> None:
+    """A run that is cut off at once has still said what it would void, and its seed."""
+    bed.cluster.interrupted_at = 1
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run(bed.study, bed.lab)
+
+    design = bed.folder.read_json(notes.FILE)["design"]
+    assert design["seed"] == 1
+    assert len(design["voiding_rules"]) == 4
+
+
+def test_a_row_survives_the_file(bed: Any) -> None:
+    """What is read is what was written."""
+    study.run(bed.study, bed.lab)
+    before = rows(bed)
+
+    copy = bed.folder.path / "copy.csv"
+    blocks.begin(copy)
+    blocks.append(copy, before)
+
+    assert blocks.read(copy) == before

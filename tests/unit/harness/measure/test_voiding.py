@@ -1,0 +1,44 @@
+"""Blocks are void by rules that were declared, and by nothing else."""
+
+from __future__ import annotations
+
+from harness.load.limits import Conntrack
+from harness.measure import voiding
+from harness.measure.voiding import Observed
+
+CALM = Observed(error="", stolen_seconds=0.0, capacity_seconds=2.0)
+
+
+def test_a_leg_without_complaint_counts() -> None:
+    """No failure, nothing stolen: no reason."""
+    assert voiding.leg_reason(CALM) == ""
+
+
+def test_a_failed_request_voids_its_leg() -> None:
+    """Ab's complaint is the reason."""
+    assert voiding.leg_reason(Observed("3 failed requests", 0.0, 2.0)) == "3 failed requests"
+
+
+def test_stolen_cpu_voids_a_leg_above_a_tenth() -> None:
+    """A tenth of the CPU time may be stolen; more is no measurement of ours."""
+    assert voiding.leg_reason(Observed("", 0.2, 2.0)) == ""
+    assert voiding.leg_reason(Observed("", 0.3, 2.0)) == "15% of the CPU time was stolen"
+
+
+def test_a_void_leg_voids_its_partner() -> None:
+    """Half a pair is no pair; the partner says whose fault it was."""
+    reasons = voiding.block_reasons(("", "3 failed requests"), ())
+
+    assert reasons == ("the other leg: 3 failed requests", "3 failed requests")
+
+
+def test_a_conntrack_table_that_is_nearly_full_voids_both() -> None:
+    """Connections may have been refused: neither leg counts."""
+    reasons = voiding.block_reasons(("", ""), (Conntrack("node-1", 95, 100),))
+
+    assert reasons == ("node-1: conntrack holds 95 of 100 entries",) * 2
+
+
+def test_a_calm_block_counts() -> None:
+    """Two good legs and room in conntrack: both count."""
+    assert voiding.block_reasons(("", ""), (Conntrack("node-1", 10, 100),)) == ("", "")

@@ -1,0 +1,249 @@
+"""The report of a perf run is made of its stored files, however much of it there is."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+
+from harness.commands.report import command
+from harness.load.ab import Connections
+from harness.measure import blocks, notes
+from harness.measure.blocks import Row
+from harness.measure.plan import Arm, Block, Comparison, Design, Leg, make_plan
+from harness.report import analysis, perf
+from harness.results import RunFolder
+from harness.stats import Word
+
+PNG = b"\x89PNG\r\n\x1a\n"
+DESIGN = Design(sizes=(2, 8), concurrencies=(1, 16, 64), rounds=6)
+
+
+def leg_row(block: Block, leg: Leg, position: int, rps: float) -> Row:
+    """Return what a leg of 1,000 requests at this rate leaves behind."""
+    return Row(
+        block=block.number,
+        cell=str(block.cell),
+        size=block.cell.size,
+        enforcer="bundled",
+        arm=leg.arm,
+        placement=block.cell.placement,
+        keepalive=block.cell.connections is Connections.KEPT,
+        concurrency=block.cell.concurrency,
+        requests=1000,
+        seconds=1000 / rps,
+        cpu_seconds=2000 / rps,
+        void=False,
+        reason="",
+        comparison=block.comparison,
+        role=leg.role,
+        position=position,
+        failed=0,
+        rps=rps,
+        p50_ms=1.0,
+        p99_ms=2.0,
+        enforcer_cpu_seconds=0.0,
+        stolen_seconds=0.0,
+        at=float(block.number),
+        raw=f"raw/{block.number:05d}-{position}.txt",
+    )
+
+
+def measured(cost: float, noise: float = 0.03) -> list[Row]:
+    """Return the rows of a run in which ``on`` costs this share of the rate."""
+    coin = random.Random(5)
+    rows = []
+    for block in make_plan(DESIGN, seed=1).blocks:
+        for position, leg in enumerate(block.legs, start=1):
+            rate = 1000 * block.cell.concurrency**0.3 * math.exp(coin.gauss(0, noise))
+            rate *= 1 - cost if leg.arm is Arm.ON else 1
+            rows.append(leg_row(block, leg, position, rate))
+    return rows
+
+
+def stored(root: Path, rows: list[Row], status: str = "passed") -> RunFolder:
+    """Return the folder of a run that stored these rows."""
+    folder = RunFolder.create(
+        root,
+        cluster="embedded",
+        scenario="perf",
+        command=["harness", "perf"],
+        settings={"enforcer": "bundled"},
+    )
+    blocks.begin(folder.path / blocks.FILE)
+    blocks.append(folder.path / blocks.FILE, rows)
+    facts = notes.Notes(folder)
+    facts.put(design=notes.design_facts(DESIGN, 1), services=20, nodes=2, sees=0.03)
+    for size in DESIGN.sizes:
+        reached = {"answered": 20, "sampled": 20}
+        facts.put_size(size, pods=20 * size, pods_per_node=10 * size + 1, reached=reached)
+    folder.finish(status)
+    return folder
+
+
+def visits() -> dict[str, Any]:
+    """Return what a locust part stores."""
+    visit = {
+        "arm": "off",
+        "users": 20,
+        "seconds": 10,
+        "requests": 20000,
+        "failures": 3,
+        "rps": 2000.0,
+        "average_ms": 4.0,
+        "percentiles_ms": {"50": 3.0, "90": 5.0, "95": 6.0, "99": 9.0, "100": 20.0},
+        "cpu_seconds": 9.1,
+    }
+    return {"services": 21, "visits": [visit, visit | {"arm": "on"}]}
+
+
+def test_a_cost_is_found_and_named() -> None:
+    """Ten per cent less on than off is *slower*, with an interval around 0.9."""
+    found = analysis.analyse(measured(cost=0.10), seed=1)
+
+    for headline in found.headlines:
+        assert headline.effect is not None
+        low, high = headline.effect.interval
+        assert low < 0.9 < high
+        assert headline.verdict is not None
+        assert headline.verdict.word is Word.SLOWER
+
+
+def test_the_control_is_drawn_beside_and_stays_at_one() -> None:
+    """Off against off is 1, whatever on costs."""
+    found = analysis.analyse(measured(cost=0.10), seed=1)
+
+    for headline in found.headlines:
+        assert headline.control is not None
+        assert headline.control.ratio == pytest.approx(1.0, abs=0.03)
+
+
+def test_sizes_and_kinds_of_connections_are_never_pooled() -> None:
+    """Each size has its own headline, for new and for kept connections."""
+    found = analysis.analyse(measured(cost=0.0), seed=1)
+
+    keys = [(each.connections, each.size) for each in found.headlines]
+
+    assert keys == [
+        (Connections.NEW, 2),
+        (Connections.NEW, 8),
+        (Connections.KEPT, 2),
+        (Connections.KEPT, 8),
+    ]
+
+
+def test_void_blocks_are_counted_and_not_estimated_from() -> None:
+    """A void block changes the tally and no estimate."""
+    rows = measured(cost=0.0)
+    absurd = [
+        replace(row, block=9999, rps=1.0 if row.arm is Arm.ON else 1e6, void=True, reason="broken")
+        for row in rows[:2]
+    ]
+
+    clean, with_void = (analysis.analyse(each, seed=1) for each in (rows, rows + absurd))
+
+    assert with_void.headlines == clean.headlines
+    assert with_void.tally.void == 1
+    assert with_void.tally.reasons == (("broken", 2),)
+
+
+def test_cpu_per_request_is_a_quantity_of_its_own() -> None:
+    """Where a request takes more CPU time, its ratio is above 1."""
+    found = analysis.analyse(measured(cost=0.10), seed=1)
+
+    assert all(each.cpu and each.cpu.ratio > 1.05 for each in found.headlines)
+
+
+def test_the_figures_are_drawn_as_svg_and_png(tmp_path: Path) -> None:
+    """The study's curves, the same for keep-alive, and the ratios: both formats, readable."""
+    folder = stored(tmp_path, measured(cost=0.05))
+
+    perf.write(folder)
+
+    for name in ("curves-new", "curves-kept", "ratios"):
+        svg, png = (folder.path / "figures" / f"{name}.{kind}" for kind in ("svg", "png"))
+        assert ET.parse(svg).getroot().tag.endswith("svg")  # noqa: S314  # we wrote it
+        assert png.read_bytes().startswith(PNG)
+
+
+def test_drawn_again_the_files_are_the_same(tmp_path: Path) -> None:
+    """From the same stored data come the same bytes."""
+    folder = stored(tmp_path, measured(cost=0.05))
+    perf.write(folder)
+    names = ("report.html", "report.md", "figures/curves-new.svg", "figures/ratios.png")
+    before = [(folder.path / name).read_bytes() for name in names]
+
+    perf.write(folder)
+
+    assert [(folder.path / name).read_bytes() for name in names] == before
+
+
+def test_the_html_is_one_file_that_answers_first(tmp_path: Path) -> None:
+    """Five sentences come before any figure; nothing is fetched from a network."""
+    folder = stored(tmp_path, measured(cost=0.10))
+    folder.write_json("locust.json", visits())
+
+    html = perf.write(folder).read_text()
+
+    answer, _, rest = html.partition("</ol>")
+    assert answer.count("<li>") == 5
+    assert "slower" in answer
+    assert "data:image/svg+xml;base64," in rest
+    assert "http://" not in html.replace("http://10.", "")
+    assert "20,000" in rest
+
+
+def test_every_link_of_the_report_exists(tmp_path: Path) -> None:
+    """What the report points at is in the folder."""
+    folder = stored(tmp_path, measured(cost=0.10))
+    folder.folder("raw")
+
+    html = perf.write(folder).read_text()
+
+    links = {part.partition('"')[0] for part in html.split('href="')[1:]}
+    assert links
+    assert [link for link in links if not (folder.path / link).exists()] == []
+
+
+@pytest.mark.parametrize("count", [0, 2, 7, 40])
+def test_a_run_that_was_cut_off_has_a_report_that_says_so(tmp_path: Path, count: int) -> None:
+    """However little was measured, the report is valid and marked."""
+    folder = stored(tmp_path, measured(cost=0.10)[: count - count % 2], status="partial")
+
+    html = perf.write(folder).read_text()
+
+    assert "This run is partial" in html
+
+
+def test_without_an_enforcer_the_report_compares_nothing(tmp_path: Path) -> None:
+    """An A/A run has curves and a control, and no verdict about an effect."""
+    control = [row for row in measured(cost=0.0) if row.comparison is Comparison.CONTROL]
+    folder = stored(tmp_path, control)
+
+    text = perf.write(folder).with_name("report.md").read_text()
+
+    assert "no enforcer was compared" in text
+    assert "slower" not in text
+
+
+def test_report_command_redraws_a_stored_run(tmp_path: Path) -> None:
+    """``harness report RUN`` prints the path of the report that it wrote."""
+    folder = stored(tmp_path, measured(cost=0.05))
+
+    done = CliRunner().invoke(command, [str(folder.path)])
+
+    assert done.output.splitlines()[-1] == str(folder.path / "report.html")
+    assert (folder.path / "report.md").exists()
+
+
+def test_report_command_refuses_what_is_not_a_run(tmp_path: Path) -> None:
+    """A folder without run.json is wrong use, said in one sentence."""
+    done = CliRunner().invoke(command, [str(tmp_path)])
+
+    assert "not the folder of a run" in str(done.exception)
