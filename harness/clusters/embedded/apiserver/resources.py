@@ -129,6 +129,9 @@ KINDS = (
     Kind("ResourceQuota", "resourcequotas", short=("quota",), access=Access.EMPTY),
 )
 
+RETURNED_WHEN_DELETED = {"Pod", "Service", "ServiceAccount"}
+"""Deleting one of these answers with the object, another with a Status, as clients expect."""
+
 BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 GROUPS = tuple(dict.fromkeys((kind.group, kind.version) for kind in KINDS))
 

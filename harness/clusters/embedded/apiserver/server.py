@@ -14,7 +14,7 @@ from harness.clusters.embedded.apiserver.errors import ApiError, Reason, expired
 from harness.clusters.embedded.apiserver.paging import Page, Pages
 from harness.clusters.embedded.apiserver.reading import Form, Query
 from harness.clusters.embedded.apiserver.registry import Part, Registry
-from harness.clusters.embedded.apiserver.resources import Scope
+from harness.clusters.embedded.apiserver.resources import RETURNED_WHEN_DELETED, Scope
 from harness.clusters.embedded.apiserver.routes import Target, parse
 from harness.clusters.embedded.apiserver.store import encode
 
@@ -107,7 +107,8 @@ class Server:
 
     async def _delete(self, request: web.Request, target: Target) -> web.Response:
         record = self._registry.delete(target, await reading.delete_options(request))
-        if self._store.find(target.kind, target.key):
+        remains = self._store.find(target.kind, target.key) is not None
+        if remains or target.kind.name in RETURNED_WHEN_DELETED:
             return answers.json(record.body)
         return answers.deleted(target, record)
 

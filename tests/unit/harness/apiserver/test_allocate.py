@@ -29,7 +29,10 @@ def test_every_service_gets_an_address_of_its_own() -> None:
     allocator.assign(first)
     allocator.assign(second)
 
-    assert [first["spec"]["clusterIP"], second["spec"]["clusterIPs"]] == ["10.96.0.1", ["10.96.0.2"]]
+    assert [first["spec"]["clusterIP"], second["spec"]["clusterIPs"]] == [
+        "10.96.0.1",
+        ["10.96.0.2"],
+    ]
     with pytest.raises(ApiError, match=r"every ClusterIP in 10\.96\.0\.0/30 is taken"):
         allocator.assign(third)
 
@@ -68,7 +71,9 @@ def test_explicit_values_that_are_taken_conflict_all_at_once() -> None:
     """Both the address and the port are named."""
     allocator = ServiceAllocator()
     first = service(
-        "NodePort", clusterIP="10.96.0.9", ports=[{"port": 80, "protocol": "TCP", "nodePort": 30080}]
+        "NodePort",
+        clusterIP="10.96.0.9",
+        ports=[{"port": 80, "protocol": "TCP", "nodePort": 30080}],
     )
     assert fields(allocator, first) == []
     allocator.assign(first)
