@@ -100,7 +100,12 @@ def _run_nft(arguments: list[str], text: str | None = None) -> subprocess.Comple
         msg = "nft is not installed; run: apt-get install nftables"
         raise MissingError(msg)
     result = subprocess.run(  # noqa: S603 - a fixed program, arguments of our own
-        [program, *arguments], input=text, capture_output=True, text=True, check=False
+        [program, *arguments],
+        input=text,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
     )
     if result.returncode:
         _raise_if_missing(result.stderr)
@@ -153,7 +158,8 @@ def _decode_items(id_: TableId, items: list[dict[str, Any]]) -> Table:
         sets=[_decode_set(item["set"]) for item in items if "set" in item],
         maps=[_decode_map(item["map"]) for item in items if "map" in item],
         chains=[_decode_chain(item["chain"], rules) for item in items if "chain" in item],
-        # nft 1.0.6 prints rubbish for the value; dormant is the only flag that a table of ours has.
+        # Dormant is the only flag that a table of ours can have. nft 1.0.6 prints rubbish for its
+        # name, or ends in the middle: then the table is read as foreign.
         dormant=any("flags" in item.get("table", {}) for item in items),
     )
 

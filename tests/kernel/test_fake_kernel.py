@@ -1,0 +1,184 @@
+"""The kernel in memory and the real one answer the same transactions alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from enforcer.errors import KernelError
+from enforcer.nft.fake import FakeKernel
+from enforcer.nft.kernel import NftKernel
+from enforcer.nft.objects import (
+    Chain,
+    FieldType,
+    Hook,
+    HookName,
+    Set,
+    Table,
+    TableFamily,
+    TableId,
+    VerdictMap,
+    rule,
+)
+from enforcer.nft.transaction import (
+    AddChain,
+    AddElements,
+    AddRule,
+    AddSet,
+    AddTable,
+    AddTargets,
+    Command,
+    DeleteChain,
+    DeleteElements,
+    DeleteSet,
+    DeleteTable,
+    FlushChain,
+    FlushSet,
+    Transaction,
+)
+from tests.kernel.netlab import Namespace, run
+
+pytestmark = pytest.mark.kernel
+
+T = TableId(TableFamily.INET, "npd")
+OTHER = TableId(TableFamily.INET, "other")
+SET = Set("pods", (FieldType.IPV4,))
+PORTS = Set("ports", (FieldType.PROTOCOL, FieldType.PORT), interval=True)
+MAP = VerdictMap("dispatch", (FieldType.IPV4,))
+BASE = Chain("forward", hook=Hook(HookName.FORWARD, -5))
+START: tuple[Command, ...] = (
+    AddTable(T),
+    AddChain(T, BASE),
+    AddChain(T, Chain("one")),
+    AddChain(T, Chain("two")),
+    AddSet(T, SET),
+    AddSet(T, PORTS),
+    AddSet(T, MAP),
+    AddElements(T, "pods", ("10.0.0.1", "10.0.0.2")),
+    AddElements(T, "ports", ("6 . 80", "17 . 5000-6000")),
+    AddTargets(T, "dispatch", (("10.0.0.1", "one"),)),
+    AddRule(T, "one", rule("ip saddr @pods return")),
+    AddRule(T, "forward", rule("ip daddr vmap @dispatch")),
+    AddRule(T, "forward", rule("ip saddr 10.9.9.9 goto two")),
+)
+
+ACCEPTED: dict[str, tuple[Command, ...]] = {
+    "the start alone": (),
+    "an element that is there": (AddElements(T, "pods", ("10.0.0.1",)),),
+    "an element that goes": (DeleteElements(T, "pods", ("10.0.0.1",)),),
+    "a target that is there": (AddTargets(T, "dispatch", (("10.0.0.1", "one"),)),),
+    "a target that moves": (
+        DeleteElements(T, "dispatch", ("10.0.0.1",)),
+        AddTargets(T, "dispatch", (("10.0.0.1", "two"),)),
+    ),
+    "a set that is emptied and filled": (FlushSet(T, "ports"), AddElements(T, "ports", ("6 . 1",))),
+    "a table again": (AddTable(T),),
+    "a chain again": (AddChain(T, BASE),),
+    "a set again": (AddSet(T, SET),),
+    "a chain that nothing points at any more": (FlushChain(T, "forward"), DeleteChain(T, "two")),
+    "a set that nothing asks any more": (FlushChain(T, "one"), DeleteSet(T, "pods")),
+    "a set that nothing asked": (DeleteSet(T, "ports"),),
+    "a table that goes and comes": (DeleteTable(T), AddTable(T)),
+}
+
+REFUSED: dict[str, tuple[Command, ...]] = {
+    "an element that is missing": (DeleteElements(T, "pods", ("10.0.0.3",)),),
+    "one of two elements that is missing": (DeleteElements(T, "pods", ("10.0.0.1", "10.0.0.3")),),
+    "a key that is missing": (DeleteElements(T, "dispatch", ("10.0.0.3",)),),
+    "a target that contradicts": (AddTargets(T, "dispatch", (("10.0.0.1", "two"),)),),
+    "a target that does not exist": (AddTargets(T, "dispatch", (("10.0.0.3", "three"),)),),
+    "an element of a set that does not exist": (AddElements(T, "none", ("10.0.0.1",)),),
+    "a chain that a map points at": (DeleteChain(T, "one"),),
+    "a chain that a rule points at": (DeleteChain(T, "two"),),
+    "a set that a rule asks": (DeleteSet(T, "pods"),),
+    "a map that a rule asks": (DeleteSet(T, "dispatch"),),
+    "a rule that goes nowhere": (AddRule(T, "one", rule("goto three")),),
+    "a rule that asks nothing": (AddRule(T, "one", rule("ip saddr @none return")),),
+    "a rule in no chain": (AddRule(T, "three", rule("return")),),
+    "a chain that does not exist": (FlushChain(T, "three"),),
+    "a set that does not exist": (DeleteSet(T, "none"),),
+    "a table that does not exist": (DeleteTable(OTHER),),
+    "a set in no table": (AddSet(OTHER, SET),),
+    "a set of another type": (AddSet(T, Set("pods", (FieldType.IPV6,))),),
+    "a set with the name of a map": (AddSet(T, Set("dispatch", (FieldType.IPV4,))),),
+}
+
+
+@pytest.fixture
+def space() -> Iterator[Namespace]:
+    """Return an empty network namespace."""
+    name = f"npdfake-{os.getpid()}"
+    run("ip", "netns", "add", name)
+    made = Namespace(name)
+    yield made
+    made.close()
+    run("ip", "netns", "del", name)
+
+
+@pytest.mark.parametrize("commands", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_both_accept(space: Namespace, commands: tuple[Command, ...]) -> None:
+    """What the fake accepts the kernel accepts, and afterwards they hold the same."""
+    fake, real = FakeKernel(), NftKernel()
+    for transaction in (Transaction(START), Transaction(commands)):
+        fake.apply(transaction)
+        space.call(real.apply, transaction)
+
+    assert space.call(real.read, [T, OTHER]) == fake.read([T, OTHER])
+
+
+@pytest.mark.parametrize("commands", REFUSED.values(), ids=REFUSED.keys())
+def test_both_refuse(space: Namespace, commands: tuple[Command, ...]) -> None:
+    """What the fake refuses the kernel refuses, and neither has done half of it."""
+    fake, real = FakeKernel(), NftKernel()
+    fake.apply(Transaction(START))
+    space.call(real.apply, Transaction(START))
+    before = fake.read([T])
+    half_right = Transaction((AddElements(T, "pods", ("10.0.0.9",)), *commands))
+
+    for apply in (fake.apply, lambda change: space.call(real.apply, change)):
+        with pytest.raises(KernelError):
+            apply(half_right)
+
+    assert fake.read([T]) == before
+    assert space.call(real.read, [T]) == before
+
+
+def test_a_refusal_shows_what_nft_said_and_where(space: Namespace) -> None:
+    """The message names the purpose, the reason and the line."""
+    change = Transaction((AddTable(T), AddChain(T, BASE), FlushChain(T, "gone")), "switch")
+
+    with pytest.raises(KernelError) as refused:
+        space.call(NftKernel().apply, change)
+
+    assert "refused the switch" in str(refused.value)
+    assert "No such file or directory" in str(refused.value)
+    assert "flush chain inet npd gone" in str(refused.value)
+
+
+def test_a_table_that_is_not_ours_is_seen_as_foreign(space: Namespace) -> None:
+    """A table of our name that holds what none of ours does is read as foreign, not as an error."""
+    space.run("nft", "add table inet npd; add set inet npd x { type mark; }")
+
+    assert space.call(NftKernel().read, [T]).tables[T].foreign
+
+
+def test_a_sleeping_table_is_seen(space: Namespace) -> None:
+    """A dormant table is not the table that we want, whatever nft makes of it; it can be woken."""
+    space.run("nft", "add table inet npd { flags dormant; }")
+
+    asleep = space.call(NftKernel().read, [T]).tables[T]
+    assert asleep.dormant or asleep.foreign
+    space.call(NftKernel().apply, Transaction((AddTable(T),)))
+    assert space.call(NftKernel().read, [T]).tables[T] == Table(T)
+
+
+def test_the_generation_tells_that_somebody_changed_a_table(space: Namespace) -> None:
+    """The generation stays while nothing changes and moves with every change, by anyone."""
+    first = space.call(NftKernel().generation)
+    assert space.call(NftKernel().generation) == first
+
+    space.run("nft", "add table ip foreign")
+
+    assert space.call(NftKernel().generation) != first

@@ -1,0 +1,223 @@
+"""The order in which a ruleset is changed, and what the change is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from enforcer.errors import KernelError
+from enforcer.nft.diff import RELOAD_AFTER, diff
+from enforcer.nft.fake import FakeKernel
+from enforcer.nft.objects import (
+    Chain,
+    FieldType,
+    Hook,
+    HookName,
+    Ruleset,
+    Set,
+    Table,
+    TableFamily,
+    TableId,
+    VerdictMap,
+    rule,
+    ruleset,
+    table,
+)
+from enforcer.nft.transaction import (
+    AddChain,
+    AddElements,
+    AddRule,
+    AddTable,
+    AddTargets,
+    DeleteChain,
+    DeleteElements,
+    DeleteSet,
+    DeleteTable,
+    FlushChain,
+    FlushSet,
+    Transaction,
+)
+
+T = TableId(TableFamily.INET, "npd")
+BRIDGE = TableId(TableFamily.BRIDGE, "npd")
+FORWARD = Hook(HookName.FORWARD, -5)
+
+
+def build(
+    classes: dict[str, frozenset[str]],
+    pods: dict[str, str],
+    epoch: int = 1,
+) -> Ruleset:
+    """Return a table with a chain and a set for each class, and a map from pods to classes."""
+    sets = [Set(f"s_{name}", (FieldType.IPV4,), peers) for name, peers in classes.items()]
+    chains = [Chain(name, (rule(f"ip saddr @s_{name} return"),)) for name in classes]
+    base = Chain("forward", (rule(f"ct mark {epoch} accept"), rule("ip daddr vmap @d")), FORWARD)
+    return ruleset([table(T, sets, [VerdictMap("d", (FieldType.IPV4,), pods)], [base, *chains])])
+
+
+ONE = build({"a": frozenset({"10.0.0.1"})}, {"10.1.0.1": "a"})
+
+
+def test_equal_rulesets_need_nothing() -> None:
+    """An empty difference is no transaction at all."""
+    assert diff(ONE, build({"a": frozenset({"10.0.0.1"})}, {"10.1.0.1": "a"})) == ()
+
+
+def test_a_missing_table_is_made_in_one_transaction() -> None:
+    """There is no instant at which half of a new table judges packets."""
+    (only,) = diff(Ruleset(), ONE)
+
+    assert only.commands[0] == AddTable(T)
+    kernel = FakeKernel()
+    kernel.apply(only)
+    assert kernel.read([T]) == ONE
+
+
+def test_a_new_class_is_there_before_anything_points_at_it() -> None:
+    """Chains and sets of a new class go in an earlier transaction than the map's element."""
+    want = build(
+        {"a": frozenset({"10.0.0.1"}), "b": frozenset({"10.0.0.2"})},
+        {"10.1.0.1": "a", "10.1.0.2": "b"},
+        epoch=2,
+    )
+
+    prepare, switch = diff(ONE, want)
+
+    assert AddChain(T, Chain("b")) in [
+        replace(command, chain=Chain(command.chain.name))
+        for command in prepare.commands
+        if isinstance(command, AddChain)
+    ]
+    assert AddElements(T, "s_b", ("10.0.0.2",)) in prepare.commands
+    assert not any(isinstance(command, AddTargets) for command in prepare.commands)
+    assert AddTargets(T, "d", (("10.1.0.2", "b"),)) in switch.commands
+    assert FlushChain(T, "forward") in switch.commands
+
+
+def test_unused_objects_go_last() -> None:
+    """Chains and sets are deleted in a transaction after the one that stopped using them."""
+    have = build({"a": frozenset({"10.0.0.1"}), "b": frozenset()}, {"10.1.0.2": "b"})
+    want = build({"a": frozenset({"10.0.0.1"})}, {})
+
+    switch, sweep = diff(have, want)
+
+    assert switch.commands == (DeleteElements(T, "d", ("10.1.0.2",)),)
+    assert sweep.commands == (FlushChain(T, "b"), DeleteChain(T, "b"), DeleteSet(T, "s_b"))
+
+
+def test_a_pod_that_changes_its_class_is_moved_in_one_step() -> None:
+    """The old verdict is deleted and the new one added in the same transaction."""
+    both = {"a": frozenset({"10.0.0.1"}), "b": frozenset({"10.0.0.2"})}
+
+    (switch,) = diff(build(both, {"10.1.0.1": "a"}), build(both, {"10.1.0.1": "b"}))
+
+    assert switch.commands == (
+        DeleteElements(T, "d", ("10.1.0.1",)),
+        AddTargets(T, "d", (("10.1.0.1", "b"),)),
+    )
+
+
+def test_one_element_is_one_command() -> None:
+    """A changed peer costs one element each way, whatever else is in the set."""
+    many = frozenset(f"10.0.{index >> 8}.{index & 255}" for index in range(5000))
+    have = build({"a": many}, {})
+
+    (switch,) = diff(have, build({"a": (many - {"10.0.0.7"}) | {"10.9.9.9"}}, {}))
+
+    assert switch.commands == (
+        DeleteElements(T, "s_a", ("10.0.0.7",)),
+        AddElements(T, "s_a", ("10.9.9.9",)),
+    )
+
+
+def test_many_deletions_from_an_interval_set_reload_it() -> None:
+    """Each deletion from an interval set costs the kernel its whole size: load it anew instead."""
+    old = Set(
+        "n", (FieldType.IPV4,), frozenset(f"10.{i}.0.0/16" for i in range(100)), interval=True
+    )
+    new = replace(old, elements=frozenset(list(old.elements)[RELOAD_AFTER + 1 :]))
+
+    (switch,) = diff(ruleset([table(T, [old])]), ruleset([table(T, [new])]))
+
+    assert switch.commands == (
+        FlushSet(T, "n"),
+        AddElements(T, "n", tuple(sorted(new.elements))),
+    )
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        Table(T, foreign=True),
+        table(T, [Set("s_a", (FieldType.IPV6,))]),
+        table(T, chains=[Chain("forward", hook=Hook(HookName.FORWARD, 10))]),
+        table(T, chains=[Chain("a", hook=FORWARD)]),
+        table(T, maps=[VerdictMap("s_a", (FieldType.IPV4,))]),
+    ],
+)
+def test_a_table_of_another_shape_is_replaced_in_one_transaction(old: Table) -> None:
+    """What cannot be changed in place is deleted and made anew without a gap."""
+    (only,) = diff(ruleset([old]), ONE)
+
+    assert only.commands[:2] == (DeleteTable(T), AddTable(T))
+
+
+def test_a_sleeping_table_is_woken() -> None:
+    """A dormant table enforces nothing."""
+    asleep = ruleset([replace(ONE.tables[T], dormant=True)])
+
+    (only,) = diff(asleep, ONE)
+
+    assert only.commands == (AddTable(T),)
+
+
+def test_a_table_that_is_not_wanted_goes() -> None:
+    """The bridge table disappears with the last pod bridge."""
+    have = Ruleset({**ONE.tables, BRIDGE: Table(BRIDGE)})
+
+    (only,) = diff(have, ONE)
+
+    assert only.commands == (DeleteTable(BRIDGE),)
+
+
+def test_each_item_of_a_transaction_has_a_line_of_its_own() -> None:
+    """The text for nft names objects before they are used, one element a line."""
+    change = Transaction(
+        (
+            AddTable(T),
+            AddElements(T, "s", ("10.0.0.1", "10.0.0.2")),
+            AddTargets(T, "d", (("10.0.0.1", "a"),)),
+            AddRule(T, "a", rule("return", "note")),
+        )
+    )
+
+    assert str(change).splitlines() == [
+        "add table inet npd",
+        "add element inet npd s {",
+        "10.0.0.1,",
+        "10.0.0.2",
+        "}",
+        "add element inet npd d {",
+        "10.0.0.1 : jump a",
+        "}",
+        f'add rule inet npd a return comment "{rule("return", "note").comment}"',
+    ]
+
+
+def test_rules_are_told_apart_by_their_text() -> None:
+    """A rule's comment carries a hash of its text, and nothing else is compared."""
+    assert rule("accept") != rule("drop")
+    assert rule("accept") == replace(rule("accept"), expression="as the kernel words it")
+
+
+def test_a_refused_transaction_changes_nothing_in_the_fake() -> None:
+    """The fake kernel is atomic."""
+    kernel = FakeKernel()
+    kernel.apply(diff(Ruleset(), ONE)[0])
+    change = Transaction((AddElements(T, "s_a", ("10.9.9.9",)), DeleteChain(T, "a")))
+
+    with pytest.raises(KernelError, match="busy"):
+        kernel.apply(change)
+
+    assert kernel.read([T]) == ONE

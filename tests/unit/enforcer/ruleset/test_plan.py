@@ -1,0 +1,321 @@
+"""From one compiled policy to the next: which transactions, which epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from enforcer.errors import KernelError, SettingsError
+from enforcer.model.net import Direction, PortRange, Protocol
+from enforcer.model.objects import Key
+from enforcer.nft.fake import FakeKernel
+from enforcer.nft.transaction import AddElements
+from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
+from enforcer.ruleset.names import BRIDGE, INET, TABLES
+from enforcer.ruleset.options import ExistingConnections, LowerOptions
+from enforcer.ruleset.plan import Plan, plan
+from enforcer.wiring import NO_WIRING, BridgePort, PodBridge, Wiring
+
+TCP = Protocol.TCP
+FRIEND = Allowed(peers=frozenset({ip_address("10.3.0.1")}))
+FRIENDS = Allowed(peers=frozenset({ip_address("10.3.0.1"), ip_address("10.3.0.2")}))
+OPTIONS = LowerOptions()
+
+
+def nobody(_mark: int, _mask: int) -> bool:
+    """No conntrack entry carries anything."""
+    return False
+
+
+def isolating(allowed: Allowed, name: str = "np") -> PolicyClass:
+    """Return an ingress class."""
+    return PolicyClass(Direction.INGRESS, (Key("ns", name),), allowed)
+
+
+def pod(number: int, ingress: PolicyClass | None = None) -> LocalPod:
+    """Return a local pod with an address in each family."""
+    addresses = (ip_address(f"10.2.0.{number}"), ip_address(f"fd00:2::{number}"))
+    return LocalPod(Key("ns", f"p{number}"), addresses, ingress)
+
+
+def compiled(*pods: LocalPod) -> CompiledPolicy:
+    """Return the policy of a node with these pods."""
+    networks = (ip_network("10.2.0.0/24"), ip_network("fd00:2::/64"))
+    return CompiledPolicy("node", pods, networks, frozenset({ip_address("192.168.7.1")}))
+
+
+class Node:
+    """A fake kernel that is planned for and applied to."""
+
+    def __init__(self, options: LowerOptions = OPTIONS) -> None:
+        """Start without tables."""
+        self.kernel = FakeKernel()
+        self.options = options
+
+    def sync(
+        self,
+        policy: CompiledPolicy,
+        wiring: Wiring = NO_WIRING,
+        in_use: Callable[[int, int], bool] = nobody,
+    ) -> Plan:
+        """Plan from what the kernel holds, and apply."""
+        planned = plan(self.kernel.read(TABLES), policy, wiring, self.options, in_use)
+        for transaction in planned.transactions:
+            self.kernel.apply(transaction)
+        assert self.kernel.read(TABLES) == planned.want
+        return planned
+
+
+def test_an_unchanged_cluster_needs_nothing() -> None:
+    """A restart finds its epoch in the kernel and sends nothing."""
+    node = Node()
+    first = node.sync(compiled(pod(1, isolating(FRIEND)), pod(2)))
+
+    again = node.sync(compiled(pod(1, isolating(FRIEND)), pod(2)))
+
+    assert again.transactions == ()
+    assert again.epoch == first.epoch
+
+
+def test_a_new_peer_is_one_element_and_no_new_epoch() -> None:
+    """Adding to an allow set forbids nothing: live connections keep their stamp."""
+    node = Node()
+    first = node.sync(compiled(pod(1, isolating(FRIEND))))
+
+    second = node.sync(compiled(pod(1, isolating(FRIENDS))))
+
+    assert second.epoch == first.epoch
+    (only,) = second.transactions
+    (command,) = only.commands
+    assert isinstance(command, AddElements)
+    assert command.elements == ("10.3.0.2",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([pod(1, isolating(FRIENDS))], [pod(1, isolating(FRIEND))]),
+        ([pod(1)], [pod(1, isolating(FRIEND))]),
+        ([pod(1, isolating(FRIEND))], [pod(1)]),
+        ([pod(1, isolating(FRIEND))], [pod(1, isolating(FRIEND, "other"))]),
+        ([pod(1), pod(2)], [pod(1)]),
+        ([pod(1, isolating(FRIEND))], [pod(1, isolating(Allowed(ports=frozenset())))]),
+    ],
+    ids=["peer goes", "isolated", "released", "class moves", "pod goes", "all peers go"],
+)
+def test_anything_else_takes_a_new_epoch(
+    before: Iterable[LocalPod], after: Iterable[LocalPod]
+) -> None:
+    """Every change but the adding of elements to allow sets re-judges live connections."""
+    node = Node()
+    first = node.sync(compiled(*before))
+
+    assert node.sync(compiled(*after)).epoch == first.epoch + 1
+
+
+def test_a_pod_that_no_policy_selects_starts_without_a_new_epoch() -> None:
+    """Its address only becomes known, which allows."""
+    node = Node()
+    first = node.sync(compiled(pod(1, isolating(FRIEND))))
+
+    assert node.sync(compiled(pod(1, isolating(FRIEND)), pod(2))).epoch == first.epoch
+
+
+def test_keep_never_takes_a_new_epoch() -> None:
+    """With existing-connections=keep live connections are left alone."""
+    node = Node(LowerOptions(existing=ExistingConnections.KEEP))
+    first = node.sync(compiled(pod(1)))
+
+    assert node.sync(compiled(pod(1, isolating(FRIEND)))).epoch == first.epoch
+
+
+def test_an_epoch_that_a_connection_carries_is_passed_over() -> None:
+    """In a new table and after each bump a number is used only when nobody carries it."""
+    node = Node()
+    taken = {OPTIONS.mark(number) for number in (1, 2, 4)}
+
+    def in_use(mark: int, mask: int) -> bool:
+        assert mask == OPTIONS.mark_mask
+        return mark in taken
+
+    assert node.sync(compiled(pod(1)), in_use=in_use).epoch == 3
+    assert node.sync(compiled(pod(1, isolating(FRIEND))), in_use=in_use).epoch == 5
+
+
+def test_the_epoch_wraps_past_zero() -> None:
+    """Zero is what a connection that was never judged carries."""
+    node = Node(LowerOptions(mark_mask=0xFF00))
+    epochs = [
+        node.sync(compiled(pod(1, isolating(FRIEND if step % 2 else FRIENDS, f"p{step}")))).epoch
+        for step in range(300)
+    ]
+
+    assert set(epochs) == set(range(1, 256))
+    assert epochs[254:257] == [255, 1, 2]
+
+
+def test_no_free_epoch_is_an_error() -> None:
+    """Where another program fills our bits we say so instead of trusting its marks."""
+    with pytest.raises(KernelError, match="mark-mask"):
+        Node(LowerOptions(mark_mask=0xFF)).sync(compiled(), in_use=lambda _mark, _mask: True)
+
+
+def test_another_mark_mask_starts_afresh() -> None:
+    """Stamps in other bits say nothing."""
+    node = Node()
+    node.sync(compiled(pod(1)))
+    node.options = LowerOptions(mark_mask=0xFF00)
+
+    changed = node.sync(compiled(pod(1)), in_use=lambda mark, _mask: mark == 0x100)
+
+    assert changed.epoch == 2
+
+
+@pytest.mark.parametrize("mask", [0, 0x7F, 0xF0F0, 1 << 32])
+def test_a_mask_without_room_is_refused(mask: int) -> None:
+    """The stamp needs eight or more bits in one row."""
+    with pytest.raises(SettingsError):
+        LowerOptions(mark_mask=mask)
+
+
+def test_a_new_class_is_prepared_first() -> None:
+    """Chains and sets of a new class are there before the pods are led to them."""
+    node = Node()
+    node.sync(compiled(pod(1)))
+
+    steps = node.sync(compiled(pod(1, isolating(FRIEND)))).transactions
+
+    assert [step.purpose for step in steps] == ["prepare", "switch"]
+
+
+def test_rules_do_not_grow_with_pods_or_peers() -> None:
+    """Two hundred pods and thousands of peers meet the same rules as one of each."""
+    many = frozenset(ip_address(f"10.{x}.{y}.1") for x in range(3, 23) for y in range(250))
+    small = Node().sync(compiled(pod(1, isolating(FRIEND)))).want
+    large = (
+        Node().sync(compiled(*(pod(n, isolating(Allowed(peers=many))) for n in range(1, 201)))).want
+    )
+
+    def count(chains: Iterable[object]) -> int:
+        return len(list(chains))
+
+    small_rules = [rule for chain in small.tables[INET].chains.values() for rule in chain.rules]
+    large_rules = [rule for chain in large.tables[INET].chains.values() for rule in chain.rules]
+    assert count(large_rules) == count(small_rules)
+    assert large.tables[INET].chains.keys() == small.tables[INET].chains.keys()
+
+
+def test_a_class_has_only_the_lookups_that_it_needs() -> None:
+    """One peer in IPv4 is one lookup, and in IPv6 none."""
+    chains = Node().sync(compiled(pod(1, isolating(FRIEND)))).want.tables[INET].chains
+    sizes = {
+        name[:3]: len(chain.rules) for name, chain in chains.items() if name[:3] in {"in4", "in6"}
+    }
+
+    assert sizes == {"in4": 2, "in6": 1}
+
+
+def test_a_class_that_allows_everything_isolates_nobody() -> None:
+    """A pod whose policies allow everything is not looked up at all."""
+    want = Node().sync(compiled(pod(1, isolating(Allowed(everything=True))))).want
+    inet = want.tables[INET]
+
+    assert not inet.maps["in_d4"].targets
+    assert not inet.sets["isoi4"].elements
+
+
+def test_names_are_readable_and_stable() -> None:
+    """A policy that changes keeps its chain; namespace and policy can be read in the name."""
+    node = Node()
+    node.sync(compiled(pod(1, isolating(FRIEND))))
+    before = {name for name in node.kernel.read(TABLES).tables[INET].chains if "ns.np" in name}
+    node.sync(compiled(pod(1, isolating(FRIENDS))))
+    after = {name for name in node.kernel.read(TABLES).tables[INET].chains if "ns.np" in name}
+
+    assert before == after
+    assert len(before) == 3
+
+
+def test_classes_that_differ_by_named_ports_have_chains_of_their_own() -> None:
+    """The same policy with another port behind its name is another class."""
+    on_80 = Allowed(ports=frozenset({PortRange(TCP, 80, 80)}))
+    on_81 = Allowed(ports=frozenset({PortRange(TCP, 81, 81)}))
+    want = Node().sync(compiled(pod(1, isolating(on_80)), pod(2, isolating(on_81)))).want
+    targets = want.tables[INET].maps["in_d4"].targets
+
+    assert len(set(targets.values())) == 2
+
+
+def test_long_names_fit() -> None:
+    """The longest names that Kubernetes allows still make names and comments that nft takes."""
+    policies = tuple(Key("n" * 63, f"{index:0253}") for index in range(40))
+    long = PolicyClass(Direction.INGRESS, policies, FRIEND)
+    inet = Node().sync(compiled(pod(1, long))).want.tables[INET]
+
+    assert all(len(name) < 128 for name in (*inet.chains, *inet.sets, *inet.maps))
+    assert all(len(chain.comment) <= 127 for chain in inet.chains.values())
+
+
+def bridge(*ports: tuple[str, str]) -> Wiring:
+    """Return the wiring of a bridged node with (port, address) pairs."""
+    found = tuple(
+        BridgePort(name, frozenset({ip_address(text)} if text else ())) for name, text in ports
+    )
+    return Wiring(frozenset({"br0"}), (PodBridge("br0", found),))
+
+
+def test_a_bridge_port_may_send_from_all_addresses_of_its_pod() -> None:
+    """A pod that was seen with one address is known with all; a port nobody was seen at is not."""
+    node = Node()
+    want = node.sync(compiled(pod(1), pod(2)), bridge(("v1", "10.2.0.1"), ("v2", ""))).want
+    sets = want.tables[BRIDGE].sets
+
+    assert sets["ports"].elements == {'"v1"'}
+    assert sets["src4"].elements == {'"v1" . 10.2.0.1'}
+    assert sets["src6"].elements == {'"v1" . fd00:2::1'}
+
+
+def test_an_address_stays_at_the_port_where_it_was_first_seen() -> None:
+    """A pod that sends with another pod's MAC address does not take over its address."""
+    node = Node()
+    node.sync(compiled(pod(1), pod(2)), bridge(("v1", "10.2.0.1"), ("v2", "10.2.0.2")))
+
+    stolen = node.sync(compiled(pod(1), pod(2)), bridge(("v1", "10.2.0.2"), ("v2", "")))
+
+    assert stolen.transactions == ()
+
+
+def test_an_address_moves_when_its_port_is_gone() -> None:
+    """A pod that was made anew with the same address is known at its new port."""
+    node = Node()
+    node.sync(compiled(pod(1)), bridge(("v1", "10.2.0.1")))
+
+    want = node.sync(compiled(pod(1)), bridge(("v9", "10.2.0.1"))).want
+
+    assert want.tables[BRIDGE].sets["src4"].elements == {'"v9" . 10.2.0.1'}
+
+
+def test_a_node_without_a_bridge_has_no_bridge_table() -> None:
+    """The bridge table comes and goes with the pod bridges."""
+    node = Node()
+    node.sync(compiled(pod(1)), bridge(("v1", "10.2.0.1")))
+
+    assert BRIDGE not in node.sync(compiled(pod(1))).want.tables
+
+
+def test_a_table_that_lost_a_rule_is_repaired() -> None:
+    """What another program took away comes back, and connections are judged again."""
+    node = Node()
+    policy = compiled(pod(1, isolating(FRIEND)))
+    first = node.sync(policy)
+    have = node.kernel.read(TABLES)
+    inet = have.tables[INET]
+    damaged = replace(inet, chains={**inet.chains, "deny": replace(inet.chains["deny"], rules=())})
+
+    repaired = plan(replace(have, tables={INET: damaged}), policy, NO_WIRING, OPTIONS, nobody)
+
+    assert repaired.epoch == first.epoch + 1
+    assert [step.purpose for step in repaired.transactions] == ["switch"]
