@@ -1,5 +1,38 @@
 """Clusters behind one protocol (:class:`harness.clusters.base.Cluster`).
 
 ``embedded`` is built from network namespaces; kind and any kubeconfig come behind the same
-protocol. Nothing here knows of enforcers, policies or load.
+protocol. Nothing here knows of enforcers, policies or load. :func:`make_cluster` turns settings
+into one of them.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.options import ClusterSettings, fresh_name
+
+if TYPE_CHECKING:
+    from harness.clusters.embedded.cluster import EmbeddedCluster
+
+
+def make_cluster(
+    settings: ClusterSettings, tell: Callable[[str, int, int], None] | None = None
+) -> EmbeddedCluster:
+    """Return the cluster that the settings describe; entering it brings it up.
+
+    ``tell`` is called with what is being done, how far it is, and of how many.
+    """
+    from harness.clusters.embedded.cluster import EmbeddedCluster  # noqa: PLC0415  # heavy
+    from harness.clusters.embedded.settings import Cni, Shape  # noqa: PLC0415
+
+    shape = Shape(
+        name=settings.name or fresh_name(),
+        nodes=settings.nodes,
+        cni=Cni(settings.cni),
+        bridge_netfilter=settings.bridge_netfilter,
+        masquerade=settings.masquerade,
+        pods_per_node=settings.pods_per_node,
+        time_wait=settings.time_wait,
+    )
+    return EmbeddedCluster(shape) if tell is None else EmbeddedCluster(shape, tell)

@@ -1,0 +1,126 @@
+"""The node agent: the process that plays every kubelet and every service proxy of a cluster.
+
+It runs in the fabric's network namespace, a client of the API server like any other, and answers
+on a socket how far its pods are (:class:`Progress`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.clusters.embedded.addresses import API_PORT, CONTROL_PLANE_ADDRESS
+from harness.clusters.embedded.api import Api, Event, Reflector
+from harness.clusters.embedded.children import Children
+from harness.clusters.embedded.containers import Runtime
+from harness.clusters.embedded.endpoints import is_ready
+from harness.clusters.embedded.kubelet import Kubelet
+from harness.clusters.embedded.nodeobjects import keep_leases, register
+from harness.clusters.embedded.nodeproxy import NodeProxies
+from harness.clusters.embedded.podnet import NodeNetwork
+from harness.clusters.embedded.settings import Shape
+from harness.clusters.embedded.state import Folder
+
+_PROBLEMS = 5
+
+
+class Watcher:
+    """Hands every change of pods and Services to kubelet and proxies, and counts pods."""
+
+    def __init__(self, api: Api, kubelet: Kubelet, proxies: NodeProxies) -> None:
+        """Follow pods and Services of one API server."""
+        self._kubelet = kubelet
+        self._proxies = proxies
+        self._all: dict[str, dict[str, Any]] = {}
+        self.pods = Reflector(api, "/api/v1/pods", self._pod)
+        self.services = Reflector(api, "/api/v1/services", proxies.observe_service)
+
+    def _pod(self, event: Event) -> None:
+        if event.kind == "DELETED":
+            self._all.pop(event.object["metadata"]["uid"], None)
+        elif event.kind != "SYNCED":
+            self._all[event.object["metadata"]["uid"]] = event.object
+        self._kubelet.observe(event)
+        self._proxies.observe_pod(event)
+
+    def progress(self, namespace: str | None) -> dict[str, Any]:
+        """Return how far the pods (of one namespace) and the proxies are."""
+        pods = [
+            pod
+            for pod in self._all.values()
+            if namespace in (None, pod["metadata"]["namespace"]) and not _finished(pod)
+        ]
+        failed = [_problem(pod) for pod in self._all.values() if _refused(pod)]
+        return {
+            "pods": len(pods),
+            "ready": sum(map(is_ready, pods)),
+            "ending": sum("deletionTimestamp" in pod["metadata"] for pod in pods),
+            "unscheduled": sum(not pod["spec"].get("nodeName") for pod in pods),
+            "problems": failed[:_PROBLEMS],
+            "pods_version": self.pods.version,
+            "services_version": self.services.version,
+            "proxies_settled": self._proxies.settled,
+        }
+
+
+def _finished(pod: dict[str, Any]) -> bool:
+    return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def _refused(pod: dict[str, Any]) -> bool:
+    return pod.get("status", {}).get("reason") in {"OutOfpods", "StartError"}
+
+
+def _problem(pod: dict[str, Any]) -> str:
+    meta = pod["metadata"]
+    return f"{meta['namespace']}/{meta['name']}: {pod['status'].get('message', '')}"
+
+
+async def _answer(
+    watcher: Watcher, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer one client: a line of JSON for each line of JSON."""
+    while line := await reader.readline():
+        request = json.loads(line)
+        answer = watcher.progress(request.get("namespace"))
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+    writer.close()
+
+
+async def run(folder: Folder, shape: Shape) -> None:
+    """Play the nodes of a cluster until the process ends."""
+    children = Children()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, children.reap)
+    networks = {node.name: NodeNetwork(node, shape.cni) for node in shape.plan()}
+    runtime = Runtime(children, folder.scratch, folder.logs)
+    async with Api(f"http://{CONTROL_PLANE_ADDRESS}:{API_PORT}") as api:
+        proxies = NodeProxies(shape, children, folder.scratch)
+        watcher = Watcher(api, Kubelet(api, networks, runtime), proxies)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watcher.pods.run())
+            tasks.create_task(watcher.services.run())
+            tasks.create_task(proxies.run())
+            await register(api, shape)
+            tasks.create_task(keep_leases(api, shape))
+            await asyncio.start_unix_server(
+                lambda reader, writer: _answer(watcher, reader, writer), folder.agent
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the node agent; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="agent")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--shape", type=Shape.from_json, required=True)
+    arguments = parser.parse_args(argv)
+    asyncio.run(run(Folder(arguments.folder), arguments.shape))
+
+
+if __name__ == "__main__":
+    main()

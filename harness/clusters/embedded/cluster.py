@@ -1,0 +1,273 @@
+"""The embedded cluster as the rest of the harness sees it (``harness.clusters.base.Cluster``)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, assert_never
+
+from harness.clusters.base import (
+    Completed,
+    Manifest,
+    NodeInfo,
+    NodeRef,
+    Outcome,
+    OutsideRef,
+    Place,
+    PodRef,
+    Probe,
+    Process,
+)
+from harness.clusters.embedded import launch, process, requirements, state, wire
+from harness.clusters.embedded.addresses import (
+    OUTSIDE_NAMESPACE,
+    namespace_of_node,
+    namespace_of_pod,
+)
+from harness.clusters.embedded.objects import Objects, newest
+from harness.clusters.embedded.settings import Shape
+from harness.errors import ClusterError
+from harness.prober.client import ProberClient
+
+Tell = launch.Tell
+_POLL_SECONDS = 0.05
+
+
+def _say_nothing(step: str, done: int, of: int) -> None:
+    """Tell nobody."""
+
+
+class EmbeddedCluster:
+    """A cluster made of network namespaces; see :mod:`harness.clusters.embedded`.
+
+    ``tell`` is called with what is being done, how far it is, and of how many.
+    """
+
+    kind = "embedded"
+
+    def __init__(self, shape: Shape, tell: Tell = _say_nothing) -> None:
+        """Describe a cluster; entering it brings it up."""
+        self.name = shape.name
+        self._shape = shape
+        self._tell = tell
+        self._use(state.Folder(state.root() / shape.name))
+        self._launched: launch.Launched | None = None
+
+    @classmethod
+    def attach(cls, name: str, tell: Tell = _say_nothing) -> Self:
+        """Return a cluster that is up already."""
+        folder = state.find(name)
+        cluster = cls(Shape.from_json(folder.facts()["shape"]), tell)
+        cluster._use(folder)
+        return cluster
+
+    def _use(self, folder: state.Folder) -> None:
+        self._folder = folder
+        self.kubeconfig: Path = folder.kubeconfig
+        self.node_kubeconfig: Path = folder.node_kubeconfig
+        self._objects: Objects | None = None
+        self._prober: ProberClient | None = None
+
+    # ---- up and down ----
+
+    def __enter__(self) -> Self:
+        """Bring the cluster up; on failure, nothing is left. It ends with this process."""
+        requirements.require(self._shape)
+        self._launched = launch.launch(self._shape, self._tell)
+        self._use(self._launched.folder)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Take it down, unless it was told to stay."""
+        self.close()
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            launched.lifeline.close()
+            launch.end(launched.folder)
+            launched.unshare.wait()
+
+    def stay(self) -> None:
+        """Let the cluster live on after this process; ``harness cluster down`` ends it."""
+        if self._launched is not None:
+            self._launched.detach()
+            self._launched = None
+
+    def down(self) -> None:
+        """Take it down, whoever brought it up."""
+        self.close()
+        launch.end(self._folder)
+
+    def close(self) -> None:
+        """Close connections to the cluster; it stays."""
+        if self._objects is not None:
+            self._objects.close()
+        if self._prober is not None:
+            self._prober.close()
+        self._objects = self._prober = None
+
+    # ---- what it is ----
+
+    @property
+    def folder(self) -> state.Folder:
+        """Its folder on the host: logs, sockets, kubeconfigs."""
+        return self._folder
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """Return the nodes in the order of their names."""
+        return tuple(
+            NodeInfo(node.name, str(node.address), (str(node.pod_network),))
+            for node in self._shape.plan()
+        )
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the settings that make this cluster what it is."""
+        fields: dict[str, Any] = json.loads(self._shape.to_json())
+        return {"cluster": self.kind, "control_plane": "builtin", "proxy": "nftables"} | fields
+
+    def progress(self, namespace: str | None = None) -> Mapping[str, Any]:
+        """Return what the node agent counts: pods, ready, proxies settled, problems."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            try:
+                link.connect(str(self._folder.agent))
+                link.sendall(json.dumps({"namespace": namespace}).encode() + b"\n")
+                answer: dict[str, Any] = json.loads(link.makefile().readline() or "{}")
+            except OSError as error:
+                message = f"cluster {self.name} does not answer ({error.strerror}): it is gone"
+                raise ClusterError(message) from error
+        return answer
+
+    def note(self, **facts: Any) -> None:
+        """Write facts about the cluster into its folder, for ``status``."""
+        with wire.connect(self._folder.control) as link:
+            wire.send(link, {"do": "note", "facts": facts})
+            wire.receive(link)
+
+    # ---- objects ----
+
+    @property
+    def objects(self) -> Objects:
+        """The API server's objects, through the official client."""
+        if self._objects is None:
+            self._objects = Objects(self.kubeconfig)
+        return self._objects
+
+    def apply(self, manifests: Iterable[Manifest]) -> None:
+        """Create the objects, or replace those that exist, as the official client would."""
+        wanted = list(manifests)
+        self.objects.apply(wanted, self._counter("objects created", len(wanted)))
+
+    def delete(self, manifests: Iterable[Manifest]) -> None:
+        """Delete the objects; those that are gone already are fine."""
+        wanted = list(manifests)
+        self.objects.delete(wanted, self._counter("objects deleted", len(wanted)))
+
+    def _counter(self, step: str, of: int) -> Callable[[int], None]:
+        return lambda done: self._tell(step, done, of)
+
+    def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
+        """Return when every pod (of a namespace) is Ready and its Services reach it."""
+        scope = "" if namespace is None else f"/namespaces/{namespace}"
+        pods = newest(self.objects.get(f"/api/v1{scope}/pods")["items"])
+        services = newest(self.objects.get(f"/api/v1{scope}/services")["items"])
+        deadline = time.monotonic() + timeout
+        while True:
+            seen = self.progress(namespace)
+            self._tell("pods ready", seen["ready"], seen["pods"])
+            if seen["problems"]:
+                raise ClusterError("pods cannot start: " + "; ".join(seen["problems"]))
+            listed = seen["pods_version"] >= pods and seen["services_version"] >= services
+            if listed and seen["ready"] == seen["pods"] and seen["proxies_settled"]:
+                return
+            if time.monotonic() > deadline:
+                raise ClusterError(_why_not_ready(seen, timeout))
+            time.sleep(_POLL_SECONDS)
+
+    # ---- packets and programs ----
+
+    @property
+    def prober(self) -> ProberClient:
+        """The prober; its echo servers take a namespace name (see :meth:`netns`)."""
+        if self._prober is None:
+            self._prober = ProberClient(self._folder.prober)
+        return self._prober
+
+    def netns(self, place: Place) -> str:
+        """Return the name of the network namespace of a place, as ``/run/netns`` has it there."""
+        match place:
+            case PodRef(namespace, name):
+                return namespace_of_pod(namespace, name)
+            case NodeRef(name):
+                return namespace_of_node(name)
+            case OutsideRef():
+                return OUTSIDE_NAMESPACE
+        assert_never(place)
+
+    def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:
+        """Run all probes at once; outcome ``i`` belongs to probe ``i``."""
+        attempts = [
+            (
+                self.netns(probe.source),
+                probe.source.address if isinstance(probe.source, OutsideRef) else None,
+                probe.address,
+                probe.port,
+                probe.protocol,
+            )
+            for probe in probes
+        ]
+        return self.prober.probe(attempts, timeout)
+
+    def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
+        """Run a command inside a place and wait for it; no shell."""
+        return process.captured(self._folder.control, self._run(place, argv), timeout)
+
+    def attach_to(self, place: Place, argv: Sequence[str]) -> int:
+        """Run a command inside a place on this process's own terminal; return its exit code."""
+        run = self._run(place, argv)
+        return process.attached(self._folder.control, run, (0, 1, 2), None)
+
+    def spawn(
+        self,
+        place: Place,
+        argv: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a program inside a place, its output appended to ``log``.
+
+        It ends with the cluster at the latest.
+        """
+        return process.RemoteProcess(self._folder.control, self._run(place, argv, log, env))
+
+    def _run(
+        self,
+        place: Place,
+        argv: Sequence[str],
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> wire.Run:
+        directory = "/"
+        with contextlib.suppress(FileNotFoundError):
+            directory = os.getcwd()  # noqa: PTH109  # Path.cwd() says no more
+        return wire.Run(
+            self.netns(place),
+            tuple(argv),
+            process.environment(env),
+            "" if log is None else str(log.absolute()),
+            directory,
+        )
+
+
+def _why_not_ready(seen: Mapping[str, Any], timeout: float) -> str:
+    reasons = [f"{seen['ready']} of {seen['pods']} pods are Ready after {timeout:g} s"]
+    if seen["unscheduled"]:
+        reasons.append(f"{seen['unscheduled']} have no node (is there room? see --pods-per-node)")
+    if seen["ending"]:
+        reasons.append(f"{seen['ending']} are being deleted")
+    if not seen["proxies_settled"]:
+        reasons.append("the service proxies are not in sync; see logs/agent.log")
+    return "; ".join(reasons)

@@ -1,0 +1,183 @@
+"""Which pods stand behind which Service port: no I/O, nothing of nftables.
+
+A Service's endpoints are the Ready pods that its selector matches, each with the port that
+``targetPort`` names *there*. An index by label keeps the work proportional to what changed.
+https://kubernetes.io/docs/concepts/services-networking/service/
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+_PROTOCOLS = frozenset({"TCP", "UDP"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """Where a connection may end: a pod's address and port."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Front:
+    """Where clients connect to. No address: a NodePort, on every address of every node."""
+
+    address: str
+    protocol: str
+    port: int
+
+
+Table = dict[Front, tuple[Endpoint, ...]]
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod takes traffic: it has an address, is Ready, and is not on its way out."""
+    status = pod.get("status") or {}
+    conditions = status.get("conditions") or ()
+    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return ready and bool(status.get("podIP")) and "deletionTimestamp" not in pod["metadata"]
+
+
+class Endpoints:
+    """Services and pods as they are now, and the table that follows from them."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._services: dict[str, Object] = {}
+        self._pods: dict[str, Object] = {}
+        self._pods_with: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._services_with: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._dirty: set[str] = set()
+        self._fronts: dict[str, Table] = {}
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something changed since :meth:`refresh`."""
+        return bool(self._dirty)
+
+    def set_service(self, service: Object) -> None:
+        """Note a new or changed Service."""
+        self.drop_service(service)
+        uid = service["metadata"]["uid"]
+        self._services[uid] = service
+        selector = _selector(service)
+        if selector:
+            self._services_with[_first(service, selector)].add(uid)
+        self._dirty.add(uid)
+
+    def drop_service(self, service: Object) -> None:
+        """Note a Service that is gone."""
+        uid = service["metadata"]["uid"]
+        old = self._services.pop(uid, None)
+        if old is not None and (selector := _selector(old)):
+            self._services_with[_first(old, selector)].discard(uid)
+        self._dirty.add(uid)
+
+    def set_pod(self, pod: Object) -> None:
+        """Note a new or changed pod; only what endpoints depend on makes work."""
+        uid = pod["metadata"]["uid"]
+        old = self._pods.get(uid)
+        if old is not None and _relevant(old) == _relevant(pod):
+            return
+        if old is not None:
+            self.drop_pod(old)
+        self._pods[uid] = pod
+        for key in _label_keys(pod):
+            self._pods_with[key].add(uid)
+            self._dirty |= self._services_with.get(key, set())
+
+    def drop_pod(self, pod: Object) -> None:
+        """Note a pod that is gone."""
+        uid = pod["metadata"]["uid"]
+        old = self._pods.pop(uid, None)
+        for key in _label_keys(old or pod):
+            self._pods_with[key].discard(uid)
+            self._dirty |= self._services_with.get(key, set())
+
+    def refresh(self) -> Table:
+        """Work out what changed and return the whole table."""
+        for uid in self._dirty:
+            service = self._services.get(uid)
+            self._fronts.pop(uid, None)
+            if service is not None:
+                self._fronts[uid] = self._table_of(service)
+        self._dirty.clear()
+        whole: Table = {}
+        for table in self._fronts.values():
+            whole |= table
+        return whole
+
+    def _table_of(self, service: Object) -> Table:
+        pods = self._selected(service)
+        table: Table = {}
+        for port in service["spec"].get("ports") or ():
+            protocol = port.get("protocol", "TCP")
+            if protocol in _PROTOCOLS:
+                ends = tuple(sorted(_ends(pods, port, protocol)))
+                for front in _fronts(service["spec"], port, protocol):
+                    table[front] = ends
+        return table
+
+    def _selected(self, service: Object) -> list[Object]:
+        selector = _selector(service)
+        if not selector:
+            return []
+        candidates = (self._pods[uid] for uid in self._pods_with[_first(service, selector)])
+        return [
+            pod for pod in candidates if is_ready(pod) and selector.items() <= _labels(pod).items()
+        ]
+
+
+def _fronts(spec: Object, port: Object, protocol: str) -> Iterator[Front]:
+    address = spec.get("clusterIP") or "None"
+    if address != "None":
+        yield Front(address, protocol, port["port"])
+    if port.get("nodePort"):
+        yield Front("", protocol, port["nodePort"])
+
+
+def _ends(pods: Iterable[Object], port: Object, protocol: str) -> Iterator[Endpoint]:
+    target = port.get("targetPort") or port["port"]
+    for pod in pods:
+        number = target if isinstance(target, int) else _named_port(pod, target, protocol)
+        if number is not None:
+            yield Endpoint(pod["status"]["podIP"], number)
+
+
+def _named_port(pod: Object, name: str, protocol: str) -> int | None:
+    for container in pod["spec"].get("containers") or ():
+        for port in container.get("ports") or ():
+            if port.get("name") == name and port.get("protocol", "TCP") == protocol:
+                number: int = port["containerPort"]
+                return number
+    return None
+
+
+def _relevant(pod: Object) -> tuple[bool, str | None, Mapping[str, str]]:
+    return is_ready(pod), (pod.get("status") or {}).get("podIP"), _labels(pod)
+
+
+def _labels(item: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = item["metadata"].get("labels") or {}
+    return labels
+
+
+def _label_keys(pod: Object) -> list[tuple[str, str, str]]:
+    namespace = pod["metadata"]["namespace"]
+    return [(namespace, key, value) for key, value in _labels(pod).items()]
+
+
+def _selector(service: Object) -> dict[str, str]:
+    return dict(service["spec"].get("selector") or {})
+
+
+def _first(service: Object, selector: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return the selector's last pair in order of keys: rarely the one that all pods share."""
+    key = max(selector)
+    return service["metadata"]["namespace"], key, selector[key]

@@ -1,0 +1,284 @@
+"""Every node's kubelet in one process: pods bound to its nodes come to life, tell, and end.
+
+Worker threads make namespaces and start programs, because those belong to a thread's namespaces;
+everything else happens in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+from harness.clusters.embedded import podstatus
+from harness.clusters.embedded.addresses import NodePlan, namespace_of_node, namespace_of_pod
+from harness.clusters.embedded.api import Api, Event, Object
+from harness.clusters.embedded.containers import Runtime, Started, Workload, workloads
+from harness.clusters.embedded.log import say
+from harness.clusters.embedded.namespaces import enter_network
+from harness.clusters.embedded.podnet import NodeNetwork
+
+_WORKERS = 2
+_RESTART_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_DEFAULT_GRACE = 30
+
+
+class Stage(enum.Enum):
+    """How far a pod has come on its node."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDING = "ending"
+
+
+@dataclass(slots=True)
+class Pod:
+    """A pod that this process gives life to."""
+
+    object: Object
+    node: NodePlan
+    address: IPv4Address
+    host_network: bool
+    workloads: tuple[Workload, ...]
+    stage: Stage = Stage.STARTING
+    link: int | None = None
+    pids: dict[int, int] = field(default_factory=dict)
+    """Container number to process."""
+    exits: dict[int, int] = field(default_factory=dict)
+    """Container number to exit code, of containers that have ended for good."""
+    restarts: dict[int, int] = field(default_factory=dict)
+    unproved: list[Started] = field(default_factory=list)
+    """Processes that have not yet been seen to listen."""
+    started: str = ""
+    doomed: bool = False
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while no process of the pod runs."""
+
+    @property
+    def namespace(self) -> str:
+        """The pod's namespace."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def netns(self) -> str:
+        """The network namespace that its programs run in."""
+        if self.host_network:
+            return namespace_of_node(self.node.name)
+        return namespace_of_pod(self.namespace, self.name)
+
+
+class Kubelet:
+    """All pods of all nodes of one embedded cluster."""
+
+    def __init__(self, api: Api, networks: Mapping[str, NodeNetwork], runtime: Runtime) -> None:
+        """Serve the nodes in ``networks``; call it inside the event loop."""
+        self._api = api
+        self._networks = networks
+        self._runtime = runtime
+        self._loop = asyncio.get_running_loop()
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
+        self._free = {name: deque(net.node.pod_addresses) for name, net in networks.items()}
+        self._pods: dict[str, Pod] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def observe(self, event: Event) -> None:
+        """Act on a change of a pod."""
+        if event.kind == "SYNCED":
+            return
+        pod = event.object
+        uid = pod["metadata"]["uid"]
+        node = pod["spec"].get("nodeName", "")
+        if node not in self._networks:
+            return
+        known = self._pods.get(uid)
+        ending = event.kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
+        if known is not None:
+            known.object = pod
+            if ending:
+                self._doom(uid, known)
+        elif ending and event.kind != "DELETED":
+            self._do(self._confirm(pod))
+        elif not ending and pod.get("status", {}).get("phase", "Pending") == "Pending":
+            self._admit(uid, pod, self._networks[node])
+
+    # ---- birth ----
+
+    def _admit(self, uid: str, pod: Object, network: NodeNetwork) -> None:
+        host_network = bool(pod["spec"].get("hostNetwork"))
+        free = self._free[network.node.name]
+        if not host_network and not free:
+            reason = f"node {network.node.name} has no pod address left"
+            self._do(self._report(pod, podstatus.refused(pod, "OutOfpods", reason)))
+            return
+        address = network.node.address if host_network else free.popleft()
+        made = Pod(pod, network.node, address, host_network, workloads(pod))
+        made.idle.set()
+        self._pods[uid] = made
+        self._do(self._start(uid, made))
+
+    async def _start(self, uid: str, pod: Pod) -> None:
+        try:
+            await self._loop.run_in_executor(self._workers, self._build, uid, pod)
+        except OSError as error:
+            say(f"{pod.key}: cannot start: {error}")
+            await self._report(pod.object, podstatus.refused(pod.object, "StartError", str(error)))
+            pod.stage = Stage.RUNNING
+        else:
+            pod.stage = Stage.RUNNING
+            pod.started = podstatus.now()
+            await self._when_listening(pod)
+        if pod.doomed:
+            await self._end(uid, pod)
+
+    def _build(self, uid: str, pod: Pod) -> None:
+        """Make the pod's network and start its programs: in a worker thread."""
+        if pod.host_network:
+            enter_network(pod.netns)
+        else:
+            network = self._networks[pod.node.name]
+            pod.link = network.connect(pod.namespace, pod.name, pod.address)
+        for number in range(len(pod.workloads)):
+            self._run(uid, pod, number)
+
+    def _run(self, uid: str, pod: Pod, number: int) -> None:
+        """Start a container in the calling thread's namespaces."""
+        workload = pod.workloads[number]
+        started = self._runtime.start(
+            pod.key, workload, lambda code: self._exited(uid, pod, number, code)
+        )
+        if started is not None:
+            pod.pids[number] = started.pid
+            pod.unproved.append(started)
+            self._loop.call_soon_threadsafe(self._look_alive, pod)
+
+    def _look_alive(self, pod: Pod) -> None:
+        if pod.pids:
+            pod.idle.clear()
+
+    async def _when_listening(self, pod: Pod) -> None:
+        """Tell that the pod runs once its servers have taken a connection."""
+        while pod.unproved:
+            try:
+                await pod.unproved.pop().listening()
+            except (OSError, TimeoutError) as error:
+                say(f"{pod.key}: does not listen: {error!r}")
+                return
+        await self._tell(pod)
+
+    # ---- life ----
+
+    def _exited(self, uid: str, pod: Pod, number: int, code: int) -> None:
+        """Act on the end of a container's process (in the event loop)."""
+        pod.pids.pop(number, None)
+        if not pod.pids:
+            pod.idle.set()
+        if pod.stage is Stage.ENDING or pod.doomed:
+            return
+        policy = pod.object["spec"].get("restartPolicy", "Always")
+        if policy == "Always" or (policy == "OnFailure" and code != 0):
+            self._do(self._restart(uid, pod, number))
+        else:
+            pod.exits[number] = code
+            self._do(self._tell(pod))
+
+    async def _restart(self, uid: str, pod: Pod, number: int) -> None:
+        count = pod.restarts.get(number, 0)
+        pod.restarts[number] = count + 1
+        await asyncio.sleep(_RESTART_SECONDS[min(count, len(_RESTART_SECONDS) - 1)])
+        if pod.stage is Stage.RUNNING and not pod.doomed:
+            with contextlib.suppress(OSError):
+                await self._loop.run_in_executor(self._workers, self._rerun, uid, pod, number)
+            await self._when_listening(pod)
+
+    def _rerun(self, uid: str, pod: Pod, number: int) -> None:
+        enter_network(pod.netns)
+        self._run(uid, pod, number)
+
+    async def _tell(self, pod: Pod) -> None:
+        """Write the pod's status."""
+        status = podstatus.status(
+            pod.object,
+            podstatus.Life(
+                str(pod.address), str(pod.node.address), pod.started, pod.exits, pod.restarts
+            ),
+        )
+        await self._report(pod.object, status)
+
+    async def _report(self, pod: Object, status: Object) -> None:
+        meta = pod["metadata"]
+        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
+        await self._api.patch(path, {"metadata": {"uid": meta["uid"]}, "status": status})
+
+    # ---- death ----
+
+    def _doom(self, uid: str, pod: Pod) -> None:
+        if pod.doomed:
+            return
+        pod.doomed = True
+        if pod.stage is Stage.RUNNING:
+            self._do(self._end(uid, pod))
+
+    async def _end(self, uid: str, pod: Pod) -> None:
+        """SIGTERM, the grace period, SIGKILL; then the network goes, then the API object."""
+        pod.stage = Stage.ENDING
+        grace = pod.object["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE)
+        _signal(pod.pids.values(), signal.SIGTERM if grace else signal.SIGKILL)
+        try:
+            await asyncio.wait_for(pod.idle.wait(), max(grace, 1))
+        except TimeoutError:
+            _signal(pod.pids.values(), signal.SIGKILL)
+            await pod.idle.wait()
+        if pod.link is not None:
+            network = self._networks[pod.node.name]
+            await self._loop.run_in_executor(
+                self._workers, network.disconnect, pod.namespace, pod.name, pod.link
+            )
+        if not pod.host_network:
+            self._free[pod.node.name].append(pod.address)
+        self._pods.pop(uid, None)
+        await self._confirm(pod.object)
+
+    async def _confirm(self, pod: Object) -> None:
+        """Tell the API that a pod has ended: now its object goes."""
+        meta = pod["metadata"]
+        await self._api.delete(
+            f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}",
+            {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}},
+        )
+
+    def _do(self, work: Any) -> None:
+        """Run a coroutine in the background; a failure is logged, never lost."""
+        task = self._loop.create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _logged(work: Any) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  # one pod's trouble must not end all others
+        say(f"kubelet: {type(error).__name__}: {error}")
+
+
+def _signal(pids: Any, number: int) -> None:
+    for pid in list(pids):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, number)

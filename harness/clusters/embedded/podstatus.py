@@ -1,0 +1,96 @@
+"""A pod's status as its kubelet writes it: values in, a JSON object out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What the kubelet knows: addresses, when it started, how its containers ended."""
+
+    address: str
+    host: str
+    started: str
+    exits: Mapping[int, int] = field(default_factory=dict)
+    restarts: Mapping[int, int] = field(default_factory=dict)
+
+
+def now() -> str:
+    """Return the time as the API writes it."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def status(pod: Object, life: Life) -> Object:
+    """Return the status of a pod that lives, or whose containers have all ended."""
+    containers = pod["spec"].get("containers") or []
+    phase = _phase(len(containers), life.exits)
+    ready = phase == "Running" and not life.exits
+    return {
+        "phase": phase,
+        "hostIP": life.host,
+        "hostIPs": [{"ip": life.host}],
+        "podIP": life.address,
+        "podIPs": [{"ip": life.address}],
+        "startTime": life.started,
+        "qosClass": "BestEffort",
+        "conditions": _conditions(life.started, ready=ready),
+        "containerStatuses": [
+            _container(pod, container, number, life) for number, container in enumerate(containers)
+        ],
+    }
+
+
+def refused(pod: Object, reason: str, message: str) -> Object:
+    """Return the status of a pod that cannot live here."""
+    del pod
+    return {
+        "phase": "Failed",
+        "reason": reason,
+        "message": message,
+        "startTime": now(),
+        "conditions": _conditions(now(), ready=False),
+    }
+
+
+def _phase(containers: int, exits: Mapping[int, int]) -> str:
+    if len(exits) < containers or not containers:
+        return "Running"
+    return "Failed" if any(exits.values()) else "Succeeded"
+
+
+def _conditions(since: str, *, ready: bool) -> list[Object]:
+    states = {
+        "PodScheduled": True,
+        "Initialized": True,
+        "ContainersReady": ready,
+        "Ready": ready,
+    }
+    return [
+        {"type": kind, "status": str(value), "lastTransitionTime": since}
+        for kind, value in states.items()
+    ]
+
+
+def _container(pod: Object, container: Object, number: int, life: Life) -> Object:
+    code = life.exits.get(number)
+    state: Object = {"running": {"startedAt": life.started}}
+    if code is not None:
+        reason = "Completed" if code == 0 else "Error"
+        state = {"terminated": {"exitCode": abs(code), "reason": reason, "finishedAt": now()}}
+    image = container.get("image", "")
+    return {
+        "name": container["name"],
+        "image": image,
+        "imageID": image,
+        "containerID": f"embedded://{pod['metadata']['uid']}-{number}",
+        "ready": code is None,
+        "started": code is None,
+        "restartCount": life.restarts.get(number, 0),
+        "state": state,
+    }

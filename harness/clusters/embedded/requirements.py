@@ -1,0 +1,102 @@
+"""What this machine must have for an embedded cluster; each function returns sentences.
+
+An empty tuple means that nothing is missing. Nothing here changes the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from harness.clusters.embedded.settings import Cni, Shape
+from harness.errors import MissingError
+
+_TOOLS = {
+    "unshare": "util-linux",
+    "nft": "nftables",
+    "nginx": "nginx-light",
+    "ip": "iproute2",
+}
+_SYS_ADMIN, _NET_ADMIN = 21, 12
+_ENTER_NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child")
+_TRIAL = """\
+table ip trial {
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    ct state new fib daddr type local dnat to 127.0.0.1
+  }
+}
+"""
+
+
+def missing_tools() -> tuple[str, ...]:
+    """Say which programs are missing, with the command that installs them on Debian."""
+    packages = [package for tool, package in _TOOLS.items() if not _found(tool)]
+    tools = [tool for tool in _TOOLS if not _found(tool)]
+    if not tools:
+        return ()
+    return (f"{', '.join(tools)} not found; run: apt-get install -y {' '.join(packages)}",)
+
+
+def missing_privileges() -> tuple[str, ...]:
+    """Say which privilege is missing to make namespaces."""
+    if os.geteuid() != 0:
+        return ("an embedded cluster is made of network namespaces, which needs root; use sudo",)
+    granted = _capabilities()
+    if all(granted >> bit & 1 for bit in (_SYS_ADMIN, _NET_ADMIN)):
+        return ()
+    sentence = (
+        "root here may not make namespaces (no CAP_SYS_ADMIN and CAP_NET_ADMIN); "
+        "in a container, start it with --privileged"
+    )
+    return (sentence,)
+
+
+def missing_kernel() -> tuple[str, ...]:
+    """Say whether the kernel lacks namespaces or nf_tables with NAT; tried in a namespace."""
+    trial = subprocess.run(
+        [*_ENTER_NAMESPACES, "nft", "-f", "-"],
+        input=_TRIAL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if trial.returncode == 0:
+        return ()
+    said = (trial.stderr.strip() or "no message").partition("\n")[0]
+    sentence = (
+        f"a new network namespace with an nftables NAT rule was refused ({said}); it needs "
+        "a kernel with CONFIG_NF_TABLES and CONFIG_NFT_NAT: run: modprobe nft_chain_nat"
+    )
+    return (sentence,)
+
+
+def missing_bridge_netfilter() -> tuple[str, ...]:
+    """Say whether br_netfilter is missing: bridged nodes with ``--bridge-netfilter on`` need it."""
+    if Path("/proc/sys/net/bridge").exists():
+        return ()
+    return ("--bridge-netfilter on needs the br_netfilter module; run: modprobe br_netfilter",)
+
+
+def require(shape: Shape) -> None:
+    """Raise MissingError with everything that a cluster of this shape lacks here."""
+    lacking = missing_privileges() + missing_tools()
+    if not lacking:
+        lacking = missing_kernel()
+        if shape.cni is Cni.BRIDGED and shape.bridge_netfilter:
+            lacking += missing_bridge_netfilter()
+    if lacking:
+        raise MissingError("\n".join(lacking))
+
+
+def _found(tool: str) -> bool:
+    return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+
+
+def _capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0

@@ -1,0 +1,215 @@
+"""The options that say which cluster a run gets: one table, for click and for pytest.
+
+``harness cluster up``, ``harness functional`` and ``harness perf`` take the same ones. A value
+that is planned but not built yet is refused by its name, with what there is instead; every
+mistake is reported at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    import pytest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. ``choices`` are built; ``planned`` are refused by name until they are."""
+
+    name: str
+    default: str | int
+    help: str
+    choices: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    least: int = 0
+    most: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its name as an identifier."""
+        return self.name.replace("-", "_")
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value in help texts."""
+        if self.choices:
+            return "|".join(self.choices)
+        return "N" if isinstance(self.default, int) else "TEXT"
+
+    def complaint(self, value: Any) -> str | None:
+        """Say what is wrong with a value; None when it is fine."""
+        flag = f"--{self.name}"
+        if self.choices and value not in self.choices:
+            there_is = f"there is: {', '.join(self.choices)}"
+            if value in self.planned:
+                return f"{flag} {value} is planned and not built yet; {there_is}"
+            return f"{flag} {value!r} is not known; {there_is}"
+        if isinstance(self.default, int):
+            return self._out_of_range(value)
+        return None
+
+    def _out_of_range(self, value: Any) -> str | None:
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            return f"--{self.name} {value!r} is not a whole number"
+        if self.least <= number <= self.most:
+            return None
+        return f"--{self.name} {number} must be from {self.least} to {self.most}"
+
+
+_ON_OFF = ("on", "off")
+BRIDGE_PORTS = 1023
+"""Ports that a Linux bridge holds (BR_MAX_PORTS)."""
+
+CLUSTER_OPTIONS = (
+    Option(
+        "cluster",
+        "embedded",
+        "What the cluster is made of: embedded = network namespaces on this machine.",
+        choices=("embedded",),
+        planned=("kind", "kubeconfig"),
+    ),
+    Option(
+        "control-plane",
+        "builtin",
+        "The API server: builtin = a small one of ours.",
+        choices=("builtin",),
+        planned=("real",),
+    ),
+    Option("nodes", 2, "How many nodes.", least=1, most=1000),
+    Option(
+        "cni",
+        "routed",
+        "How pods are connected: a route to each (as Calico), or a Linux bridge per node.",
+        choices=("routed", "bridged"),
+    ),
+    Option(
+        "bridge-netfilter",
+        "off",
+        "net.bridge.bridge-nf-call-iptables on the nodes; matters on bridged nodes.",
+        choices=_ON_OFF,
+    ),
+    Option(
+        "proxy",
+        "nftables",
+        "The Service proxy on the nodes.",
+        choices=("nftables",),
+        planned=("iptables", "ipvs"),
+    ),
+    Option(
+        "masquerade",
+        "off",
+        "Whether connections from pods to the outside carry their node's address.",
+        choices=_ON_OFF,
+    ),
+    Option("pods-per-node", 110, "Allocatable pods of each node.", least=1, most=4000),
+    Option("name", "", "The cluster's name; two clusters may be up at once."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Which cluster a run gets. Made by :func:`settings_from`."""
+
+    cluster: str = "embedded"
+    control_plane: str = "builtin"
+    nodes: int = 2
+    cni: str = "routed"
+    bridge_netfilter: bool = False
+    proxy: str = "nftables"
+    masquerade: bool = False
+    pods_per_node: int = 110
+    name: str = ""
+    time_wait: int = 0
+    """conntrack's TIME_WAIT timeout on nodes, seconds; 0 leaves the kernel's. No flag sets it."""
+
+
+def cluster_options(function: Function) -> Function:
+    """Add every cluster option to a click command; it gets them as ``settings``."""
+
+    @functools.wraps(function)
+    def with_settings(*arguments: Any, **values: Any) -> Any:
+        own = {option.key: values.pop(option.key) for option in CLUSTER_OPTIONS}
+        return function(*arguments, settings=settings_from(own), **values)
+
+    command: Any = with_settings
+    for option in reversed(CLUSTER_OPTIONS):
+        command = click.option(
+            f"--{option.name}",
+            option.key,
+            default=str(option.default),
+            show_default=bool(option.default),
+            metavar=option.metavar,
+            help=option.help,
+        )(command)
+    decorated: Function = command
+    return decorated
+
+
+def add_pytest_options(parser: pytest.Parser) -> None:
+    """Add every cluster option to pytest; read them with :func:`pytest_settings`."""
+    group = parser.getgroup("cluster", "the cluster that the cases run on")
+    for option in CLUSTER_OPTIONS:
+        group.addoption(
+            f"--{option.name}",
+            dest=f"cluster_{option.key}",
+            default=option.default,
+            metavar=option.metavar,
+            help=option.help,
+        )
+
+
+def pytest_settings(config: pytest.Config) -> ClusterSettings:
+    """Return what pytest was told."""
+    return settings_from(
+        {option.key: config.getoption(f"cluster_{option.key}") for option in CLUSTER_OPTIONS}
+    )
+
+
+def settings_from(values: Mapping[str, Any]) -> ClusterSettings:
+    """Check values by option key and return the settings; missing ones take their default.
+
+    Raises UsageError with a line for each mistake.
+    """
+    given = {option.key: values.get(option.key, option.default) for option in CLUSTER_OPTIONS}
+    complaints = [
+        complaint
+        for option in CLUSTER_OPTIONS
+        if (complaint := option.complaint(given[option.key])) is not None
+    ]
+    if not complaints and given["cni"] == "bridged" and int(given["pods_per_node"]) > BRIDGE_PORTS:
+        complaints.append(
+            f"--pods-per-node {given['pods_per_node']} does not go with --cni bridged: "
+            f"a Linux bridge holds {BRIDGE_PORTS} ports; take more nodes, or --cni routed"
+        )
+    if complaints:
+        raise UsageError("\n".join(complaints))
+    return ClusterSettings(
+        cluster=given["cluster"],
+        control_plane=given["control_plane"],
+        nodes=int(given["nodes"]),
+        cni=given["cni"],
+        bridge_netfilter=given["bridge_netfilter"] == "on",
+        proxy=given["proxy"],
+        masquerade=given["masquerade"] == "on",
+        pods_per_node=int(given["pods_per_node"]),
+        name=given["name"],
+    )
+
+
+def fresh_name() -> str:
+    """Return a cluster name that nothing else uses."""
+    return f"run-{os.getpid()}-{secrets.token_hex(3)}"
