@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from enforcer.nft.kernel import Kernel
+from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
-from enforcer.ruleset.plan import Plan, plan
+from enforcer.ruleset.plan import MarkInUse, Plan, plan
 from enforcer.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,18 @@ class NodeTables:
     after every refusal.
     """
 
-    def __init__(self, kernel: Kernel, options: LowerOptions, connect: Connect) -> None:
-        """Take the kernel to write to and the way to find out how pods are connected."""
+    def __init__(
+        self,
+        kernel: Kernel,
+        options: LowerOptions,
+        connect: Connect,
+        mark_in_use: MarkInUse = is_mark_in_use,
+    ) -> None:
+        """Take the kernel to write to, and the two questions that are asked of it besides."""
         self._kernel = kernel
         self._options = options
         self._connect = connect
+        self._mark_in_use = mark_in_use
         self._have: Ruleset | None = None
         self._generation: int | None = None
 
@@ -58,7 +66,7 @@ class NodeTables:
         """
         wiring = self._connect(compiled)
         have, repaired = self._look()
-        planned = plan(have, compiled, wiring, self._options)
+        planned = plan(have, compiled, wiring, self._options, self._mark_in_use)
         self._apply(planned)
         count = len(planned.transactions)
         return Synced(count, planned.epoch, repaired, wiring.problems)

@@ -1,0 +1,118 @@
+"""One node's tables, kept as they should be: nothing sent twice, repairs, refusals."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from enforcer.errors import KernelError
+from enforcer.model.net import Direction
+from enforcer.model.objects import Key
+from enforcer.nft.fake import FakeKernel
+from enforcer.nft.transaction import DeleteTable, Transaction
+from enforcer.node import NodeTables
+from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
+from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.options import LowerOptions
+from enforcer.wiring import NO_WIRING, Wiring
+
+DENY = PolicyClass(Direction.INGRESS, (Key("ns", "deny"),), Allowed())
+
+
+def policy(ingress: PolicyClass | None = DENY) -> CompiledPolicy:
+    """Return the policy of a node with one pod."""
+    pod = LocalPod(Key("ns", "p"), (ip_address("10.2.0.2"),), ingress)
+    return CompiledPolicy("node", (pod,), (ip_network("10.2.0.0/24"),), frozenset())
+
+
+def tables(kernel: FakeKernel, wiring: Wiring = NO_WIRING) -> NodeTables:
+    """Return a node on a fake kernel whose conntrack is empty."""
+    return NodeTables(kernel, LowerOptions(), lambda _: wiring, lambda _mark, _mask: False)
+
+
+class RefusingKernel(FakeKernel):
+    """Refuses transactions for as long as it is told to."""
+
+    refuses = True
+
+    def apply(self, transaction: Transaction) -> None:
+        """Refuse, or do as the fake does."""
+        if self.refuses:
+            raise KernelError("Device or resource busy")
+        super().apply(transaction)
+
+
+def test_an_unchanged_cluster_sends_nothing() -> None:
+    """Equal policies give equal rulesets, and an empty difference sends nothing."""
+    kernel = FakeKernel()
+    node = tables(kernel)
+    node.sync(policy())
+    before = len(kernel.applied)
+
+    synced = node.sync(policy())
+
+    assert (synced.transactions, len(kernel.applied)) == (0, before)
+
+
+def test_a_restart_sends_nothing() -> None:
+    """The truth is in the kernel: a daemon that starts anew finds nothing to change."""
+    kernel = FakeKernel()
+    tables(kernel).sync(policy())
+    before = kernel.read(TABLES)
+
+    synced = tables(kernel).sync(policy())
+
+    assert (synced.transactions, synced.repaired) == (0, False)
+    assert kernel.read(TABLES) == before
+
+
+def test_a_table_that_somebody_deleted_is_made_again_and_counted() -> None:
+    """Another program's change of our table is noticed by the generation, and put right."""
+    kernel = FakeKernel()
+    node = tables(kernel)
+    node.sync(policy())
+    before = kernel.read(TABLES)
+    assert not node.disturbed()
+
+    kernel.apply(Transaction((DeleteTable(INET),), "sabotage"))
+
+    assert node.disturbed()
+    assert node.sync(policy()).repaired
+    assert kernel.read(TABLES).tables[INET].maps == before.tables[INET].maps
+
+
+def test_a_change_of_others_tables_is_no_repair() -> None:
+    """The generation is everybody's: a proxy's change makes us look, and find nothing."""
+    kernel = FakeKernel()
+    node = tables(kernel)
+    node.sync(policy())
+
+    kernel.apply(Transaction((), "somebody else's table"))
+
+    assert node.disturbed()
+    synced = node.sync(policy())
+    assert (synced.repaired, synced.transactions) == (False, 0)
+    assert not node.disturbed()
+
+
+def test_a_refused_sync_is_owed_and_reads_the_truth_again() -> None:
+    """After a refusal nothing is believed of the kernel that was not read from it."""
+    kernel = RefusingKernel()
+    node = tables(kernel)
+    with pytest.raises(KernelError, match="busy"):
+        node.sync(policy())
+
+    kernel.refuses = False
+
+    assert node.sync(policy()).transactions == 1
+    assert "10.2.0.2" in kernel.read(TABLES).tables[INET].maps["in_d4"].targets
+
+
+def test_a_bridge_that_hides_packets_is_told() -> None:
+    """What may not be seen by our rules is a reason not to be ready."""
+    wiring = Wiring(problems=("packets on bridge b0 meet no rule",))
+
+    synced = tables(FakeKernel(), wiring).sync(policy())
+
+    assert synced.problems == ("packets on bridge b0 meet no rule",)
