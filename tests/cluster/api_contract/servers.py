@@ -19,6 +19,9 @@ import yaml
 
 Json = dict[str, Any]
 JSON = "application/json"
+MAX_LINE = 4 * 1024 * 1024
+"""Bytes of an event that a watch may read."""
+
 SECONDS = 20.0
 """Upper bound of everything that is waited for."""
 
@@ -148,5 +151,5 @@ def _kubeconfig(url: str) -> Json:
 async def connect(url: str) -> AsyncIterator[Api]:
     """Talk to a server."""
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    async with aiohttp.ClientSession(url, timeout=timeout) as session:
+    async with aiohttp.ClientSession(url, timeout=timeout, read_bufsize=MAX_LINE) as session:
         yield Api(session)

@@ -87,19 +87,41 @@ async def test_a_client_that_prefers_protobuf_gets_json(api: Api, namespace: str
 
 
 async def test_a_forgotten_version_is_gone(small_history: ControlPlane) -> None:
-    """410 before the watch begins; a list continues to be possible."""
+    """The watch says 410 and ends; a list is possible, and a watch from there."""
+    path = config_maps("default")
     async with connect(small_history.url) as api:
-        old = (await api("GET", config_maps("default"))).version
+        old = (await api("GET", path)).version
         for number in range(60):
-            body = {"metadata": {"name": f"c{number}"}}
-            await api("POST", config_maps("default"), body)
+            await api("POST", path, {"metadata": {"name": f"c{number}"}})
 
-        query = {"watch": "true", "resourceVersion": old}
-        watched = await api("GET", config_maps("default"), **query)
-        listed = await api("GET", config_maps("default"))
+        async with api.watch(path, resourceVersion=old) as watch:
+            kind, status = await watch.next()
+            assert await watch.ended()
+        listed = await api("GET", path)
+        async with api.watch(path, resourceVersion=listed.version) as watch:
+            await api("DELETE", config_maps("default", "c0"))
+            event, _ = await watch.next()
 
-    assert (watched.code, watched.reason) == (410, "Expired")
+    assert (kind, status["code"], status["reason"]) == ("ERROR", 410, "Expired")
     assert len(listed.names) == 60
+    assert event == "DELETED"
+
+
+async def test_a_watch_that_falls_behind_is_told(small_history: ControlPlane) -> None:
+    """Changes that the server forgot before a slow client read them end the watch with 410."""
+    path = config_maps("default")
+    async with connect(small_history.url) as api:
+        listed = await api("GET", path)
+        async with api.watch(path, resourceVersion=listed.version) as watch:
+            large = {"key": "x" * 500_000}
+            for number in range(100):
+                await api("POST", path, {"metadata": {"name": f"c{number}"}, "data": large})
+            events: list[str] = []
+            while not events or events[-1] != "ERROR":
+                events.append((await watch.next())[0])
+            assert await watch.ended()
+
+    assert len(events) < 100
 
 
 async def test_a_continued_list_is_gone_in_the_end(api: Api, namespace: str) -> None:
@@ -210,7 +232,7 @@ async def test_a_pod_waits_for_room(small_history: ControlPlane) -> None:
         await api("DELETE", pods("default", "a"), gracePeriodSeconds="0")
         home = await until_bound(api, pods("default", "b"))
 
-    assert "1 of 1 nodes are ready and fit, none has room" in why
+    assert why == "none of 1 nodes is ready, is selected by this pod and has room"
     assert home == "n1"
 
 
@@ -247,3 +269,15 @@ async def test_a_cordoned_node_gets_no_pods(small_history: ControlPlane) -> None
         await api("PATCH", node, {"spec": {"unschedulable": None}}, MERGE)
 
         assert await until_bound(api, pods("default", "a")) == "n1"
+
+
+async def test_a_status_of_wrong_types_is_refused(api: Api, namespace: str) -> None:
+    """What the scheduler and kubectl's tables read has to be readable."""
+    await api("POST", pods(namespace), pod("a"))
+
+    body = {"status": {"conditions": ["Ready"]}}
+    answer = await api("PATCH", pods(namespace, "a", "status"), body, MERGE)
+    node = {"metadata": {"name": "broken"}, "status": {"allocatable": ["pods"]}}
+
+    assert (answer.code, answer.reason) == (400, "BadRequest")
+    assert (await api("POST", "/api/v1/nodes", node)).code == 400

@@ -39,7 +39,7 @@ from harness.clusters.embedded.apiserver.resources import (
 from harness.clusters.embedded.apiserver.routes import Target
 from harness.clusters.embedded.apiserver.selectors import Selection
 from harness.clusters.embedded.apiserver.store import Record, Store
-from harness.clusters.embedded.apiserver.validation import check_metadata, validate
+from harness.clusters.embedded.apiserver.validation import check_metadata, check_types, validate
 
 FIRST_NAMESPACES = ("default", "kube-system", "kube-node-lease")
 """Exist from the start. The first two cannot be deleted, as in Kubernetes."""
@@ -105,6 +105,7 @@ class Registry:
         if part is Part.STATUS:
             status = value.get("status", {})
             value = old.fresh() | {"status": status}
+            check_types(kind, value)
         else:
             self._keep_what_stays(kind, value, old)
             self._check(kind, value, old.value)

@@ -7,7 +7,9 @@ nothing: a pod that asks for more (affinity, topology spread) is left pending, s
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from harness.clusters.embedded.apiserver.resources import NODES, PODS, Object
@@ -17,15 +19,28 @@ _BEYOND = ("affinity", "topologySpreadConstraints", "schedulingGates", "resource
 _CLOSED = {"NoSchedule", "NoExecute"}
 
 
+class _Note(enum.Enum):
+    """What a change of a pod means to the pods that wait."""
+
+    NOTHING = enum.auto()
+    NEW = enum.auto()
+    LEFT = enum.auto()
+
+
 class Scheduler:
-    """Follows pods and nodes, and binds pods as soon as a node has room for them."""
+    """Follows pods and nodes, and binds pods as soon as a node has room for them.
+
+    A new pod is tried when it comes; all that wait are tried again when a node has changed or a
+    pod has left one.
+    """
 
     def __init__(self, store: Store) -> None:
         """Serve one store."""
         self._store = store
         self._homes: dict[Key, str] = {}
         self._load: Counter[str] = Counter()
-        self._pending: dict[Key, None] = {}
+        self._waiting: dict[Key, str] = {}
+        """Pods without a node, and why: what they were last told."""
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -37,24 +52,33 @@ class Scheduler:
         cursor = self._store.follow(PODS, self._store.version)
         for record in self._store.list(PODS):
             self._note(record.key, record)
+        self._place(tuple(self._waiting))
         while True:
-            self._place_pending()
-            for change in await cursor.next():
-                self._note(change.last.key, change.after)
+            changes = await cursor.next()
+            notes = [self._note(change.last.key, change.after) for change in changes]
+            if _Note.LEFT in notes:
+                self._place(tuple(self._waiting))
+            elif _Note.NEW in notes:
+                self._place([key for key, why in self._waiting.items() if not why])
 
     async def _follow_nodes(self) -> None:
         cursor = self._store.follow(NODES, self._store.version)
         while True:
             await cursor.next()
-            self._place_pending()
+            self._place(tuple(self._waiting))
 
-    def _note(self, key: Key, pod: Record | None) -> None:
+    def _note(self, key: Key, pod: Record | None) -> _Note:
         """Take note of where a pod is, or that it waits, or that it is over."""
-        self._pending.pop(key, None)
-        node = "" if pod is None or _over(pod.value) else pod.value["spec"].get("nodeName", "")
+        alive = pod is not None and not _over(pod.value)
+        node = pod.value["spec"].get("nodeName", "") if pod is not None and alive else ""
+        before = self._homes.get(key, "")
         self._seat(key, node)
-        if pod is not None and not node and not _over(pod.value):
-            self._pending[key] = None
+        if alive and not node:
+            new = key not in self._waiting
+            self._waiting.setdefault(key, "")
+            return _Note.NEW if new else _Note.NOTHING
+        self._waiting.pop(key, None)
+        return _Note.LEFT if before and not node else _Note.NOTHING
 
     def _seat(self, key: Key, node: str) -> None:
         before = self._homes.pop(key, "")
@@ -64,31 +88,43 @@ class Scheduler:
             self._homes[key] = node
             self._load[node] += 1
 
-    def _place_pending(self) -> None:
-        if not self._pending:
-            return
+    def _place(self, keys: Iterable[Key]) -> None:
         nodes = [record.value for record in self._store.list(NODES)]
-        for key in tuple(self._pending):
+        rooms = {_name(node): _room(node) for node in nodes if _is_open(node)}
+        rooms = {name: room for name, room in rooms.items() if self._load[name] < room}
+        labels = {_name(node): node["metadata"].get("labels", {}).items() for node in nodes}
+        why = f"none of {len(nodes)} nodes is ready, is selected by this pod and has room"
+        for key in keys:
             pod = self._store.find(PODS, key)
-            if pod is not None and not pod.value["spec"].get("nodeName"):
-                self._place(pod, nodes)
+            if pod is None or pod.value["spec"].get("nodeName"):
+                continue
+            wanted = pod.value["spec"].get("nodeSelector", {}).items()
+            fitting = (name for name in rooms if wanted <= labels[name])
+            problem = _unserved(pod.value)
+            node = "" if problem else min(fitting, key=lambda n: (self._load[n], n), default="")
+            if not node:
+                self._postpone(pod, problem or why)
+                continue
+            self._bind(pod, node)
+            if self._load[node] >= rooms[node]:
+                del rooms[node]
 
-    def _place(self, pod: Record, nodes: list[Object]) -> None:
-        problem = _unserved(pod.value)
-        open_nodes = [node for node in nodes if _is_open(node, pod.value)]
-        free = [
-            (self._load[name], name)
-            for name, room in map(_room, open_nodes)
-            if self._load[name] < room
-        ]
-        if problem or not free:
-            counts = f"{len(open_nodes)} of {len(nodes)} nodes are ready and fit, none has room"
-            self._store.put(PODS, _postponed(pod, problem or counts))
-            return
-        node = min(free)[1]
-        del self._pending[pod.key]
+    def _bind(self, pod: Record, node: str) -> None:
+        del self._waiting[pod.key]
         self._seat(pod.key, node)
-        self._store.put(PODS, _bound(pod, node))
+        value = pod.fresh()
+        value["spec"]["nodeName"] = node
+        _set_condition(value, {"type": "PodScheduled", "status": "True"})
+        self._store.put(PODS, value)
+
+    def _postpone(self, pod: Record, why: str) -> None:
+        if self._waiting[pod.key] == why:
+            return
+        self._waiting[pod.key] = why
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+        value = pod.fresh()
+        _set_condition(value, condition | {"message": why})
+        self._store.put(PODS, value)
 
 
 def _over(pod: Object) -> bool:
@@ -100,39 +136,25 @@ def _unserved(pod: Object) -> str:
     return f"this scheduler does not serve {', '.join(asked)}: set nodeName" if asked else ""
 
 
-def _is_open(node: Object, pod: Object) -> bool:
-    """Whether a node takes this pod, room apart."""
-    spec, status = node.get("spec", {}), node.get("status", {})
-    labels = node["metadata"].get("labels", {})
+def _name(node: Object) -> str:
+    return str(node["metadata"]["name"])
+
+
+def _is_open(node: Object) -> bool:
+    """Whether a node takes new pods at all."""
+    spec = node.get("spec", {})
     ready = any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in status.get("conditions", ())
+        for condition in node.get("status", {}).get("conditions", ())
     )
-    closed = spec.get("unschedulable") or any(
-        taint.get("effect") in _CLOSED for taint in spec.get("taints", ())
-    )
-    wanted = pod["spec"].get("nodeSelector", {})
-    return ready and not closed and wanted.items() <= labels.items()
+    tainted = any(taint.get("effect") in _CLOSED for taint in spec.get("taints", ()))
+    return ready and not tainted and not spec.get("unschedulable")
 
 
-def _room(node: Object) -> tuple[str, int]:
-    """Return a node's name and how many pods it may hold; as in Kubernetes, none if unsaid."""
-    pods = node.get("status", {}).get("allocatable", {}).get("pods", 0)
-    return node["metadata"]["name"], int(pods)
-
-
-def _bound(pod: Record, node: str) -> Object:
-    value = pod.fresh()
-    value["spec"]["nodeName"] = node
-    _set_condition(value, {"type": "PodScheduled", "status": "True"})
-    return value
-
-
-def _postponed(pod: Record, why: str) -> Object:
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    value = pod.fresh()
-    _set_condition(value, condition | {"message": why})
-    return value
+def _room(node: Object) -> int:
+    """Return how many pods a node may hold; as in Kubernetes, none if it does not say."""
+    pods = str(node.get("status", {}).get("allocatable", {}).get("pods", 0))
+    return int(pods) if pods.isdecimal() else 0
 
 
 def _set_condition(pod: Object, condition: Object) -> None:

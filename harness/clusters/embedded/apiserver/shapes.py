@@ -61,10 +61,76 @@ class PodSpec(Shape, frozen=True):
     termination_grace_period_seconds: int = 30
 
 
+class Condition(Shape, frozen=True):
+    """``v1.PodCondition`` and ``v1.NodeCondition``."""
+
+    type: str = ""
+    status: str = ""
+
+
+class ContainerState(Shape, frozen=True):
+    """``v1.ContainerStateWaiting``, of all states the one that is shown."""
+
+    reason: str = ""
+
+
+class ContainerStatus(Shape, frozen=True):
+    """``v1.ContainerStatus``."""
+
+    ready: bool = False
+    restart_count: int = 0
+    state: dict[str, ContainerState] = {}
+
+
+class PodStatus(Shape, frozen=True):
+    """``v1.PodStatus``."""
+
+    phase: str = ""
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    conditions: tuple[Condition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
 class Pod(Plain, frozen=True):
     """``v1.Pod``."""
 
     spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class Taint(Shape, frozen=True):
+    """``v1.Taint``."""
+
+    effect: str = ""
+
+
+class NodeSpec(Shape, frozen=True):
+    """``v1.NodeSpec``."""
+
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class Address(Shape, frozen=True):
+    """``v1.NodeAddress``."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(Shape, frozen=True):
+    """``v1.NodeStatus``."""
+
+    allocatable: dict[str, int | str] = {}
+    conditions: tuple[Condition, ...] = ()
+    addresses: tuple[Address, ...] = ()
+
+
+class Node(Plain, frozen=True):
+    """``v1.Node``."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
 
 
 class ServicePort(Shape, frozen=True):

@@ -31,13 +31,18 @@ _PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?"
 
 def validate(kind: Kind, value: Object) -> tuple[Cause, ...]:
     """Return every mistake of an object; a value of the wrong type is refused at once (400)."""
+    shape = check_types(kind, value)
+    rule = _RULES.get(kind.name)
+    return (*_metadata(kind, shape.metadata), *(rule(shape) if rule else ()))
+
+
+def check_types(kind: Kind, value: Object) -> shapes.Plain:
+    """Return what is read of an object, typed; 400 where a value has the wrong type."""
     try:
-        shape = msgspec.convert(value, _SHAPES.get(kind.name, shapes.Plain))
+        return msgspec.convert(value, _SHAPES.get(kind.name, shapes.Plain))
     except msgspec.ValidationError as error:
         message = f"{kind.name} in version {kind.version!r} cannot be handled: {error}"
         raise ApiError(Reason.BAD_REQUEST, message) from error
-    rule = _RULES.get(kind.name)
-    return (*_metadata(kind, shape.metadata), *(rule(shape) if rule else ()))
 
 
 def check_metadata(value: Object) -> shapes.Metadata:
@@ -286,6 +291,7 @@ _NAMES = {
     "Service": (_SERVICE, "RFC 1035 label"),
 }
 _SHAPES: Mapping[str, type[shapes.Plain]] = {
+    "Node": shapes.Node,
     "Pod": shapes.Pod,
     "Service": shapes.Service,
     "NetworkPolicy": shapes.NetworkPolicy,

@@ -46,11 +46,13 @@ class Watch:
 async def stream(store: Store, watch: Watch) -> AsyncGenerator[bytes, None]:
     """Yield a watch's lines until its time is over or its history is lost.
 
-    Raises ApiError (Expired, Timeout) before the first line where it cannot begin.
+    Lost history (410) is an event in the stream, as a real API server sends it; ApiError (Timeout)
+    is raised before the first line where the version was never given out.
     """
-    cursor = store.follow(watch.kind, watch.version or store.version)
-    yield b"".join(_initial(store, watch))
+    store.require_known(watch.version)
     try:
+        cursor = store.follow(watch.kind, watch.version or store.version)
+        yield b"".join(_initial(store, watch))
         async for changes in _until(cursor, watch):
             lines = [line for change in changes for line in _lines(change, watch)]
             if not changes and watch.bookmarks is not Bookmarks.NONE:
