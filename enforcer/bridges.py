@@ -9,29 +9,42 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from enforcer.selfcheck import prove
+
 FLAGS: Final = ("nf_call_iptables", "nf_call_ip6tables")
 BR_NETFILTER: Final = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 STATE_FOLDER: Final = Path("/run/npd")
 
+_proved: set[tuple[int, int]] = set()  # a proof disturbs the bridge a little: once is enough
 
-def show_packets(bridge: str, links: Iterable[Mapping[str, Any]]) -> str:
-    """Set the bridge's flags unless they are; return why it cannot be done, or an empty string."""
+
+def show_packets(bridge: str, links: Sequence[Mapping[str, Any]]) -> str:
+    """Set the bridge's flags unless they are, and prove once that they work.
+
+    Returns why it cannot be done, or an empty string.
+    """
     if not _has_br_netfilter():
         return (
             f"packets between pods on bridge {bridge} meet no rule: the kernel lacks br_netfilter; "
             "run: modprobe br_netfilter"
         )
     before = _flags(bridge, links)
-    if all(before.values()):
+    if not all(before.values()):
+        _remember(bridge, before)
+        if problem := _set_flags(bridge, dict.fromkeys(FLAGS, 1)):
+            return problem
+    elif _identity(bridge, links) in _proved:
         return ""
-    _remember(bridge, before)
-    return _set_flags(bridge, dict.fromkeys(FLAGS, 1))
+    problem = prove(bridge, _mtu(bridge, links))
+    if not problem:
+        _proved.add(_identity(bridge, links))
+    return problem
 
 
 def restore() -> tuple[str, ...]:
@@ -57,6 +70,16 @@ def _has_br_netfilter() -> bool:
     return BR_NETFILTER.exists()
 
 
+def _identity(bridge: str, links: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """Return what tells a bridge from another of the same name: its namespace and its index."""
+    index = next(int(link["ifindex"]) for link in links if link["ifname"] == bridge)
+    return _namespace(), index
+
+
+def _mtu(bridge: str, links: Iterable[Mapping[str, Any]]) -> int:
+    return next(int(link["mtu"]) for link in links if link["ifname"] == bridge)
+
+
 def _flags(bridge: str, links: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     for link in links:
         if link["ifname"] == bridge:
@@ -76,8 +99,11 @@ def _set_flags(bridge: str, flags: Mapping[str, int]) -> str:
 
 def _state_file() -> Path:
     """Return the file of this network namespace: several nodes may share one file system."""
-    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
-    return STATE_FOLDER / f"bridges-{namespace}.json"
+    return STATE_FOLDER / f"bridges-{_namespace()}.json"
+
+
+def _namespace() -> int:
+    return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 def _remember(bridge: str, flags: Mapping[str, int]) -> None:

@@ -62,7 +62,7 @@ class NftKernel:
     def apply(self, transaction: Transaction) -> None:
         """Run a transaction; KernelError says what nft said and shows the offending line."""
         text = str(transaction)
-        result = _run_nft(["-f", "-"], text)
+        result = run_nft(["-f", "-"], text)
         if result.returncode:
             raise KernelError(_refusal(transaction.purpose, text, result.stderr))
 
@@ -71,7 +71,7 @@ class NftKernel:
         return netlink.ruleset_generation()
 
     def _read_table(self, id_: TableId) -> Table | None:
-        result = _run_nft(["-j", "list", "table", id_.family.value, id_.name])
+        result = run_nft(["-j", "list", "table", id_.family.value, id_.name])
         if result.returncode == 0:
             return _decode_or_foreign(id_, result.stdout)
         if "No such file or directory" in result.stderr:
@@ -82,19 +82,23 @@ class NftKernel:
 
 def check_nft() -> None:
     """Raise MissingError unless a usable nft, nf_tables and the privilege are there."""
-    version = _run_nft(["--version"]).stdout
+    version = run_nft(["--version"]).stdout
     numbers = re.search(r"v(\d+)\.(\d+)\.(\d+)", version)
     if numbers is None or tuple(map(int, numbers.groups())) < OLDEST_NFT:
         oldest = ".".join(map(str, OLDEST_NFT))
         msg = f"nft {oldest} or newer is needed, this is {version.strip() or 'unknown'!r}"
         raise MissingError(msg)
-    result = _run_nft(["list", "tables"])
+    result = run_nft(["list", "tables"])
     if result.returncode:
         msg = f"nft does not work here: {result.stderr.strip()}"
         raise MissingError(msg)
 
 
-def _run_nft(arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
+def run_nft(arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run nft; a status that is not 0 is the caller's to judge.
+
+    Raises MissingError where nft, the privilege or nf_tables is missing.
+    """
     program = shutil.which("nft", path=None) or shutil.which("nft", path="/usr/sbin:/sbin")
     if program is None:
         msg = "nft is not installed; run: apt-get install nftables"
