@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from bisect import bisect_left
@@ -56,8 +57,8 @@ class Crowd:
         )
 
     def env(self) -> Mapping[str, str]:
-        """Return what the locustfile reads."""
-        return {"NPD_TARGETS": " ".join(self.targets), "NPD_SOURCE": self.source}
+        """Return the environment of the process: ours, and what the locustfile reads."""
+        return {**os.environ, "NPD_TARGETS": " ".join(self.targets), "NPD_SOURCE": self.source}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ class Pace:
 
     node: float = 0.3
     pod: float = 0.04
-    pilot: float = 15.0
-    locust: float = 26.0
+    visit_overhead: float = 3.0
+    """Of starting and ending locust once."""
+
     leg_overhead: float = 0.1
     """Of starting ab, and reading what is beside it."""
 
@@ -36,16 +37,28 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much is built: nodes, and pods at the largest size."""
+    """How much is built, and how long locust visits."""
 
     nodes: int
     pods: int
+    """At the largest size."""
+
+    visits: int
+    visit_seconds: float
+    """Of each visit."""
 
 
-def fixed_seconds(pace: Pace, extent: Extent) -> float:
+def fixed_seconds(pace: Pace, design: Design, extent: Extent) -> float:
     """Return what a run takes apart from its blocks."""
     building = pace.node * extent.nodes + pace.pod * extent.pods
-    return pace.start + building + pace.pilot + pace.locust
+    legs = 3 * len(list(design.cells(0)))
+    pilot = legs * (design.leg_seconds + pace.leg_overhead)
+    return pace.start + building + pilot + visits_seconds(pace, extent)
+
+
+def visits_seconds(pace: Pace, extent: Extent) -> float:
+    """Return what locust's visits take."""
+    return extent.visits * (extent.visit_seconds + pace.visit_overhead)
 
 
 def block_seconds(pace: Pace, design: Design) -> float:
@@ -64,7 +77,7 @@ def blocks_seconds(pace: Pace, design: Design) -> float:
 
 def total_seconds(pace: Pace, design: Design, extent: Extent) -> float:
     """Return what the whole run takes, bring-up and teardown included."""
-    return fixed_seconds(pace, extent) + blocks_seconds(pace, design)
+    return fixed_seconds(pace, design, extent) + blocks_seconds(pace, design)
 
 
 def fit(pace: Pace, design: Design, seconds: float) -> Design:

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+_TELL_EVERY = 3.0  # seconds between two lines about one step of the cluster
 _LINE_EVERY = 15.0  # seconds between two lines of a stage where there is no terminal
 
 
@@ -35,7 +36,14 @@ class Narrator:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
+
+    def tell(self, step: str, done: int, of: int) -> None:
+        """Print how far a step of the cluster is, now and then: the steps are short or many."""
+        now = time.monotonic()
+        if done < of and now - self._told > _TELL_EVERY:
+            self._told = now
+            self.say(f"{step}: {done} of {of}")
 
     def say(self, text: str) -> None:
         """Print a line, with the time since the start before it."""

@@ -158,7 +158,7 @@ def _rest(study: Study, place: site.Site, now: Pace) -> float:
     """Return the seconds that the rest of a run takes beside its blocks."""
     sizes = study.design.sizes
     pods = place.crowd.pods(sizes[-1]) - place.crowd.pods(sizes[0])
-    visits = len(study.arms) * (study.visit.seconds + 3)
+    visits = len(study.arms) * (study.visit.seconds + now.visit_overhead)
     return pods * now.pod + visits + CLOSING_SECONDS
 
 

@@ -45,7 +45,12 @@ def ratio_title(enforcer: str, analysis: Analysis) -> str:
     return f"{enforcer} on over off: {counted} of {len(found)} conditions"
 
 
-def sentences(analysis: Analysis, run: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
+def sentences(
+    analysis: Analysis,
+    run: Mapping[str, Any],
+    study: Mapping[str, Any],
+    locust: Mapping[str, Any],
+) -> list[str]:
     """Return the answer in five sentences; each figure in them is also in the tables."""
     enforcer = run["settings"].get("enforcer", "the enforcer")
     return [
@@ -53,7 +58,7 @@ def sentences(analysis: Analysis, run: Mapping[str, Any], study: Mapping[str, An
         _kind_sentence(enforcer, analysis.of(Connections.KEPT), study),
         _growth_sentence(analysis),
         _control_sentence(analysis, study),
-        _quality_sentence(analysis),
+        _quality_sentence(analysis, locust),
     ]
 
 
@@ -99,11 +104,15 @@ def _control_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
     )
 
 
-def _quality_sentence(analysis: Analysis) -> str:
+def _quality_sentence(analysis: Analysis, locust: Mapping[str, Any]) -> str:
     tally = analysis.tally
+    visits = locust.get("visits", [])
+    rates = (f"{each['rps']:,.0f} requests/s {each['arm']}" for each in visits)
+    failures = sum(each["failures"] for each in visits)
+    visited = f"; locust: {', '.join(rates)}, {failures} failures" if visits else ""
     return (
         f"Of {tally.blocks} blocks {tally.void} are void by the rules declared beforehand, and "
-        f"{tally.failed} requests failed."
+        f"{tally.failed} requests failed{visited}."
     )
 
 

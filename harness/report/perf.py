@@ -66,16 +66,17 @@ def tell(folder: RunFolder) -> Story:
     path = folder.path / blocks.FILE
     rows = tuple(blocks.read(path)) if path.exists() else ()
     found = analysis.analyse(rows, _seed(study))
+    locust = _json(folder, visit.FILE)
     enforcer = str(run["settings"].get("enforcer", "none"))
     return Story(
         run=run,
         env=folder.read_json("env.json"),
         study=study,
-        locust=_json(folder, visit.FILE),
+        locust=locust,
         files=_files(folder),
         rows=rows,
         analysis=found,
-        sentences=tuple(findings.sentences(found, run, study)),
+        sentences=tuple(findings.sentences(found, run, study, locust)),
         pictures=tuple(figures.draw(found, enforcer, study, folder.folder(figures.FOLDER))),
     )
 

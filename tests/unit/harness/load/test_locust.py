@@ -36,9 +36,7 @@ def test_the_targets_and_the_source_reach_the_users(tmp_path: Path) -> None:
     """The locustfile reads its targets and its source address from the environment."""
     crowd = locust.Crowd(["http://10.96.0.1/", "http://10.96.0.2/"], "14.215.0.10", 5, 3)
 
-    assert crowd.env() == {
-        "NPD_TARGETS": "http://10.96.0.1/ http://10.96.0.2/",
-        "NPD_SOURCE": "14.215.0.10",
-    }
+    assert crowd.env()["NPD_TARGETS"] == "http://10.96.0.1/ http://10.96.0.2/"
+    assert crowd.env()["NPD_SOURCE"] == "14.215.0.10"
     assert str(locust.LOCUSTFILE) in crowd.argv(tmp_path / "off")
     assert locust.LOCUSTFILE.exists()

@@ -68,6 +68,9 @@ def test_a_short_budget_still_gives_two_rounds() -> None:
 
 def test_building_counts_in_the_estimate() -> None:
     """More nodes and pods take longer, before any block."""
-    small, large = (pace.fixed_seconds(Pace(), Extent(*each)) for each in ((2, 162), (100, 8002)))
+    small, large = (
+        pace.fixed_seconds(Pace(), Design(), Extent(nodes, pods, visits=2, visit_seconds=10))
+        for nodes, pods in ((2, 162), (100, 8002))
+    )
 
     assert large > small + 300
