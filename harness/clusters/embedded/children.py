@@ -18,6 +18,9 @@ from typing import Any
 Exited = Callable[[int], None]
 """Told the exit code of a child; minus the signal's number when a signal ended it."""
 
+Started = Callable[[int], None]
+"""Told the pid of a child that is there for certain: the moment to open a ``pidfd`` of it."""
+
 _FIRST_FREE = 64
 
 
@@ -38,11 +41,17 @@ class Children:
         self._lock = threading.Lock()
         self._waiting: dict[int, Exited] = {}
 
-    def start(self, program: Program, exited: Exited = lambda _: None) -> int:
+    def start(
+        self,
+        program: Program,
+        exited: Exited = lambda _: None,
+        started: Started = lambda _: None,
+    ) -> int:
         """Start a program in the calling thread's namespaces; return its pid.
 
-        ``exited`` is called by whoever calls :meth:`reap`. The child leads a process group of
-        its own, with no signal blocked or ignored.
+        ``started`` is called before anyone can reap the child, however soon it ends; ``exited``
+        is called by whoever calls :meth:`reap`. The child leads a process group of its own, with
+        no signal blocked or ignored.
         """
         highest = max(_FIRST_FREE, len(program.descriptors))
         moved = [_above(highest, descriptor) for descriptor in program.descriptors]
@@ -61,6 +70,7 @@ class Children:
                     setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ],
                 )
                 self._waiting[pid] = exited
+                started(pid)
         finally:
             for descriptor in moved:
                 os.close(descriptor)
@@ -68,9 +78,9 @@ class Children:
 
     def reap(self) -> None:
         """Take note of every child that has ended, orphans included."""
-        for pid, code in self._ended():
-            with self._lock:
-                exited = self._waiting.pop(pid, None)
+        with self._lock:
+            ended = [(self._waiting.pop(pid, None), code) for pid, code in self._ended()]
+        for exited, code in ended:
             if exited is not None:
                 exited(code)
 

@@ -197,10 +197,14 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             streams = given or self._log_streams(stack, request.log)
             env = self._environment(request)
-            pid = self._children.start(Program(request.argv, env, streams), note_exit)
-            pidfd = os.pidfd_open(pid)
-            wire.send(link, {"started": pid}, [pidfd])
-            os.close(pidfd)
+            pidfds: list[int] = []
+            pid = self._children.start(
+                Program(request.argv, env, streams),
+                note_exit,
+                lambda pid: pidfds.append(os.pidfd_open(pid)),
+            )
+            wire.send(link, {"started": pid}, pidfds)
+            os.close(*pidfds)
         if given:
             watcher = threading.Thread(target=_end_with, args=(link, pid, exited), daemon=True)
             watcher.start()
