@@ -1,0 +1,154 @@
+"""The words a person uses for places: ``namespace/pod``, ``node/name``, ``outside/14.215.0.10``.
+
+``svc/namespace/name`` stands for a Service's ClusterIP, and any IPv4 address for itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+from typing import Any, assert_never
+
+from kubernetes.client.exceptions import ApiException
+
+from harness.clusters.base import NodeRef, OutsideRef, Place, PodRef
+from harness.clusters.embedded.addresses import PUBLIC_NETWORKS
+from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.errors import UsageError
+
+FORMS = "namespace/pod, pod (in default), node/NAME, outside/ADDRESS or an address"
+_LAST_PORT = 65535
+_DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a probe goes: an address and a port, and the place that owns the address if known."""
+
+    address: str
+    port: int
+    owner: Place | None
+
+
+def find_place(cluster: EmbeddedCluster, word: str) -> Place:
+    """Return the place that a word names. Raises UsageError for one that is not there."""
+    match word.split("/"):
+        case ["node", name]:
+            return _node(cluster, name)
+        case ["outside", address]:
+            return _outside(address)
+        case [namespace, name]:
+            return _pod(cluster, namespace, name)
+        case ["pod", namespace, name]:
+            return _pod(cluster, namespace, name)
+        case [single]:
+            ip = _address(single)
+            if ip is None:
+                return _pod(cluster, _DEFAULT, single)
+            return _owner(cluster, ip) or _outside(single)
+    message = f"{word!r} names no place; write {FORMS}"
+    raise UsageError(message)
+
+
+def find_target(cluster: EmbeddedCluster, word: str) -> Target:
+    """Return the address and port that ``TO:PORT`` means."""
+    name, _, number = word.rpartition(":")
+    if not name or not number.isdigit() or not 0 < int(number) <= _LAST_PORT:
+        message = f"{word!r} is no target; write TO:PORT, for example default/web:80"
+        raise UsageError(message)
+    port = int(number)
+    match name.split("/"):
+        case ["svc", namespace, service]:
+            found = _get(cluster, f"/api/v1/namespaces/{namespace}/services/{service}", name)
+            return Target(_cluster_ip(found, name), port, None)
+        case [single] if (ip := _address(single)) is not None:
+            owner = _owner(cluster, ip)
+            if owner is None and _is_public(ip):
+                owner = OutsideRef(single)
+            return Target(single, port, owner)
+    place = find_place(cluster, name)
+    return Target(address_of(cluster, place), port, place)
+
+
+def address_of(cluster: EmbeddedCluster, place: Place) -> str:
+    """Return the address of a place."""
+    match place:
+        case OutsideRef(address):
+            return address
+        case NodeRef(name):
+            return next(node.address for node in cluster.nodes() if node.name == name)
+        case PodRef(namespace, name):
+            pod = _get(cluster, f"/api/v1/namespaces/{namespace}/pods/{name}", str(place))
+            return _pod_address(pod, place)
+    assert_never(place)
+
+
+def _pod_address(pod: Any, place: Place) -> str:
+    status = pod.get("status", {})
+    if not status.get("podIP"):
+        message = f"pod {place} has no address yet (phase {status.get('phase', 'unknown')})"
+        raise UsageError(message)
+    return str(status["podIP"])
+
+
+def _pod(cluster: EmbeddedCluster, namespace: str, name: str) -> Place:
+    word = f"{namespace}/{name}"
+    pod = _get(cluster, f"/api/v1/namespaces/{namespace}/pods/{name}", word)
+    if pod["spec"].get("hostNetwork"):
+        return NodeRef(pod["spec"]["nodeName"])
+    return PodRef(namespace, name)
+
+
+def _node(cluster: EmbeddedCluster, name: str) -> Place:
+    names = [node.name for node in cluster.nodes()]
+    if name not in names:
+        message = f"there is no node {name!r}; there are: {', '.join(names)}"
+        raise UsageError(message)
+    return NodeRef(name)
+
+
+def _outside(text: str) -> Place:
+    address = _address(text)
+    if address is None or not _is_public(address):
+        owned = ", ".join(map(str, PUBLIC_NETWORKS))
+        message = f"{text!r} is nobody's address here; the outside host owns {owned}"
+        raise UsageError(message)
+    return OutsideRef(text)
+
+
+def _owner(cluster: EmbeddedCluster, address: IPv4Address) -> Place | None:
+    for node in cluster.nodes():
+        if node.address == str(address):
+            return NodeRef(node.name)
+    query = f"/api/v1/pods?fieldSelector=status.podIP%3D{address}"
+    for pod in cluster.objects.get(query)["items"]:
+        if not pod["spec"].get("hostNetwork"):
+            return PodRef(pod["metadata"]["namespace"], pod["metadata"]["name"])
+    return None
+
+
+def _cluster_ip(service: Any, word: str) -> str:
+    address: str = service["spec"].get("clusterIP") or "None"
+    if address == "None":
+        message = f"{word} is headless: it has no ClusterIP; probe its pods"
+        raise UsageError(message)
+    return address
+
+
+def _get(cluster: EmbeddedCluster, path: str, word: str) -> Any:
+    try:
+        return cluster.objects.get(path)
+    except ApiException as error:
+        message = f"cannot find {word} in cluster {cluster.name}: {error.reason}"
+        raise UsageError(message) from error
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        return None
+
+
+def _is_public(address: IPv4Address) -> bool:
+    return any(address in network for network in PUBLIC_NETWORKS)

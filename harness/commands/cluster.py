@@ -1,0 +1,252 @@
+"""``harness cluster``: a cluster that stays, for a person with kubectl."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from harness.clusters import make_cluster
+from harness.clusters.base import OutsideRef, PodRef, Probe, Verdict
+from harness.clusters.embedded import state
+from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.clusters.embedded.naming import Target, find_place, find_target
+from harness.enforcers import make_enforcer
+from harness.errors import UsageError
+from harness.options import ClusterSettings, cluster_options
+
+_DEFAULT_NAME = "npd"
+_TERMINATED = 128 + signal.SIGTERM
+_NOT_OPEN = 1
+
+_NAME = click.option("--name", default="", help="Which cluster; needed when several are up.")
+
+_HOW_TO_GO_ON = """\
+cluster {name} is up: {nodes} nodes, {cni}, enforcer {enforcer} ({seconds:.1f} s)
+kubeconfig: {kubeconfig}
+
+  export KUBECONFIG={kubeconfig}
+  kubectl run web --image=nginx --port=80        # a real nginx in a network namespace
+  kubectl get pods -A -o wide
+  kubectl create -f policy.yaml --validate=false
+  harness cluster probe outside/14.215.0.10 default/web:80{flag}
+  harness cluster exec{flag} default/web -- ip address
+  harness cluster status{flag}
+  harness cluster down{flag}"""
+
+
+@click.group()
+def command() -> None:
+    """Build a cluster on this machine, look into it, send probes, take it down."""
+
+
+@command.command()
+@cluster_options
+@click.option(
+    "--enforcer", default="bundled", show_default=True, help="none, bundled or kube-router=PATH."
+)
+def up(settings: ClusterSettings, enforcer: str) -> None:
+    """Bring a cluster up; it stays until `down`. Nothing is left of one that fails."""
+    signal.signal(signal.SIGTERM, _terminate)
+    began = time.monotonic()
+    chosen = make_enforcer(enforcer)
+    named = _with_name(settings)
+    with _progress() as progress:
+        teller = _Teller(progress)
+        with make_cluster(named, teller) as cluster:
+            teller(f"enforcer {chosen.name}", 0, settings.nodes)
+            chosen.install(cluster, cluster.folder.logs)
+            chosen.wait_ready()
+            cluster.note(enforcer=enforcer)
+            cluster.stay()
+    click.echo(
+        _HOW_TO_GO_ON.format(
+            name=cluster.name,
+            nodes=settings.nodes,
+            cni=settings.cni,
+            enforcer=enforcer,
+            seconds=time.monotonic() - began,
+            kubeconfig=cluster.kubeconfig,
+            flag="" if cluster.name == _DEFAULT_NAME else f" --name {cluster.name}",
+        )
+    )
+
+
+@command.command()
+@_NAME
+@click.option("--all", "everything", is_flag=True, help="Every cluster of this machine.")
+def down(name: str, *, everything: bool) -> None:
+    """Take a cluster down, and remove what dead ones left."""
+    if everything and name:
+        raise UsageError("say either --name or --all")
+    names = [folder.name for folder in state.running()] if everything else [_pick(name)]
+    for one in names:
+        EmbeddedCluster.attach(one).down()
+        click.echo(f"cluster {one} is down")
+    if not names:
+        click.echo("no cluster is up")
+
+
+@command.command()
+@_NAME
+def status(name: str) -> None:
+    """Say what a cluster is and how its pods are."""
+    cluster = EmbeddedCluster.attach(_pick(name))
+    facts = cluster.folder.facts()
+    seen = cluster.progress()
+    lines = {
+        "name": cluster.name,
+        "shape": ", ".join(f"{key}={value}" for key, value in cluster.describe().items()),
+        "nodes": ", ".join(f"{node.name} {node.address}" for node in cluster.nodes()),
+        "pods": f"{seen['ready']} of {seen['pods']} ready, {seen['unscheduled']} without a node",
+        "services": "in sync" if seen["proxies_settled"] else "being programmed",
+        "enforcer": facts.get("enforcer", "none"),
+        "kubeconfig": cluster.kubeconfig,
+        "logs": cluster.folder.logs,
+        "supervisor": f"process {facts.get('pid')}",
+    }
+    for key, value in lines.items():
+        click.echo(f"{key + ':':<12}{value}")
+    for problem in seen["problems"]:
+        click.echo(f"problem:    {problem}")
+
+
+@command.command("list")
+def list_clusters() -> None:
+    """List the clusters that are up, one a line, after removing what dead ones left."""
+    for folder in state.running():
+        click.echo(f"{folder.name}\t{folder.kubeconfig}")
+
+
+@command.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@_NAME
+@click.argument("place")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def execute(ctx: click.Context, name: str, place: str, argv: tuple[str, ...]) -> None:
+    """Run a command inside PLACE: a pod, node/NAME or outside/ADDRESS.
+
+    It sees the place's network and this machine's files, and ends with its own exit code.
+    """
+    cluster = EmbeddedCluster.attach(_pick(name))
+    command_line = argv[1:] if argv[0] == "--" else argv
+    code = cluster.attach_to(find_place(cluster, place), command_line)
+    ctx.exit(code if code >= 0 else 128 - code)
+
+
+@command.command()
+@_NAME
+@click.option(
+    "--protocol",
+    type=click.Choice(["tcp", "udp"], case_sensitive=False),
+    default="tcp",
+    show_default=True,
+)
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 60_000),
+    default=1000,
+    show_default=True,
+    help="Milliseconds of silence after which a probe counts as dropped.",
+)
+@click.option("--serve", is_flag=True, help="Start an echo server at TO:PORT for the probe.")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO:PORT")
+@click.pass_context
+def probe(ctx: click.Context, /, source: str, target: str, **options: object) -> None:
+    """Open one real connection FROM a place TO:PORT and say how it ended.
+
+    A place is namespace/pod, node/NAME, outside/ADDRESS or an address; TO may be
+    svc/NAMESPACE/NAME too. An outside TO gets an echo server for the probe. Ends with 0 if the
+    connection was open, else with 1.
+    """
+    cluster = EmbeddedCluster.attach(_pick(str(options["name"])))
+    place = find_place(cluster, source)
+    to = find_target(cluster, target)
+    protocol = str(options["protocol"]).upper()
+    serving = bool(options["serve"]) or isinstance(to.owner, OutsideRef)
+    with _server(cluster, to, protocol) if serving else contextlib.nullcontext():
+        wanted = Probe(place, to.address, to.port, protocol)
+        (outcome,) = cluster.probe([wanted], int(str(options["timeout"])) / 1000)
+    seen = "refused" if outcome.verdict is Verdict.RESET else outcome.verdict.value
+    detail = f" ({outcome.detail})" if outcome.detail else ""
+    where = f"{place} -> {target} [{to.address}:{to.port}/{protocol.lower()}]"
+    click.echo(f"{seen}: {where} {outcome.seconds * 1000:.1f} ms{detail}")
+    ctx.exit(0 if outcome.verdict is Verdict.OPEN else _NOT_OPEN)
+
+
+@contextlib.contextmanager
+def _server(cluster: EmbeddedCluster, to: Target, protocol: str) -> Iterator[None]:
+    if to.owner is None:
+        raise UsageError(f"--serve: {to.address} belongs to no single place, so nobody can listen")
+    address = to.address if not isinstance(to.owner, PodRef) else "0.0.0.0"  # noqa: S104
+    server = (cluster.netns(to.owner), address, to.port, protocol)
+    cluster.prober.serve(*server)
+    try:
+        yield
+    finally:
+        cluster.prober.close_server(*server)
+
+
+def _pick(name: str) -> str:
+    """Return the cluster meant: the one named, or the only one that is up."""
+    if name:
+        return name
+    names = [folder.name for folder in state.running()]
+    if _DEFAULT_NAME in names or not names:
+        return _DEFAULT_NAME
+    if len(names) > 1:
+        raise UsageError(f"several clusters are up: {', '.join(names)}; say which with --name")
+    return names[0]
+
+
+def _with_name(settings: ClusterSettings) -> ClusterSettings:
+    return settings if settings.name else dataclasses.replace(settings, name=_DEFAULT_NAME)
+
+
+class _Teller:
+    """Shows each step of a cluster's coming up as a bar."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, step: str, done: int, of: int) -> None:
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(step)
+        self._progress.update(self._tasks[step], completed=done, total=of)
+
+
+def _progress() -> Progress:
+    """Return a display of what is done, how far, and how long still; gone at the end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End by an exception on SIGTERM, so that everything is taken down."""
+    del number, frame
+    sys.exit(_TERMINATED)
