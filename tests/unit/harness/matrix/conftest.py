@@ -1,6 +1,6 @@
 """A cluster in memory that enforces by the oracle, with a defect planted where a test wants one."""
 
-# ruff: noqa: D102, D105  # the protocols that the fakes stand for say what each method means
+# the protocols that the fakes stand for say what each method means
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 
@@ -58,13 +58,14 @@ class FakeCluster:
 
     kind = "fake"
     name = "fake"
-    kubeconfig = Path("fake")
-    node_kubeconfig = Path("fake")
+    made: ClassVar[dict[Path, FakeCluster]] = {}
 
-    def __init__(self, defect: Defect = no_defect) -> None:
-        self.defect = defect
+    def __init__(self, defect: Defect | str = no_defect) -> None:
+        self.kubeconfig = self.node_kubeconfig = Path(f"fake-{len(self.made)}")
+        self.made[self.kubeconfig] = self
+        self.defect: Defect = no_defect if isinstance(defect, str) else defect
         self.denial = Verdict.DROPPED
-        self.enforcing = False
+        self.enforcing = defect == "enforcing"
         self.deaf: set[str] = set()
         self.objects: dict[tuple[str, str, str], Manifest] = {}
 
@@ -122,6 +123,11 @@ class FakeCluster:
         ]
         return [*nodes, *self.objects.values()]
 
+    @classmethod
+    def read_any(cls, kubeconfig: Path) -> list[Manifest]:
+        """Stand in for a listing by the API of whichever cluster."""
+        return cls.made[kubeconfig].read(kubeconfig)
+
     def _key(self, manifest: Manifest) -> tuple[str, str, str]:
         metadata = manifest["metadata"]
         return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
@@ -144,7 +150,7 @@ class FakeCluster:
             return Outcome(Verdict.OPEN, ANSWER)
         return Outcome(self.denial, timeout if self.denial is Verdict.DROPPED else ANSWER)
 
-    def _packet(self, oracle: Oracle, probe: Probe, allowed: bool) -> Packet:  # noqa: FBT001
+    def _packet(self, oracle: Oracle, probe: Probe, allowed: bool) -> Packet:
         world: World = oracle.world
         (end,) = world.backends(probe.address, probe.port, probe.protocol)
         client, server = world.peer(self._address(probe.source)), world.peer(end.address)
@@ -217,3 +223,9 @@ def make_lab(study: Scenario, tmp_path: Path) -> Iterable[Callable[[FakeCluster]
 def fake_cluster() -> type[FakeCluster]:
     """Return the class of the fake, for tests that plant a defect."""
     return FakeCluster
+
+
+@pytest.fixture
+def fake_enforcer() -> type[FakeEnforcer]:
+    """Return the class of the fake enforcer."""
+    return FakeEnforcer

@@ -1,0 +1,129 @@
+"""``harness functional``: is an enforcer correct? The study's table, judged with real packets."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import pytest
+from click.core import ParameterSource
+
+from harness.enforcers import make_enforcer
+from harness.errors import HarnessError, UsageError
+from harness.matrix import pytest_plugin
+from harness.matrix.scenario import folder, load_scenario
+from harness.options import CLUSTER_OPTIONS, ClusterSettings, cluster_options
+
+_SETTINGS = Path(pytest_plugin.__file__).with_name("functional.ini")
+_LEAST_NODES = 2
+_OWN = ("enforcer", "probe_timeout", "results")
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog="Everything else is handed to pytest: -k same_node, -x, --lf, -m study, --junitxml=F.",
+)
+@cluster_options
+@click.option(
+    "--enforcer", default="bundled", show_default=True, help="none, bundled or kube-router=PATH."
+)
+@click.option(
+    "--probe-timeout",
+    type=click.FloatRange(1, 10_000),
+    default=250.0,
+    show_default=True,
+    help="Milliseconds of silence that count as dropped, at least; ten times the slowest answer"
+    " of the step, if that is more.",
+)
+@click.option("--results", default="results", show_default=True, help="Folder of the results.")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    settings: ClusterSettings,
+    pytest_arguments: tuple[str, ...],
+    **own: Any,
+) -> None:
+    """Judge an enforcer with real packets: the documented policies, the study's six rows.
+
+    Runs routed and bridged (bridge-nf-call-iptables off), or what --cni names. Ends with 0 only if
+    everything was as expected; the last line is the path of the report.
+    """
+    _check(settings, own["enforcer"])
+    catcher = _Catcher()
+    arguments = _arguments([*_given(ctx), *pytest_arguments])
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = pytest.main(arguments, plugins=[pytest_plugin, catcher])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _finish(ctx, int(status), catcher.session)
+
+
+def _check(settings: ClusterSettings, enforcer: str) -> None:
+    """Find mistakes before anything is built."""
+    mistakes = []
+    if settings.nodes < _LEAST_NODES:
+        mistakes.append("--nodes: the matrix needs two or more: a same node and another one")
+    for attempt in (lambda: make_enforcer(enforcer), lambda: load_scenario(_cases())):
+        try:
+            attempt()
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+
+
+def _cases() -> Path:
+    return folder() / "study" / "cases.yaml"
+
+
+def _given(ctx: click.Context) -> list[str]:
+    """Return our own options as they were given, for pytest, which knows the same ones."""
+    names = {option.key: option.name for option in CLUSTER_OPTIONS}
+    names |= {key: key.replace("_", "-") for key in _OWN}
+    default = ParameterSource.DEFAULT
+    return [
+        f"--{name}={ctx.params[key]}"
+        for key, name in names.items()
+        if ctx.get_parameter_source(key) is not default
+    ]
+
+
+def _arguments(given: list[str]) -> list[str]:
+    named = any(".yaml" in argument for argument in given)
+    cases = [] if named else [str(_cases())]
+    return ["-c", str(_SETTINGS), f"--rootdir={Path.cwd()}", *given, *cases]
+
+
+class _Catcher:
+    """Remembers the session, which pytest does not return."""
+
+    session: pytest_plugin.MatrixSession | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        self.session = pytest_plugin.session_of(config)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> Any:
+    raise KeyboardInterrupt(number, frame)
+
+
+def _finish(ctx: click.Context, status: int, session: pytest_plugin.MatrixSession | None) -> None:
+    if session and session.problem:
+        raise session.problem
+    match pytest.ExitCode(status):
+        case pytest.ExitCode.USAGE_ERROR:
+            raise UsageError("pytest did not understand its arguments; see above")
+        case pytest.ExitCode.NO_TESTS_COLLECTED:
+            raise UsageError("no case was selected; see -k, -m and the paths given")
+        case pytest.ExitCode.INTERRUPTED:
+            raise HarnessError("interrupted; everything was taken down")
+    if session and session.report:
+        click.echo(session.report)
+    ctx.exit(0 if status == 0 else 1)
