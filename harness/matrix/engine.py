@@ -7,13 +7,14 @@ is a finding and never an exception; exceptions are for a cluster or an enforcer
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.clusters.base import Cluster, Outcome
+from harness.clusters.base import Cluster, Outcome, OutsideRef, Process
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
 from harness.matrix.cases import Cell, cells, locate
@@ -110,15 +111,35 @@ class Lab:
     @contextlib.contextmanager
     def ready(self, logs: Path) -> Iterator[Lab]:
         """Deploy, guard, install; uninstall at the end."""
-        self._deploy()
-        self._guard()
+        with contextlib.ExitStack() as stack:
+            for server in self._serve_outside(logs):
+                stack.callback(server.stop)
+            self._deploy()
+            self._guard()
+            stack.enter_context(self._enforced(logs))
+            yield self
+
+    @contextlib.contextmanager
+    def _enforced(self, logs: Path) -> Iterator[None]:
         self._say(f"{self._wiring}: installing the enforcer ({self._enforcer.name})")
         try:
             self._enforcer.install(self._cluster, logs)
             self._enforcer.wait_ready()
-            yield self
+            yield
         finally:
             self._enforcer.uninstall()
+
+    def _serve_outside(self, logs: Path) -> list[Process]:
+        """Have every host outside answer at every port."""
+        program = [sys.executable, "-m", "harness.prober.echo"]
+        return [
+            self._cluster.spawn(
+                OutsideRef(host.address),
+                [*program, *(f"{host.address}:{port}" for port in self._scenario.workload.ports)],
+                logs / f"{host.name}.log",
+            )
+            for host in self._scenario.workload.outside
+        ]
 
     def step(self, case: Case) -> Step:
         """Apply a case's policies, watch the matrix settle, remove them, watch it open again."""

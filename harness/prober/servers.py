@@ -31,19 +31,23 @@ async def start(namespaces: Namespaces, wanted: Serve) -> Close:
         if wanted.protocol == "UDP":
             return _start_datagrams(made)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(_Echo, sock=made, backlog=_BACKLOG)
+        server = await loop.create_server(Echo, sock=made, backlog=_BACKLOG)
     except OSError:
         made.close()
         raise
     return server.close
 
 
-class _Echo(asyncio.Protocol):
+class Echo(asyncio.Protocol):
+    """A connection whose peer hears itself."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
         if isinstance(transport, asyncio.WriteTransport):
             self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Send it back."""
         self._transport.write(data)
 
 
