@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Probe, Verdict
+from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Place, Probe, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
 from harness.load import limits
@@ -16,7 +16,11 @@ from harness.measure.bench import Target
 from harness.measure.plan import Placement
 from harness.measure.progress import Narrator
 from harness.measure.switch import SILENCE, Switch, Witness
+from harness.results import RunFolder
 from harness.workload import study as workload
+
+ROUTES = "routes.txt"
+"""The client's routes, in a run's folder."""
 
 _CHUNK = 100  # objects that are sent between two looks at the progress
 _SAMPLE = 20  # interfering Services that are probed after each growth
@@ -38,6 +42,15 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Roads:
+    """What it takes to lead a client to Services."""
+
+    cluster: Cluster
+    addresses: Addresses
+    folder: RunFolder
+
+
+@dataclass(frozen=True, slots=True)
 class Reached:
     """Of a sample of interfering Services: how many answered the allowed client."""
 
@@ -53,6 +66,25 @@ def settle(cluster: Cluster, services: int) -> tuple[workload.Crowd, dict[str, d
     cluster.apply([*workload.measured(nodes), workload.policy()])
     cluster.wait_ready(workload.NAMESPACE, timeout=_READY_SECONDS)
     return workload.Crowd(nodes, services), sysctls
+
+
+def lead(client: Place, crowd: workload.Crowd, site: Roads) -> None:
+    """Give the client a route to each Service's address, by the node that has its pods.
+
+    What a router that learns Service addresses (by BGP, or as a load balancer) knows.
+    """
+    gateways = {node.name: node.address for node in site.cluster.nodes()}
+    homes = workload.homes(crowd)
+    lines = [
+        f"route replace {address}/32 via {gateways[homes[name]]}\n"
+        for name, address in site.addresses.services().items()
+        if name in homes
+    ]
+    batch = site.folder.write_text(ROUTES, "".join(lines)).absolute()
+    done = site.cluster.exec(client, ("ip", "-batch", str(batch)))
+    if done.returncode:
+        message = f"{client}: cannot set the routes in {batch}: {done.stderr.strip()}"
+        raise ClusterError(message)
 
 
 def open_site(
@@ -78,7 +110,7 @@ def open_site(
         client=OutsideRef(workload.ALLOWED_CLIENT),
         source=workload.ALLOWED_CLIENT,
         urls={Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])},
-        nodes=crowd.nodes[: workload.TEST_PODS],
+        nodes=crowd.nodes[:1],
     )
     return Site(cluster, enforcer, addresses, narrator, crowd, switch, target)
 

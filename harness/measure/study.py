@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
-from harness.clusters.base import Cluster
+from harness.clusters.base import Cluster, OutsideRef
 from harness.enforcers.base import Enforcer
 from harness.measure import blocks, pace, pilot, site
 from harness.measure.addresses import Addresses
@@ -22,6 +22,7 @@ from harness.measure.plan import Arm, Comparison, Design, Plan, Role, make_plan
 from harness.measure.progress import Narrator
 from harness.measure.visit import Visit, visit
 from harness.results import RunFolder
+from harness.workload import study as workload
 
 SYNC_SECONDS = 180.0
 """How long an enforcer may take until it enforces on pods that are new."""
@@ -98,6 +99,8 @@ def _prepare(study: Study, lab: Lab, notes: Notes) -> site.Site:
     size = study.design.sizes[0]
     site.grow(lab.cluster, crowd, 0, size, lab.narrator)
     addresses = lab.addresses(lab.cluster)
+    client = OutsideRef(workload.ALLOWED_CLIENT)
+    site.lead(client, crowd, site.Roads(lab.cluster, addresses, lab.folder))
     return site.open_site(lab.cluster, lab.enforcer, addresses, lab.narrator, crowd)
 
 

@@ -4,6 +4,11 @@ The study deploys one nginx Service with 2 pods to be measured, 1,000 Services w
 then 8 nginx pods each to make rules, and one policy that selects every pod. Here each of these
 is a function of numbers. A larger size adds pods to a smaller one and rebuilds nothing: pod
 ``k`` of a service has the same name, node and labels in every size.
+
+All pods of a Service are on one node, and the Services are dealt to the nodes in turn. So a
+client outside of the cluster can ask a Service at the node that has its pods, with its own
+address all the way, as behind a load balancer with ``externalTrafficPolicy: Local``; by any
+other node it would have to be masqueraded, and the policy would judge the node instead.
 """
 
 from __future__ import annotations
@@ -38,6 +43,10 @@ class Crowd:
 
     nodes: tuple[str, ...]
     services: int
+
+    def node_of(self, number: int) -> str:
+        """Return the node that has the pods of service ``number``."""
+        return self.nodes[number % len(self.nodes)]
 
     def pods(self, size: int) -> int:
         """Return how many interfering pods there are at ``size`` pods a service."""
@@ -92,9 +101,15 @@ def service_name(number: int) -> str:
 
 
 def measured(nodes: Sequence[str]) -> list[Manifest]:
-    """Return the measured Service and its two pods, on different nodes where there are two."""
-    pods = [pod(TEST_SERVICE, index, nodes[index % len(nodes)]) for index in range(TEST_PODS)]
+    """Return the measured Service and its two pods, on the first node."""
+    pods = [pod(TEST_SERVICE, index, nodes[0]) for index in range(TEST_PODS)]
     return [service(TEST_SERVICE), *pods]
+
+
+def homes(crowd: Crowd) -> dict[str, str]:
+    """Return the node that has the pods of each Service, the measured one included."""
+    dealt = {service_name(number): crowd.node_of(number) for number in range(crowd.services)}
+    return {TEST_SERVICE: crowd.nodes[0], **dealt}
 
 
 def growth(crowd: Crowd, have: int, want: int) -> Iterator[Manifest]:
@@ -103,8 +118,7 @@ def growth(crowd: Crowd, have: int, want: int) -> Iterator[Manifest]:
         yield from (service(service_name(number)) for number in range(crowd.services))
     for index in range(have, want):
         for number in range(crowd.services):
-            node = crowd.nodes[(number + index) % len(crowd.nodes)]
-            yield pod(service_name(number), index, node)
+            yield pod(service_name(number), index, crowd.node_of(number))
 
 
 def policy() -> Manifest:

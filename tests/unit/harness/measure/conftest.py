@@ -155,7 +155,7 @@ class FakeCluster:
         match argv[0]:
             case "ab":
                 return Completed(tuple(argv), 0, self._ab(argv), "")
-            case "sysctl":
+            case "sysctl" | "ip":
                 return Completed(tuple(argv), 0, "", "")
             case "cat":
                 return Completed(tuple(argv), 0, "10\n262144\n", "")

@@ -48,6 +48,15 @@ def test_every_size_is_spread_evenly() -> None:
         assert set(nodes.values()) == {30 * size / 3}
 
 
+def test_all_pods_of_a_service_are_on_its_home() -> None:
+    """Whatever the size, one route leads to all pods of a service."""
+    homes = study.homes(CROWD)
+
+    for manifest in [*study.measured(NODES), *study.growth(CROWD, 0, 8)]:
+        if manifest["kind"] == "Pod":
+            assert manifest["spec"]["nodeName"] == homes[manifest["metadata"]["labels"]["app"]]
+
+
 def test_the_density_is_the_studys() -> None:
     """Ten services a node give about 20, 60 and 80 pods a node, the measured ones included."""
     crowd = study.Crowd(("node-1", "node-2"), services=20)
@@ -55,12 +64,12 @@ def test_the_density_is_the_studys() -> None:
     assert [crowd.density(size) for size in (2, 6, 8)] == [21, 61, 81]
 
 
-def test_the_measured_pods_are_on_different_nodes() -> None:
-    """The measured service has two pods, on two nodes, so that both ways are loaded."""
+def test_the_measured_pods_are_on_the_first_node() -> None:
+    """The measured service has two pods, where the outside finds them by one route."""
     service, *pods = study.measured(NODES)
 
     assert service["spec"]["selector"] == {"app": study.TEST_SERVICE}
-    assert [pod["spec"]["nodeName"] for pod in pods] == ["node-1", "node-2"]
+    assert [pod["spec"]["nodeName"] for pod in pods] == ["node-1", "node-1"]
 
 
 def test_the_policy_is_the_studys() -> None:
