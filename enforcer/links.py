@@ -96,9 +96,10 @@ def _pod_interfaces(
 
 
 def _is_direct(route: Item) -> bool:
-    multicast_or_link_local = str(route["dst"]).startswith(("fe80:", "ff00:", "multicast"))
-    usable = "dev" in route and "gateway" not in route and "via" not in route
-    return usable and route["dst"] != "default" and not multicast_or_link_local
+    link_local = str(route["dst"]).startswith(("fe80:", "ff00:"))
+    unicast = route.get("type", "unicast") == "unicast"
+    usable = unicast and "dev" in route and "gateway" not in route and "via" not in route
+    return usable and route["dst"] != "default" and not link_local
 
 
 def _destination(route: Item) -> IPNetwork:
