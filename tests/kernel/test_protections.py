@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from enforcer import bridges
 from enforcer.nft import netlink
 from enforcer.ruleset.names import BRIDGE
-from tests.kernel.netlab import NODE, OUTSIDE, Lab, Verdict, Wire, echoes
+from tests.kernel.netlab import NODE, OUTSIDE, Lab, Pod, Verdict, Wire, echoes
 from tests.kernel.policies import compiled, egress, ingress, peers
 
 pytestmark = pytest.mark.kernel
@@ -145,6 +146,26 @@ def test_broadcasts_do_not_reach_isolated_pods_of_a_bridge(bridged: Lab) -> None
             listener.recv(100)
 
 
+def test_a_vlan_tag_does_not_hide_a_frame(bridged: Lab) -> None:
+    """A frame with VLAN tag 0 is received like an untagged one, but not shown to the hooks."""
+    one, two, three = bridged.pods
+    policy = compiled(bridged.pods, {2: [ingress(peers(three))]})
+    with bridged.spaces["p2"].call(socket.socket, socket.AF_INET, DATAGRAM) as listener:
+        listener.bind(("0.0.0.0", 82))
+        listener.settimeout(0.25)
+        _send_frame(bridged, one, _tagged_datagram(one, two))
+        assert listener.recv(100) == b"hi"
+
+        bridged.sync(policy)
+
+        _send_frame(bridged, one, _tagged_datagram(one, two))
+        with pytest.raises(TimeoutError):
+            listener.recv(100)
+        with bridged.open_socket("p3", socket.AF_INET, DATAGRAM) as allowed:
+            allowed.sendto(b"hello", (two.ip4, 82))
+        assert listener.recv(100) == b"hello"
+
+
 def test_a_bridge_gets_its_flags_back(bridged: Lab) -> None:
     """Cleaning up leaves the bridge as it was found; while we run it shows its packets."""
 
@@ -179,6 +200,27 @@ def _dropped(lab: Lab) -> int:
         assert lab.have.tables[BRIDGE].sets["ports"].elements
     words = " ".join(texts).split()
     return sum(int(words[index + 1]) for index, word in enumerate(words) if word == "packets")
+
+
+def _tagged_datagram(sender: Pod, receiver: Pod) -> bytes:
+    """Return an Ethernet frame with VLAN tag 0 that carries "hi" to UDP port 82."""
+    ethernet = bytes.fromhex(f"{receiver.mac}{sender.mac}".replace(":", ""))
+    tag = struct.pack("!HHH", 0x8100, 0, 0x0800)
+    udp = struct.pack("!HHHH", 5000, 82, 10, 0) + b"hi"
+    ends = socket.inet_aton(sender.ip4) + socket.inet_aton(receiver.ip4)
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0) + ends
+    total = sum(struct.unpack("!10H", ip))
+    checksum = 0xFFFF - (total % 0xFFFF)
+    return ethernet + tag + ip[:10] + struct.pack("!H", checksum) + ip[12:] + udp
+
+
+def _send_frame(lab: Lab, sender: Pod, frame: bytes) -> None:
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind(("eth0", 0))
+            raw.send(frame)
+
+    lab.spaces[sender.name].call(send)
 
 
 def _path_mtu(address: str) -> int:
