@@ -43,7 +43,7 @@ async def make_node(api: Api, name: str, room: int, ready: str = "True", **label
         ("GET", "/apis/apps/v1/deployments"),
         ("GET", "/apis/extensions/v1beta1/networkpolicies"),
         ("GET", "/api/v1/secrets"),
-        ("GET", "/openapi/v3"),
+        ("GET", "/openapi/v2"),
         ("GET", "/api/v1/namespaces/default/pods/a/log"),
         ("POST", "/api/v1/namespaces/default/pods/a/binding"),
         ("POST", "/api/v1/namespaces/default/resourcequotas"),

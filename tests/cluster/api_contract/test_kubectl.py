@@ -91,6 +91,26 @@ def test_objects_are_created_and_shown(kubectl: Kubectl, namespace: str) -> None
     assert namespace in kubectl("get", "namespaces")
 
 
+def test_generators_create(kubectl: Kubectl) -> None:
+    """Create namespace, configmap and service send protobuf; run and create -f send JSON."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    body = yaml.safe_dump(inside(name, policy("p", ingress=[{}])))
+
+    kubectl("create", "namespace", name)
+    kubectl("create", "configmap", "c", "--from-literal=key=value", "-n", name)
+    kubectl("create", "service", "nodeport", "s", "--tcp=80:8080", "-n", name)
+    kubectl("create", "service", "clusterip", "t", "--tcp=80:web", "-n", name)
+    kubectl("run", "a", "--image=nginx", "--port=80", "--labels=app=web", "-n", name)
+    kubectl("create", "-f", "-", stdin=body)
+
+    assert found(kubectl, "configmap", "c", "-n", name)["data"] == {"key": "value"}
+    ports = found(kubectl, "service", "s", "-n", name)["spec"]["ports"]
+    assert [(p["port"], p["targetPort"], p["protocol"]) for p in ports] == [(80, 8080, "TCP")]
+    assert found(kubectl, "service", "t", "-n", name)["spec"]["ports"][0]["targetPort"] == "web"
+    assert found(kubectl, "pod", "a", "-n", name)["metadata"]["labels"] == {"app": "web"}
+    assert found(kubectl, "netpol", "p", "-n", name)["spec"]["ingress"] == [{}]
+
+
 def test_labels_are_set_and_removed(kubectl: Kubectl, namespace: str) -> None:
     """Label, its overwrite, its removal; annotate alike."""
     create(kubectl, inside(namespace, pod("a")))

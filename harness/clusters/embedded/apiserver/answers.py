@@ -20,10 +20,10 @@ def json(body: bytes, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type=JSON)
 
 
-def written(record: Record, query: Query, status: int = 200) -> web.Response:
+def written(record: Record, request: web.Request, status: int = 200) -> web.Response:
     """Answer a write, with a warning (kubectl shows it) of what was asked for and not done."""
     headers: Mapping[str, str] = {}
-    if query.get("fieldValidation") == "Strict":
+    if request.query.get("fieldValidation") == "Strict" and request.content_type == JSON:
         text = "the builtin control plane does not look for unknown fields"
         headers = {"Warning": f'299 - "{text}"'}
     return web.Response(body=record.body, status=status, content_type=JSON, headers=headers)

@@ -54,6 +54,35 @@ def _group(group: str, version: str) -> Object:
     return {"name": group, "versions": [entry], "preferredVersion": entry}
 
 
+def _base(group: str, version: str) -> str:
+    return f"/apis/{group}/{version}" if group else f"/api/{version}"
+
+
+def _openapi(group: str, version: str) -> Object:
+    """Return as much of an OpenAPI document as kubectl reads before it creates an object.
+
+    It looks whether a patch of the kind takes ``fieldValidation``; where it does, it leaves
+    validation to the server. https://github.com/kubernetes/enhancements/issues/2885
+    """
+    paths = {
+        f"/{kind.plural}/{{name}}": {
+            "patch": {
+                "parameters": [{"name": "fieldValidation", "in": "query"}],
+                "responses": {},
+                "x-kubernetes-group-version-kind": {
+                    "group": group,
+                    "version": version,
+                    "kind": kind.name,
+                },
+            }
+        }
+        for kind in KINDS
+        if (kind.group, kind.version) == (group, version)
+    }
+    info = {"title": "builtin", "version": VERSION["gitVersion"]}
+    return {"openapi": "3.0.0", "info": info, "paths": paths}
+
+
 _NAMED = [(group, version) for group, version in GROUPS if group]
 _DOCUMENTS: dict[str, Object] = {
     "/version": VERSION,
@@ -67,6 +96,15 @@ _DOCUMENTS: dict[str, Object] = {
     **{
         f"/apis/{group}": {"kind": "APIGroup", "apiVersion": "v1"} | _group(group, version)
         for group, version in _NAMED
+    },
+    "/openapi/v3": {
+        "paths": {
+            _base(group, version)[1:]: {"serverRelativeURL": f"/openapi/v3{_base(group, version)}"}
+            for group, version in GROUPS
+        }
+    },
+    **{
+        f"/openapi/v3{_base(group, version)}": _openapi(group, version) for group, version in GROUPS
     },
     **{f"/apis/{group}/{version}": _resources(group, version) for group, version in _NAMED},
 }

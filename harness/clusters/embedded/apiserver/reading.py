@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from harness.clusters.embedded.apiserver import patch, shapes
+from harness.clusters.embedded.apiserver import patch, protobuf, shapes
 from harness.clusters.embedded.apiserver.errors import (
     ApiError,
     Cause,
@@ -88,14 +88,18 @@ def refuse_unserved_options(query: Query) -> None:
 async def body(request: web.Request) -> Any:
     """Return the request's JSON, without null members: to Kubernetes those are absent."""
     if request.content_type not in {JSON, "application/octet-stream"}:
-        message = (
-            f"the body must be {JSON}, not {request.content_type} (kubectl create -f and kubectl "
-            "apply -f send JSON)"
-        )
+        message = f"the body must be {JSON}, not {request.content_type}"
         raise ApiError(Reason.UNSUPPORTED_MEDIA_TYPE, message)
     data = await request.read()
     value = _decoded(data)
     return _without_nulls(value) if b"null" in data else value
+
+
+async def new_object(request: web.Request, target: Target) -> Any:
+    """Return the object to be created: JSON, or what kubectl's generators send."""
+    if request.content_type == protobuf.MEDIA:
+        return protobuf.decode(target.kind, await request.read())
+    return await body(request)
 
 
 async def edit(request: web.Request, target: Target) -> Edit:

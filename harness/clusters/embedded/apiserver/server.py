@@ -92,18 +92,18 @@ class Server:
         if not target.namespace and target.kind.scope is Scope.NAMESPACED:
             message = f"{target.kind.plural} are created in a namespace, which the path names"
             raise ApiError(Reason.METHOD_NOT_ALLOWED, message)
-        record = self._registry.create(target, await reading.body(request))
-        return answers.written(record, request.query, 201)
+        record = self._registry.create(target, await reading.new_object(request, target))
+        return answers.written(record, request, 201)
 
     async def _replace(self, request: web.Request, target: Target) -> web.Response:
         value = await reading.body(request)
         record = self._registry.update(target, lambda _: value, Part(target.subresource))
-        return answers.written(record, request.query)
+        return answers.written(record, request)
 
     async def _patch(self, request: web.Request, target: Target) -> web.Response:
         edit = await reading.edit(request, target)
         record = self._registry.update(target, edit, Part(target.subresource))
-        return answers.written(record, request.query)
+        return answers.written(record, request)
 
     async def _delete(self, request: web.Request, target: Target) -> web.Response:
         record = self._registry.delete(target, await reading.delete_options(request))
