@@ -21,14 +21,19 @@ Kubectl = Callable[..., str]
 
 
 @pytest.fixture
-def kubectl(control_plane: ControlPlane, tmp_path: Path) -> Kubectl:
-    """Run kubectl against the control plane; its cache is the test's own."""
+def command(control_plane: ControlPlane, tmp_path: Path) -> list[str]:
+    """Return how kubectl is called for the control plane; its cache is the test's own."""
+    kubeconfig = f"--kubeconfig={control_plane.kubeconfig}"
+    return ["kubectl", kubeconfig, f"--cache-dir={tmp_path}"]
+
+
+@pytest.fixture
+def kubectl(command: list[str]) -> Kubectl:
+    """Run kubectl and return what it prints."""
 
     def run(*arguments: str, stdin: str | None = None, expect: int = 0) -> str:
-        cache = f"--cache-dir={tmp_path}"
-        kubeconfig = f"--kubeconfig={control_plane.kubeconfig}"
         done = subprocess.run(
-            ["kubectl", kubeconfig, cache, *arguments],
+            [*command, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -165,20 +170,11 @@ def test_objects_are_deleted(kubectl: Kubectl, namespace: str) -> None:
     assert found(kubectl, "pods", "-n", namespace)["items"] == []
 
 
-def test_a_watch_shows_changes(
-    kubectl: Kubectl, control_plane: ControlPlane, namespace: str
-) -> None:
+def test_a_watch_shows_changes(kubectl: Kubectl, command: list[str], namespace: str) -> None:
     """Get -w prints a line for each change."""
     create(kubectl, inside(namespace, pod("a")))
-    with subprocess.Popen(
-        [
-            "kubectl",
-            f"--kubeconfig={control_plane.kubeconfig}",
-            *("get", "pods", "-n", namespace, "-w", f"--request-timeout={int(SECONDS)}s"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as watching:
+    watch = ["get", "pods", "-n", namespace, "-w", f"--request-timeout={int(SECONDS)}s"]
+    with subprocess.Popen([*command, *watch], stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline().startswith("NAME")
         assert watching.stdout.readline().split()[:3] == ["a", "0/1", "Pending"]
