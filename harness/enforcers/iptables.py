@@ -13,8 +13,11 @@ from dataclasses import dataclass
 BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 """The chains of the filter table from which kube-router's own are reached."""
 
-CHAINS = ("KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-")
-"""How the names of its chains begin: its entries (from 1.0 on), its pods, its policies."""
+ENTRIES = ("KUBE-ROUTER-", "KUBE-POD-FW-")
+"""How the names of the chains begin that it jumps to: its own entries (from 1.0 on), its pods."""
+
+CHAINS = (*ENTRIES, "KUBE-NWPLCY-")
+"""How the names of all its chains begin; those of policies are there on nodes without pods too."""
 
 SETS = ("KUBE-SRC-", "KUBE-DST-", "inet6:KUBE-SRC-", "inet6:KUBE-DST-")
 """How the names of its ipsets begin."""
@@ -44,6 +47,10 @@ class FilterTable:
     def own_chains(self) -> tuple[str, ...]:
         """Return the chains that are kube-router's."""
         return tuple(chain for chain in self.chains if chain.startswith(CHAINS))
+
+    def has_entries(self) -> bool:
+        """Whether there is a chain that packets would be led to, were its rules in their way."""
+        return any(chain.startswith(ENTRIES) for chain in self.chains)
 
     def jumps(self) -> tuple[Jump, ...]:
         """Return the rules by which packets get to kube-router's chains."""

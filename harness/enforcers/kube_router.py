@@ -151,11 +151,11 @@ class IptablesRules:
     _taken: dict[str, tuple[iptables.Jump, ...]] = field(default_factory=dict)
 
     def state(self, node: Node) -> State:
-        """Read whether any packet gets to kube-router's chains; absent where it has none."""
+        """Read whether packets get to kube-router's chains; absent where it isolates no pod."""
         table = _table(node)
         if table.jumps():
             return State.ON
-        return State.OFF if table.own_chains() else State.ABSENT
+        return State.OFF if table.has_entries() else State.ABSENT
 
     def take_away(self, node: Node) -> None:
         """Delete the jumps, once the last iptables that the paused daemon began has ended."""

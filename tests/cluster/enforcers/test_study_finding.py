@@ -6,7 +6,6 @@ Nothing here knows the matrix, the oracle or an enforcer's rules: what is allowe
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,16 +173,6 @@ def wired(request: pytest.FixtureRequest) -> Iterator[tuple[Cluster, bool]]:
 
 def _real(variable: str) -> pytest.MarkDecorator:
     return pytest.mark.optional(f"${variable}", "iptables", "ipset")
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a program with kube-router's surface and the rules of its 0.x line."""
-    script = Path(__file__).with_name("stand_in.py")
-    path = tmp_path_factory.mktemp("stand-in") / "kube-router"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture(

@@ -108,8 +108,12 @@ def test_without_iptables_or_ipset_it_says_what_to_install(
         KubeRouter(binary).install(cluster, tmp_path)
 
 
-def test_a_node_without_isolated_pods_does_not_count_in_the_state(installed: KubeRouter) -> None:
-    """0.x leaves nothing in the kernel of a node whose pods no policy selects."""
+def test_a_node_without_isolated_pods_does_not_count_in_the_state(
+    installed: KubeRouter, cluster: Fake
+) -> None:
+    """0.x leads no packet anywhere on a node whose pods no policy selects."""
+    cluster.kernel["n2"].chains["KUBE-NWPLCY-XYZ"] = []
+
     assert installed.state() is State.ON
 
 
