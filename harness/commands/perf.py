@@ -1,0 +1,248 @@
+"""``harness perf``: what does an enforcer cost? The study's curves, with and without it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich.console import Console
+
+from harness.clusters import make_cluster
+from harness.clusters.base import Cluster
+from harness.enforcers import make_enforcer
+from harness.errors import HarnessError
+from harness.measure import blocks, pace, study
+from harness.measure.addresses import ApiAddresses
+from harness.measure.pace import Extent, Pace
+from harness.measure.plan import Comparison, Design
+from harness.measure.progress import Narrator
+from harness.measure.study import Lab, Study
+from harness.measure.visit import Visit
+from harness.options import ClusterSettings, cluster_options
+from harness.report import perf as report
+from harness.report.analysis import tally
+from harness.results import RunFolder
+from harness.workload import study as workload
+
+SERVICES_PER_NODE = 10
+"""As the study's 1,000 Services on 100 nodes: 20, 60 and 80 pods a node at 2, 6 and 8 each."""
+
+FULL_NODES = 100
+TINY_SERVICES = 4
+DEFAULT_BUDGET = 540.0
+"""Seconds: about ten minutes with what surrounds it."""
+
+INTERRUPTED = 130
+"""Exit code of a run that Ctrl-C ended: 128 + SIGINT, as a shell would say it."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of this command, apart from the cluster's."""
+
+    enforcer: str
+    full: bool
+    tiny: bool
+    sizes: tuple[int, ...]
+    rounds: int | None
+    budget: float
+    seed: int
+
+
+def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise click.BadParameter(f"{value!r}: numbers separated by commas, as in 2,6,8")
+    sizes = tuple(int(part) for part in parts)
+    if sizes[0] < 1 or sorted(set(sizes)) != list(sizes):
+        raise click.BadParameter(f"{value!r}: each size must be larger than the one before")
+    return sizes
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    number, unit = (value[:-1], value[-1:]) if value[-1:] in _UNITS else (value, "m")
+    try:
+        return float(number) * _UNITS[unit]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h") from error
+
+
+_OPTIONS = (
+    click.option(
+        "--enforcer",
+        default="bundled",
+        show_default=True,
+        help="none, bundled or kube-router=PATH.",
+    ),
+    click.option("--full", is_flag=True, help="The study's size: 100 nodes, 1,000 services."),
+    click.option("--tiny", is_flag=True, help="Seconds, not minutes: does the machinery work?"),
+    click.option(
+        "--sizes",
+        callback=_sizes,
+        default="2,6,8",
+        show_default=True,
+        help="Pods per interfering service; one panel each.",
+    ),
+    click.option(
+        "--budget",
+        callback=_seconds,
+        default=f"{DEFAULT_BUDGET:.0f}s",
+        show_default=True,
+        help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds.",
+    ),
+    click.option(
+        "--rounds",
+        type=click.IntRange(min=1),
+        help="Rounds of blocks, instead of as many as the budget allows.",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=2018,
+        show_default=True,
+        help="Of the coin that draws the order of blocks, and of the bootstrap.",
+    ),
+)
+
+
+def _perf_options(function: Any) -> Any:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command()
+@cluster_options
+@_perf_options
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where the run's folder is made.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context, /, settings: ClusterSettings, results: Path, **options: Any
+) -> None:
+    """Measure what an enforcer costs: requests per second with and without it, as in the study."""
+    asked = Asked(**options)
+    settings = _fitted(ctx, asked, settings)
+    enforcer = make_enforcer(asked.enforcer)
+    plan = _study(asked, settings.nodes, judged=enforcer.name != "none")
+    console = Console(highlight=False)
+    narrator = Narrator(console)
+    cluster = make_cluster(settings, narrator.tell)
+    console.print(_announcement(asked, plan, settings))
+    folder = RunFolder.create(
+        results,
+        cluster=settings.cluster,
+        scenario="perf",
+        command=["harness", *sys.argv[1:]],
+        settings={**asdict(settings), **asdict(asked), "services": plan.services},
+    )
+    code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
+    click.echo(str(folder.path / report.HTML))
+    ctx.exit(code)
+
+
+def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
+    """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
+    given = ctx.get_parameter_source("nodes") is not ParameterSource.DEFAULT
+    if asked.full and not given:
+        settings = replace(settings, nodes=FULL_NODES)
+    needed = SERVICES_PER_NODE * asked.sizes[-1] + 2 * workload.TEST_PODS
+    return replace(settings, pods_per_node=max(settings.pods_per_node, needed))
+
+
+def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
+    both = (Comparison.EFFECT, Comparison.CONTROL)
+    design = Design(sizes=asked.sizes, comparisons=both if judged else (Comparison.CONTROL,))
+    services = SERVICES_PER_NODE * nodes
+    if asked.tiny:
+        design = replace(design, concurrencies=(1, 8), rounds=asked.rounds or 3, leg_seconds=0.05)
+        return Study(design, TINY_SERVICES, asked.seed, Visit(users=4, seconds=2))
+    if asked.rounds is not None:
+        return Study(replace(design, rounds=asked.rounds), services, asked.seed, Visit())
+    whole = Study(design, services, asked.seed, Visit(), budget=asked.budget)
+    seconds = asked.budget - pace.fixed_seconds(Pace(), design, _extent(whole, nodes))
+    return replace(whole, design=pace.fit(Pace(), design, seconds))
+
+
+def _extent(plan: Study, nodes: int) -> Extent:
+    pods = plan.services * plan.design.sizes[-1] + workload.TEST_PODS
+    return Extent(nodes, pods, len(plan.arms), plan.visit.seconds)
+
+
+def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:
+    design = plan.design
+    extent = _extent(plan, settings.nodes)
+    seconds = pace.total_seconds(Pace(), design, extent)
+    crowd = workload.Crowd(tuple(map(str, range(settings.nodes))), plan.services)
+    density = ", ".join(f"{crowd.density(size):.0f}" for size in design.sizes)
+    blocks_in_all = len(design.sizes) * design.rounds * design.blocks_per_round
+    return (
+        f"What does {asked.enforcer} cost? {settings.nodes} nodes, {plan.services} interfering "
+        f"services, {extent.pods} nginx pods in the end ({density} a node)\n"
+        f"ab at concurrency {', '.join(map(str, design.concurrencies))}, without and with "
+        f"keep-alive; {design.rounds} rounds, {blocks_in_all} blocks of two legs, seed {plan.seed}"
+        f"\nabout {seconds / 60:.0f} min {seconds % 60:.0f} s; the pilot settles the rounds"
+    )
+
+
+def _addresses(cluster: Cluster) -> ApiAddresses:
+    return ApiAddresses(cluster.kubeconfig, workload.NAMESPACE)
+
+
+def _run(plan: Study, lab: Lab) -> int:
+    """Run, say how it ended, and report what was measured, however it ended."""
+    try:
+        with _terminable():
+            study.run(plan, lab)
+    except KeyboardInterrupt:
+        lab.narrator.say("interrupted: reporting what was measured")
+        _finish(lab.folder, "partial", reason="interrupted")
+        return INTERRUPTED
+    except HarnessError as error:
+        _finish(lab.folder, "failed", reason=str(error))
+        click.echo(f"what was measured until then: {lab.folder.path / report.HTML}")
+        raise
+    except Exception:
+        _finish(lab.folder, "failed", reason="a fault of the harness; its traceback was printed")
+        raise
+    _finish(lab.folder, _status(lab.folder))
+    return 0
+
+
+def _finish(folder: RunFolder, status: str, **facts: Any) -> None:
+    folder.finish(status, **facts)
+    report.write(folder)
+
+
+def _status(folder: RunFolder) -> str:
+    counted = tally(blocks.read(folder.path / blocks.FILE))
+    return "passed" if counted.void < counted.blocks else "invalid"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: reported, and everything taken down."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
