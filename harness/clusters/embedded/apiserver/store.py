@@ -100,6 +100,10 @@ class Cursor:
         """Wait for changes and return all there are; Expired where some were forgotten unread."""
         while self._position == self._log.end:
             await self._log.news.wait()
+        return self.unread()
+
+    def unread(self) -> Sequence[Change]:
+        """Return the changes there are, possibly none; Expired as above."""
         start = self._position - self._log.forgotten
         if start < 0:
             raise expired("too old resource version: this watch fell behind the kept history")

@@ -69,12 +69,12 @@ async def _until(cursor: Cursor, watch: Watch) -> AsyncIterator[Sequence[Change]
     end = clock.time() + watch.seconds
     bookmark = clock.time() + BOOKMARK_SECONDS
     while clock.time() < end:
-        changes: Sequence[Change] = ()
         try:
             async with asyncio.timeout_at(min(end, bookmark)):
                 changes = await cursor.next()
         except TimeoutError:
             bookmark = clock.time() + BOOKMARK_SECONDS
+            changes = cursor.unread()  # a bookmark must not overtake what came in this very moment
         yield changes
 
 

@@ -93,6 +93,15 @@ async def anext_changes(store: Store) -> list[str]:
     return [c.last.key[1] for c in await store.follow(PODS, store.version).next()]
 
 
+def test_what_is_unread_is_read_once() -> None:
+    """A bookmark is sent only where this is empty, so that it never overtakes a change."""
+    store = Store(KINDS)
+    cursor = store.follow(PODS, store.version)
+    store.put(PODS, pod("a"))
+
+    assert [len(cursor.unread()), len(cursor.unread())] == [1, 0]
+
+
 def test_a_version_before_the_kept_history_is_expired() -> None:
     """Who asks for forgotten changes is told to list again, instead of missing some."""
     store = Store(KINDS, history=10)
