@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,9 @@ ETHERTYPE_IPV6: Final = 0x86DD
 UDP: Final = 17
 DISCARD_PORT: Final = 9
 HOP_LIMIT: Final = 64
+
+PATIENCE_SECONDS: Final = 2.0
+PAUSE_SECONDS: Final = 0.02
 
 COUNTERS: Final = """
 add table inet {table}
@@ -69,12 +73,25 @@ def _count(bridge: str, mtu: int) -> dict[str, int]:
         _nft(["-f", "-"], COUNTERS.format(table=TABLE, bridge=bridge))
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.bind((PEERS[0], 0))
-            for frame in frames.values():
-                raw.send(frame)
-        counts = _read_counters()
+            counts = _send_until_counted(raw, list(frames.values()))
     finally:
         _clean_up()
-    return dict(zip(frames, counts, strict=False))
+    return dict(zip(frames, counts, strict=True))
+
+
+def _send_until_counted(raw: socket.socket, frames: list[bytes]) -> list[int]:
+    """Send the frames again and again until each was counted, or for two seconds.
+
+    A port forwards only once the bridge has noticed that it is up, which takes it a moment.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        for frame in frames:
+            raw.send(frame)
+        counts = _read_counters()[: len(frames)]
+        if all(counts) or time.monotonic() > end:
+            return counts
+        time.sleep(PAUSE_SECONDS)
 
 
 def _wire_up(bridge: str, mtu: int) -> list[str]:

@@ -99,7 +99,7 @@ def run_nft(arguments: list[str], text: str | None = None) -> subprocess.Complet
 
     Raises MissingError where nft, the privilege or nf_tables is missing.
     """
-    program = shutil.which("nft", path=None) or shutil.which("nft", path="/usr/sbin:/sbin")
+    program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
     if program is None:
         msg = "nft is not installed; run: apt-get install nftables"
         raise MissingError(msg)

@@ -81,13 +81,13 @@ def _lookups(item: PolicyClass, name: ClassName, family: Family) -> Iterator[_Lo
     """Yield the lookups that a class needs in one family, the likeliest and cheapest first."""
     side = "original" if item.direction is Direction.INGRESS else "reply"
     peer = f"ct {side} {HEADERS[family]} saddr"
-    exact, spans, any_port = f"{peer} . {SERVER_PORT}", f"{peer} . {SERVER_PORT}", peer
+    peer_and_port = f"{peer} . {SERVER_PORT}"
     for set_, key in (
-        (_peer_ports(item, name, family), exact),
-        (_peers(item, name, family), any_port),
+        (_peer_ports(item, name, family), peer_and_port),
+        (_peers(item, name, family), peer),
         (_ports(item, name), SERVER_PORT),
-        (_network_ports(item, name, family), spans),
-        (_networks(item, name, family), any_port),
+        (_network_ports(item, name, family), peer_and_port),
+        (_networks(item, name, family), peer),
     ):
         if set_.elements:
             guard = f"{HAS_PORTS} " if SERVER_PORT in key else ""

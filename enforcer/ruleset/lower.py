@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from enforcer.model.net import Direction, Family, IPAddress, IPNetwork, family_of
 from enforcer.nft.elements import address, concat, interface, network
-from enforcer.nft.objects import FieldType, Ruleset, Set, Table, VerdictMap, ruleset, table
+from enforcer.nft.objects import FieldType, Ruleset, Set, VerdictMap, ruleset, table
 from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
@@ -158,6 +158,3 @@ def _address_set(name: str, kind: FieldType, items: Iterable[IPAddress], comment
 def _network_set(name: str, kind: FieldType, items: Iterable[IPNetwork]) -> Set:
     found = frozenset(map(network, items))
     return Set(name, (kind,), found, interval=True, comment="this node's pod networks")
-
-
-__all__ = ["Table", "lower", "with_epoch"]

@@ -192,6 +192,21 @@ def test_a_mark_is_found_among_connections(lab: Lab) -> None:
     assert (in_use, other) == (True, False)
 
 
+def test_other_programs_bits_of_the_mark_are_left_alone(lab: Lab) -> None:
+    """The stamp changes our bits of the conntrack mark and no other."""
+    one, two, _ = lab.pods
+    lab.node.run(
+        "nft",
+        "add table ip other; add chain ip other pre { type filter hook prerouting priority -150; };"
+        "add rule ip other pre ct state new ct mark set 0x2a",
+    )
+    epoch = lab.sync(compiled(lab.pods, {2: [ingress(peers(one))]})).epoch
+
+    with lab.connect("p1", two.ip4, 80):
+        both = lab.options.mark(epoch) | 0x2A
+        assert lab.node.call(netlink.is_mark_in_use, both, 0xFFFFFFFF)
+
+
 def _dropped(lab: Lab) -> int:
     """Return how many packets both tables' spoof rules have dropped."""
     texts = [lab.node.run("nft", "list", "chain", "inet", "npd", "spoof")]

@@ -1,0 +1,82 @@
+"""What is said where nft, the privilege or the kernel's part is missing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from enforcer.errors import KernelError, MissingError
+from enforcer.nft.kernel import NftKernel, check_nft
+from enforcer.nft.objects import TableFamily, TableId
+from enforcer.nft.transaction import AddTable, Transaction
+
+T = TableId(TableFamily.INET, "npd")
+
+
+def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, error: str = "") -> None:
+    """Put an nft on the PATH that knows its version and fails at everything else."""
+    script = folder / "nft"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'case "$1" in --version) echo "nftables {version} (name)"; exit 0;; esac\n'
+        "cat > /dev/null\n"
+        f'echo "{error}" >&2\n'
+        f"exit {1 if error else 0}\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_nft_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence names the command that installs it."""
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+
+    with pytest.raises(MissingError, match="apt-get install nftables"):
+        check_nft()
+
+
+def test_nft_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says what is needed and what is there."""
+    pretend(tmp_path, monkeypatch, "v0.9.8")
+
+    with pytest.raises(MissingError, match=r"1\.0\.2 or newer .* v0\.9\.8"):
+        check_nft()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("Operation not permitted (you must be root)", "run as root"),
+        ("Unable to initialize Netlink socket: Protocol not supported", "modprobe nf_tables"),
+        ("something else", "something else"),
+    ],
+)
+def test_nft_does_not_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, advice: str
+) -> None:
+    """Each reason has its own advice."""
+    pretend(tmp_path, monkeypatch, "v1.0.6", error)
+
+    with pytest.raises(MissingError, match=advice):
+        check_nft()
+
+
+def test_nft_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new enough nft that can list tables is all that is asked for."""
+    pretend(tmp_path, monkeypatch, "v1.0.6")
+
+    check_nft()
+
+
+def test_a_refusal_without_a_line_still_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nft said is never lost, in whatever form it said it."""
+    pretend(tmp_path, monkeypatch, "v1.0.6", "netlink: Error: cache initialization failed")
+
+    with pytest.raises(KernelError, match="cache initialization failed"):
+        NftKernel().apply(Transaction((AddTable(T),)))
+    with pytest.raises(KernelError, match="cache initialization failed"):
+        NftKernel().read([T])
