@@ -147,7 +147,7 @@ def command(
     folder = RunFolder.create(
         results,
         cluster=settings.cluster,
-        scenario="perf",
+        scenario=f"perf-{enforcer.name}",
         command=["harness", *sys.argv[1:]],
         settings={**asdict(settings), **asdict(asked), "services": plan.services},
     )

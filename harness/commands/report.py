@@ -8,6 +8,10 @@ from pathlib import Path
 import click
 
 from harness.errors import UsageError
+from harness.matrix import picture
+from harness.matrix.record import load_record
+from harness.matrix.report import write_reports
+from harness.measure import blocks
 from harness.report import perf
 from harness.results import RunFolder
 
@@ -17,11 +21,10 @@ from harness.results import RunFolder
 def command(run: Path) -> None:
     """Draw the figures and the report of the run in folder RUN again."""
     folder = _open(run)
-    scenario = folder.read_json("run.json")["scenario"]
-    draw = _DRAWN_BY.get(scenario)
-    if draw is None:
-        raise UsageError(f"{run}: no report is known for runs of {scenario!r}")
-    click.echo(str(draw(folder)))
+    drawn = next((draw for name, draw in _DRAWN_BY.items() if (run / name).exists()), None)
+    if drawn is None:
+        raise UsageError(f"{run}: nothing to draw: it has none of {', '.join(_DRAWN_BY)}")
+    click.echo(str(drawn(folder)))
 
 
 def _open(run: Path) -> RunFolder:
@@ -33,4 +36,14 @@ def _open(run: Path) -> RunFolder:
         raise UsageError(str(error)) from error
 
 
-_DRAWN_BY: dict[str, Callable[[RunFolder], Path]] = {"perf": perf.write}
+def _draw_matrix(folder: RunFolder) -> Path:
+    record = load_record(folder.path / "matrix.json")
+    picture.draw(record, folder.path)
+    return write_reports(record, folder)
+
+
+_DRAWN_BY: dict[str, Callable[[RunFolder], Path]] = {
+    blocks.FILE: perf.write,
+    "matrix.json": _draw_matrix,
+}
+"""What draws a run, by the stored file that it draws."""

@@ -16,7 +16,7 @@ from harness.measure.bench import Target
 from harness.measure.plan import Cell, Design
 from harness.measure.progress import Stage
 
-_TASTE = 200  # requests that tell the rate roughly
+_TASTE = 2000  # requests that tell the rate roughly
 _MOST_REQUESTS = 200_000
 _FEWEST_PER_CLIENT = 5  # requests for each of the concurrent clients, or ab measures its start
 
@@ -50,7 +50,7 @@ def run(cluster: Cluster, target: Target, design: Design, stage: Stage) -> Pilot
     ratios: list[float] = []
     overheads: list[float] = []
     for cell in design.cells(design.sizes[0]):
-        taste = _run(cluster, target, target.work(cell, max(_TASTE, cell.concurrency)))
+        taste = _run(cluster, target, target.work(cell, max(_TASTE, 20 * cell.concurrency)))
         wanted = _requests(taste.rps * design.leg_seconds, cell)
         requests[condition(cell)] = wanted
         started = time.monotonic()
