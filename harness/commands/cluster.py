@@ -73,6 +73,9 @@ def up(settings: ClusterSettings, enforcer: str) -> None:
             chosen.install(cluster, cluster.folder.logs)
             chosen.wait_ready()
             cluster.note(enforcer=enforcer)
+            # From here on the cluster is the user's: a signal must not leave that in doubt.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             cluster.stay()
     click.echo(
         _HOW_TO_GO_ON.format(

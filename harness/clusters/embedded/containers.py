@@ -142,7 +142,7 @@ class Runtime:
 
 
 def nginx_config(ports: Sequence[int]) -> str:
-    """Return a small configuration: every port answers with the pod's name."""
+    """Return a small configuration: every port answers with the pod's name and its client."""
     listens = "\n".join(f"    listen 0.0.0.0:{port} backlog={_BACKLOG};" for port in ports)
     return f"""\
 daemon off;
@@ -166,7 +166,7 @@ http {{
   server {{
 {listens}
     default_type text/plain;
-    return 200 "$hostname\\n";
+    return 200 "$hostname to $remote_addr\\n";
   }}
 }}
 """
