@@ -97,7 +97,10 @@ def _given(ctx: click.Context) -> list[str]:
 def _arguments(given: list[str]) -> list[str]:
     named = any(".yaml" in argument for argument in given)
     cases = [] if named else [str(_cases())]
-    return ["-c", str(_SETTINGS), f"--rootdir={Path.cwd()}", *given, *cases]
+    # Items are named from the scenarios' folder on; what failed last is remembered where one works
+    settings = ["-c", str(_SETTINGS), f"--rootdir={folder().parent}"]
+    cache = f"cache_dir={Path.cwd() / '.pytest_cache' / 'functional'}"
+    return [*settings, "-o", cache, *given, *cases]
 
 
 class _Catcher:

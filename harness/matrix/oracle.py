@@ -260,9 +260,19 @@ def _admitted(direction: Direction, policy: Manifest, number: int, flow: _Flow) 
 def _denied(direction: Direction, isolating: list[Manifest], flow: _Flow) -> Reason:
     names = tuple(_name(policy) for policy in isolating)
     subject, _ = _sides(direction, flow)
-    rules = sum(len(_rules(policy, direction)) for policy in isolating)
     sentence = (
-        f"{subject} is isolated for {direction.value.lower()} by {', '.join(names)},"
-        f" of whose {rules} rules none admits {_between(direction, flow)}."
+        f"{subject} is isolated for {direction.value.lower()} by {' and '.join(names)},"
+        f" {_none_admits(sum(len(_rules(policy, direction)) for policy in isolating))}"
+        f" {_between(direction, flow)}."
     )
     return Reason(direction, names, None, sentence)
+
+
+def _none_admits(rules: int) -> str:
+    match rules:
+        case 0:
+            return "and no rule admits"
+        case 1:
+            return "whose only rule does not admit"
+        case _:
+            return f"none of whose {rules} rules admits"

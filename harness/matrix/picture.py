@@ -210,8 +210,13 @@ _SOFT = "#4a5663"
 
 def _describe(record: MatrixRecord, wiring: str) -> str:
     settings = record.wirings[wiring]
-    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
-    return f"enforcer {record.enforcer.get('name', '?')}; {told}"
+    told = [f"enforcer {record.enforcer.get('name', '?')}"]
+    if "nodes" in settings:
+        told.append(f"{settings['nodes']} nodes")
+    if settings.get("cni") == "bridged":
+        told.append(f"bridge-nf-call-iptables {int(bool(settings.get('bridge_netfilter')))}")
+    probes = sum(len(step.cells) for step in record.steps if step.wiring == wiring)
+    return ", ".join([*told, f"{probes} probes"])
 
 
 def _panel(
@@ -263,10 +268,10 @@ def _title(ax: Axes, row: CaseRecord, step: StepRecord | None) -> None:
     wrong = sum(not cell.right for cell in step.cells) if step else 0
     result = "not run" if step is None else f"{wrong} wrong" if wrong else "as expected"
     color = LEAKED.color if wrong else "#1f7a4d" if step else _SOFT
-    _above(ax, 0, 56, row.id, size=11.5, weight="bold")
-    _above(ax, 1, 56, result, size=11.5, weight="bold", color=color, ha="right")
-    title = textwrap.shorten(row.title, 165, placeholder=" ...")
-    _above(ax, 0, 20, textwrap.fill(title, 58), size=7.4, color=_SOFT, linespacing=1.2)
+    _above(ax, 0, 56, row.id, size=11.5, weight="bold", va="bottom")
+    _above(ax, 1, 56, result, size=11.5, weight="bold", color=color, ha="right", va="bottom")
+    title = textwrap.fill(textwrap.shorten(row.title, 180, placeholder=" ..."), 62)
+    _above(ax, 0, 52, title, size=7.2, color=_SOFT, linespacing=1.2, va="top")
 
 
 def _above(ax: Axes, x: float, points: float, text: str, **style: Any) -> None:
@@ -362,7 +367,7 @@ def _legend(ax: Axes, record: MatrixRecord) -> None:
         "Rows are clients (@ node), columns are servers.\n"
         f"In a cell: ports {ports} from left to right;\n"
         "pod IP above, ClusterIP below.\n"
-        "in: 14.215.0.10, inside the documented block; out: 14.216.0.10.",
+        "in: 14.215.0.10, inside the documented block;\nout: 14.216.0.10, outside of it.",
         size=7.5,
         va="top",
         linespacing=1.45,

@@ -31,7 +31,9 @@ from harness.results import RunFolder
 
 _NAME = "harness-matrix"
 _JUNIT = "junit.xml"
-_SHOWN = 20
+_LINE = 120
+"""Columns of a line where the output is no terminal."""
+_SHOWN = 6
 """Wrong cells that a failed item shows; all of them are in the report."""
 
 
@@ -149,7 +151,7 @@ class MatrixSession:
     def pytest_terminal_summary(self) -> None:
         """Print the table and what failed."""
         if self._run is not None and self.report is not None:
-            console, record = Console(), self._run.record()
+            console, record = _console(), self._run.record()
             print_table(console, record)
             print_failures(console, record)
 
@@ -165,6 +167,11 @@ class MatrixSession:
         written, wanted = Path(self._config.option.xmlpath), self._folder.path / _JUNIT
         if written.exists() and written.absolute() != wanted.absolute():
             shutil.copy(written, wanted)
+
+
+def _console() -> Console:
+    found = Console()
+    return found if found.is_terminal else Console(width=_LINE)
 
 
 def _wiring(name: str, settings: ClusterSettings) -> Wiring:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -87,9 +88,39 @@ def failures(record: MatrixRecord) -> list[Failure]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Failures that differ in their port alone."""
+
+    first: Failure
+    ports: tuple[int, ...]
+
+    def headline(self) -> str:
+        """Say where, from, to, by which address, expected and observed."""
+        one, cell = self.first, self.first.cell
+        when = ", policy removed" if one.after_removal else ""
+        ports = ", ".join(map(str, self.ports))
+        return (
+            f"{one.case} {one.wiring} {cell.placement.value}{when}: {cell.client} -> {cell.server}"
+            f" by {cell.kind.value} {cell.address}, {cell.protocol} {ports}:"
+            f" expected {cell.expected.value}, observed {cell.observed.value}"
+            f" ({cell.mark.value})"
+        )
+
+
+def grouped(wrong: Iterable[Failure]) -> list[Group]:
+    """Put together what differs in its port alone; the order stays."""
+    ports: dict[Any, list[Failure]] = {}
+    for one in wrong:
+        cell = one.cell
+        seen = (cell.client, cell.server, cell.kind, cell.expected, cell.observed, cell.mark)
+        ports.setdefault((one.case, one.wiring, one.after_removal, seen), []).append(one)
+    return [Group(same[0], tuple(one.cell.port for one in same)) for same in ports.values()]
+
+
 _STYLES = {Result.PASS: "green", Result.FAIL: "bold red", Result.NOT_RUN: "dim"}
-SHOWN = 40
-"""Failures shown in the terminal; all of them are in the report."""
+SHOWN = 30
+"""Groups of failures shown in the terminal; all of them are in the report."""
 
 
 def print_table(console: Console, record: MatrixRecord) -> None:
@@ -110,29 +141,11 @@ def print_table(console: Console, record: MatrixRecord) -> None:
 def print_failures(console: Console, record: MatrixRecord) -> None:
     """Print what failed: from, to, address, expected, observed, and what should have decided."""
     wrong = failures(record)
-    if not wrong:
-        return
-    table = Table(title=f"What failed: {len(wrong)} cells", show_lines=False)
-    for name in ("Where", "From", "To", "Address", "Placement", "Expected", "Observed"):
-        table.add_column(name, overflow="fold")
-    table.add_column("What should have decided", ratio=1)
-    for one in wrong[:SHOWN]:
-        table.add_row(*_columns(one))
-    console.print(table)
-    if len(wrong) > SHOWN:
-        console.print(f"... and {len(wrong) - SHOWN} more, all of them in the report")
-
-
-def _columns(failure: Failure) -> tuple[str, ...]:
-    cell = failure.cell
-    where = f"{failure.case} {failure.wiring}"
-    return (
-        f"{where} (policy removed)" if failure.after_removal else where,
-        cell.client,
-        cell.server,
-        f"{cell.address}:{cell.port} ({cell.kind.value})",
-        cell.placement.value,
-        cell.expected.value,
-        f"{cell.observed.value} ({cell.mark.value})",
-        cell.reason,
-    )
+    groups = grouped(wrong)
+    if wrong:
+        console.print(f"\n[bold]What failed: {len(wrong)} cells[/]")
+    for group in groups[:SHOWN]:
+        console.print(group.headline(), style="red", highlight=False, markup=False)
+        console.print(f"    {group.first.cell.reason}", highlight=False, markup=False)
+    if len(groups) > SHOWN:
+        console.print(f"... and {len(groups) - SHOWN} groups more, all of them in the report")

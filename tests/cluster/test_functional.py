@@ -1,0 +1,76 @@
+"""The functional run on a real embedded cluster, with real packets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.matrix.record import MatrixRecord, load_record
+from harness.matrix.scenario import Placement
+
+pytestmark = pytest.mark.cluster
+
+LIMIT = 300
+
+
+def functional(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would, in a folder of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    return subprocess.run(
+        [sys.executable, "-m", "harness", "functional", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def stored(folder: Path) -> tuple[dict[str, Any], MatrixRecord]:
+    """Return ``run.json`` and the matrix of the only run."""
+    (results,) = (folder / "results").iterdir()
+    run: dict[str, Any] = json.loads((results / "run.json").read_text())
+    return run, load_record(results / "matrix.json")
+
+
+def test_without_an_enforcer_denies_are_failures(tmp_path: Path) -> None:
+    """Nothing enforces: each expected deny is open, on every placement, and the exit code is 1."""
+    done = functional(tmp_path, "--enforcer", "none", "--cni", "routed", "-k", "NP-STUDY-02")
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    run, record = stored(tmp_path)
+    (step,) = record.steps
+    leaked = {cell.placement for cell in step.cells if not cell.right}
+    assert run["status"] == "failed"
+    assert leaked == {
+        Placement.SAME_NODE,
+        Placement.OTHER_NODE,
+        Placement.HOST_TO_REMOTE_POD,
+        Placement.FROM_OUTSIDE,
+    }
+
+
+@pytest.mark.parametrize("cni", ["routed", "bridged"])
+def test_bundled_enforcer_is_right(tmp_path: Path, cni: str) -> None:
+    """The bundled enforcer passes rows 2 and 4, same-node cells included, on both wirings."""
+    done = functional(tmp_path, "--cni", cni, "-k", "NP-STUDY-02 or NP-STUDY-04")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, record = stored(tmp_path)
+    assert {"NP-STUDY-02", "NP-STUDY-04"} == {step.case for step in record.steps}
+    assert all(cell.right for step in record.steps for cell in step.cells)
+
+
+def test_three_nodes(tmp_path: Path) -> None:
+    """A third node changes nothing but placements."""
+    done = functional(tmp_path, "--nodes", "3", "--cni", "bridged", "-k", "NP-STUDY-01")
+
+    assert done.returncode == 0, done.stdout + done.stderr
