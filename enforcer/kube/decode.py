@@ -30,6 +30,9 @@ from enforcer.model.objects import Key, NamedPort, Namespace, Node, Pod, Policy
 from enforcer.model.selectors import EVERYTHING
 
 NAME_LABEL = "kubernetes.io/metadata.name"
+_NO_NAME = "?"
+"""Stands for a name that cannot be read; no object has it."""
+
 _FINISHED = ("Succeeded", "Failed")
 _IP_TYPES = ("InternalIP", "ExternalIP")
 
@@ -117,7 +120,7 @@ def decode_object(kind: Kind, raw: _Raw) -> Object | Unreadable:
     except MALFORMED as error:
         return _unreadable(kind, _what_is_left(raw), f"cannot be read: {error}")
     if not meta.name:
-        return _unreadable(kind, Key(meta.namespace, ""), "metadata.name is empty")
+        return _unreadable(kind, Key(meta.namespace, _NO_NAME), "metadata.name is empty")
     return _DECODERS[kind](Key(meta.namespace, meta.name), opened)
 
 
@@ -131,9 +134,12 @@ def _what_is_left(raw: _Raw) -> Key:
     try:
         meta = _loose_meta.decode(_object.decode(raw).metadata)
     except MALFORMED:
-        return Key("", "")
-    namespace, name = (meta.get(field) for field in ("namespace", "name"))
-    return Key(*(text if isinstance(text, str) else "" for text in (namespace, name)))
+        return Key("", _NO_NAME)
+    namespace, name = meta.get("namespace"), meta.get("name")
+    return Key(
+        namespace if isinstance(namespace, str) else "",
+        name if isinstance(name, str) and name else _NO_NAME,
+    )
 
 
 class _Reader:

@@ -27,7 +27,7 @@ class Kind(enum.Enum):
 class Unreadable:
     """An object that cannot even be identified.
 
-    ``key`` holds what could be read of its namespace and name; the rest of it is empty.
+    ``key`` holds what could be read of its namespace and name; ``?`` stands for its name.
     """
 
     kind: Kind
