@@ -49,7 +49,7 @@ def draw(
                 files = style.save(figure, folder, _NAMES[connections])
                 caption = _curve_caption(connections)
                 pictures.append(Picture(_NAMES[connections], *files, caption))
-        if analysis.headlines:
+        if any(each.effect or each.control for each in analysis.headlines):
             files = style.save(_ratios(analysis, enforcer, study), folder, "ratios")
             pictures.append(Picture("ratios", *files, _RATIO_CAPTION))
     return pictures
@@ -133,12 +133,8 @@ def _ratios(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figu
     labels = []
     for x, headline in enumerate(analysis.headlines):
         look = style.NEW if headline.connections is Connections.NEW else style.KEPT
-        name = "on / off" if x == 0 else "_"
-        if headline.effect:
-            _interval(axes, x - _APART, headline.effect, look, name)
-        if headline.control:
-            control = "A/A control (off / off)" if x == 0 else "_"
-            _interval(axes, x + _APART, headline.control, style.CONTROL, control)
+        _interval(axes, x - _APART, headline.effect, look, "on / off")
+        _interval(axes, x + _APART, headline.control, style.CONTROL, "A/A control (off / off)")
         labels.append(_label(headline, study))
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.5, len(labels) - 0.5)
@@ -149,7 +145,10 @@ def _ratios(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figu
     return figure
 
 
-def _interval(axes: Axes, x: float, estimate: Estimate, look: Look, name: str) -> None:
+def _interval(axes: Axes, x: float, estimate: Estimate | None, look: Look, name: str) -> None:
+    if estimate is None:
+        return
+    named = name in axes.get_legend_handles_labels()[1]
     low, high = estimate.interval
     spread = [[estimate.ratio - low], [high - estimate.ratio]]
     axes.errorbar(
@@ -159,7 +158,7 @@ def _interval(axes: Axes, x: float, estimate: Estimate, look: Look, name: str) -
         **(_line(look) | {"linestyle": "none"}),
         capsize=4,
         elinewidth=1.6,
-        label=name,
+        label="_" if named else name,
     )
     axes.annotate(
         f"{estimate.ratio:.3f}",

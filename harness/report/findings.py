@@ -68,7 +68,10 @@ def _kind_sentence(enforcer: str, headlines: Sequence[Headline], study: Mapping[
     kind = KIND[headlines[0].connections]
     found = [each for each in headlines if each.effect is not None]
     if not found:
-        best = max(point.rps for each in headlines for c in each.curves for point in c.points)
+        points = [point for each in headlines for c in each.curves for point in c.points]
+        if not points:
+            return f"With {kind}, no block counts."
+        best = max(point.rps for point in points)
         return f"With {kind}, ab reached {best:,.0f} requests per second; no enforcer was compared."
     parts = (
         f"{ratio(each.effect)} at {density(each.size, study)} pods a node, {each.verdict}"

@@ -6,6 +6,7 @@ pod has, a program that it does not know.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,19 @@ Percentage of the requests served within a certain time (ms)
   50%      1
   99%      3
 """
+
+LOCUST_TOTALS = json.dumps(
+    [
+        {
+            "num_requests": 1000,
+            "num_failures": 0,
+            "total_response_time": 2000.0,
+            "response_times": {"1": 500, "3": 500},
+            "start_time": 100.0,
+            "last_request_timestamp": 102.0,
+        }
+    ]
+)
 
 
 @dataclass
@@ -86,6 +100,30 @@ class FakeEnforcer:
         self.calls.append(call)
         if not (self.stuck and call in {"enable", "disable"}):
             self.now = state
+
+
+class EndedProcess:
+    """A program that is done already."""
+
+    pid = 1
+
+    def running(self) -> bool:
+        return False
+
+    def signal(self, number: int) -> None:
+        raise ProcessLookupError
+
+    def stop(self, timeout: float = 10.0) -> None:
+        pass
+
+    def cpu_seconds(self) -> float:
+        return 1.5
+
+    def rss_bytes(self) -> int:
+        return 0
+
+    def tail(self, lines: int = 20) -> str:
+        return ""
 
 
 @dataclass
@@ -169,7 +207,12 @@ class FakeCluster:
         log: Path,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        raise ClusterError("nothing is spawned here")
+        self._needs_up()
+        words = list(argv)
+        if "locust" not in words:
+            raise ClusterError(f"{words[0]}: no such program")
+        Path(words[words.index("--json-file") + 1] + ".json").write_text(LOCUST_TOTALS)
+        return EndedProcess()
 
     def _outcome(self, probe: Probe) -> Outcome:
         assert probe.address in {*self.pods.values(), *self.services.values()}

@@ -1,0 +1,151 @@
+"""``harness perf`` from its options to its last line, on a fake cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.clusters.base import Cluster
+from harness.commands import perf
+
+
+@pytest.fixture
+def harness(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a bed whose fakes are what ``harness perf`` makes."""
+
+    def enforcer(spec: str) -> Any:
+        bed.enforcer.name = spec
+        return bed.enforcer
+
+    def addresses(_: Cluster) -> Any:
+        return bed.lab.addresses(bed.cluster)
+
+    monkeypatch.setattr(perf, "make_cluster", lambda *_: bed.cluster)
+    monkeypatch.setattr(perf, "make_enforcer", enforcer)
+    monkeypatch.setattr(perf, "_addresses", addresses)
+    return bed
+
+
+def run(results: Path, *options: str) -> Result:
+    """Run the command with its results below ``results``."""
+    return CliRunner().invoke(perf.command, ["--results", str(results), *options])
+
+
+def report_of(done: Result) -> Path:
+    """Return the path that the last line says."""
+    return Path(done.output.splitlines()[-1])
+
+
+def test_the_plan_comes_first_and_the_report_last(harness: Any, tmp_path: Path) -> None:
+    """A person reads what will be done and how long it takes; at the end, where it is told."""
+    done = run(tmp_path, "--tiny")
+
+    assert done.exit_code == 0, done.output
+    assert "What does bundled cost? 2 nodes" in done.output.splitlines()[0]
+    assert "seed 2018" in done.output
+    assert report_of(done).name == "report.html"
+    assert report_of(done).exists()
+    assert not harness.cluster.up
+
+
+def test_everything_that_was_promised_is_in_the_folder(harness: Any, tmp_path: Path) -> None:
+    """Settings, machine, plan, blocks, raw outputs, locust, figures and both reports."""
+    del harness
+    folder = report_of(run(tmp_path, "--tiny", "--seed", "7")).parent
+
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        *("run.json", "env.json", "study.json", "blocks.csv", "raw", "locust.json"),
+        *("enforcer.json", "figures", "report.html", "report.md"),
+    }
+    run_json = json.loads((folder / "run.json").read_text())
+    assert run_json["status"] == "passed"
+    assert run_json["settings"]["seed"] == 7
+    assert run_json["settings"]["nodes"] == 2
+
+
+def test_without_an_enforcer_it_is_a_control_run(harness: Any, tmp_path: Path) -> None:
+    """``--enforcer none`` measures off against off."""
+    del harness
+    done = run(tmp_path, "--tiny", "--enforcer", "none")
+
+    assert done.exit_code == 0, done.output
+    assert "on/off" not in (report_of(done).parent / "blocks.csv").read_text()
+
+
+def test_an_interrupted_run_is_partial_and_reported(harness: Any, tmp_path: Path) -> None:
+    """Ctrl-C: the report of what was measured, marked; the cluster down; exit code 130."""
+    harness.cluster.interrupted_at = 30
+
+    done = run(tmp_path, "--tiny")
+
+    assert done.exit_code == 130
+    assert "This run is partial" in report_of(done).read_text()
+    assert not harness.cluster.up
+
+
+def test_a_failed_run_is_reported_and_says_why(harness: Any, tmp_path: Path) -> None:
+    """What was measured is reported, and the error is told as an error."""
+    harness.cluster.foreign_denials = True
+
+    done = run(tmp_path, "--tiny")
+
+    assert "another enforcer is active" in str(done.exception)
+    (html,) = tmp_path.glob("*-perf-bundled/report.html")
+    assert "another enforcer is active" in html.read_text()
+
+
+def test_a_run_in_which_no_block_counts_is_invalid(harness: Any, tmp_path: Path) -> None:
+    """When every block has failed requests, nothing was measured, and run.json says so."""
+    harness.cluster.fails_at = frozenset(range(13, 1000))
+
+    done = run(tmp_path, "--tiny")
+
+    assert done.exception is None, done.exception
+    status = json.loads((report_of(done).parent / "run.json").read_text())["status"]
+    assert status == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sizes", "6,2"), "each size must be larger"),
+        (("--sizes", "two"), "numbers separated by commas"),
+        (("--budget", "soon"), "a time such as 90s"),
+        (("--cluster", "kind"), "--cluster kind is planned and not built yet"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_built(
+    harness: Any, tmp_path: Path, options: tuple[str, str], said: str
+) -> None:
+    """A mistake is told in a sentence, and no folder is made."""
+    done = run(tmp_path, *options)
+
+    assert said in done.output + str(done.exception)
+    assert list(tmp_path.glob("*-perf-*")) == []
+    assert not harness.cluster.runs
+
+
+def test_full_is_the_studys_size(
+    harness: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``--full`` means 100 nodes and 1,000 interfering services, unless nodes are given."""
+    del harness
+    asked: list[Any] = []
+
+    def note(plan: Any, _lab: Any) -> int:
+        asked.append(plan)
+        return 0
+
+    monkeypatch.setattr(perf, "_run", note)
+
+    first = run(tmp_path, "--full", "--budget", "1h")
+    second = run(tmp_path, "--full", "--nodes", "3")
+
+    assert "100 nodes, 1000 interfering services, 8002 nginx pods" in first.output
+    assert "3 nodes, 30 interfering services" in second.output
+    assert [plan.services for plan in asked] == [1000, 30]
