@@ -113,8 +113,10 @@ class _Catcher:
         self.session = pytest_plugin.session_of(config)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> Any:
-    raise KeyboardInterrupt(number, frame)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End like Ctrl-C does: pytest takes everything down and writes what it has."""
+    del number, frame
+    raise KeyboardInterrupt
 
 
 def _finish(ctx: click.Context, status: int, session: pytest_plugin.MatrixSession | None) -> None:

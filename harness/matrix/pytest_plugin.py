@@ -31,6 +31,8 @@ from harness.results import RunFolder
 
 _NAME = "harness-matrix"
 _JUNIT = "junit.xml"
+_STATUS = {int(pytest.ExitCode.OK): "passed", int(pytest.ExitCode.TESTS_FAILED): "failed"}
+"""How a run ended, by pytest's exit code; whatever else happened, it is only part of a run."""
 _LINE = 120
 """Columns of a line where the output is no terminal."""
 _SHOWN = 6
@@ -144,9 +146,9 @@ class MatrixSession:
             return
         self._run.close()
         self.report = self._run.write()
-        status = "passed" if exitstatus == 0 else "failed"
         reason = {"reason": str(self.problem)} if self.problem else {}
-        self._run.folder.finish("invalid" if self.problem else status, **reason)
+        status = "invalid" if self.problem else _STATUS.get(exitstatus, "partial")
+        self._run.folder.finish(status, **reason)
 
     def pytest_terminal_summary(self) -> None:
         """Print the table and what failed."""
