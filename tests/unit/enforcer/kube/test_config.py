@@ -15,24 +15,9 @@ from enforcer.kube.access import Anonymous, Password, StaticToken, TokenFile
 from enforcer.kube.config import load_config, load_in_cluster
 from enforcer.kube.kubeconfig import load_kubeconfig
 
-# A self-signed certificate for "test" and its key, valid until 2126; made for these tests.
-CERTIFICATE = """-----BEGIN CERTIFICATE-----
-MIIBdTCCARugAwIBAgIUT9LtvZ452zJkE58i+Fpc1t/4vVwwCgYIKoZIzj0EAwIw
-DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjMwMjE0NDZaGA8yMTI2MTAzMDAyMTQ0
-NlowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOmA
-pnqrdy01Q/nrQH1H74bYjx7yEzD4VwX1HlUsDjwk+IvkR5kqyHndg7THWzeP6I1P
-PUcWqxC8nUJD1Yv1NL6jUzBRMB0GA1UdDgQWBBQXIR4InzbMxerBAidtHDtNW9cl
-rzAfBgNVHSMEGDAWgBQXIR4InzbMxerBAidtHDtNW9clrzAPBgNVHRMBAf8EBTAD
-AQH/MAoGCCqGSM49BAMCA0gAMEUCICDGwRjKRxW308xiSMXXBCZnCbSeyIMWVRuB
-Tp99pS6DAiEAo5ZbCgod3kS2u9x0HJru7zmMxwbniytvU2CZJscNdI4=
------END CERTIFICATE-----
-"""
-KEY = """-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgEbWtNNh9XlIX+102
-HO9OAHITMdb2yNY5QuQwig63LaOhRANCAATpgKZ6q3ctNUP560B9R++G2I8e8hMw
-+FcF9R5VLA48JPiL5EeZKsh53YO0x1s3j+iNTz1HFqsQvJ1CQ9WL9TS+
------END PRIVATE KEY-----
-"""
+# A self-signed certificate for "test" and its key, valid until 2126, made for these tests alone.
+CERTIFICATE = (Path(__file__).parent / "certificate.pem").read_text()
+KEY = (Path(__file__).parent / "key.pem").read_text()
 
 
 def encoded(pem: str) -> str:
