@@ -34,7 +34,7 @@ def union(intervals: Iterable[Interval]) -> Intervals:
     return tuple(merged)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def of_block(block: BlockPeer) -> Intervals:
     """Return the addresses of an ``ipBlock``: its network without its excepts."""
     version, first, last = _of_network(block.network)
@@ -65,7 +65,7 @@ def contains(intervals: Intervals, address: IPAddress) -> bool:
     return version == address.version and first <= number <= last
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=128)  # one entry may hold tens of thousands of networks
 def to_networks(intervals: Intervals) -> tuple[IPNetwork, ...]:
     """Return the fewest networks that hold exactly these addresses."""
     networks: list[IPNetwork] = []
