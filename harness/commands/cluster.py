@@ -99,7 +99,8 @@ def down(name: str, *, everything: bool) -> None:
         raise UsageError("say either --name or --all")
     names = [folder.name for folder in state.running()] if everything else [_pick(name)]
     for one in names:
-        EmbeddedCluster.attach(one).down()
+        with _attached(one) as cluster:
+            cluster.down()
         click.echo(f"cluster {one} is down")
     if not names:
         click.echo("no cluster is up")
@@ -109,7 +110,12 @@ def down(name: str, *, everything: bool) -> None:
 @_NAME
 def status(name: str) -> None:
     """Say what a cluster is and how its pods are."""
-    cluster = EmbeddedCluster.attach(_pick(name))
+    with _attached(name) as cluster:
+        for line in _status_lines(cluster):
+            click.echo(line)
+
+
+def _status_lines(cluster: EmbeddedCluster) -> Iterator[str]:
     facts = cluster.folder.facts()
     seen = cluster.progress()
     lines = {
@@ -123,10 +129,8 @@ def status(name: str) -> None:
         "logs": cluster.folder.logs,
         "supervisor": f"process {facts.get('pid')}",
     }
-    for key, value in lines.items():
-        click.echo(f"{key + ':':<12}{value}")
-    for problem in seen["problems"]:
-        click.echo(f"problem:    {problem}")
+    yield from (f"{key + ':':<12}{value}" for key, value in lines.items())
+    yield from (f"problem:    {problem}" for problem in seen["problems"])
 
 
 @command.command("list")
@@ -148,9 +152,9 @@ def execute(ctx: click.Context, name: str, place: str, argv: tuple[str, ...]) ->
 
     It sees the place's network and this machine's files, and ends with its own exit code.
     """
-    cluster = EmbeddedCluster.attach(_pick(name))
     command_line = argv[1:] if argv[0] == "--" else argv
-    code = cluster.attach_to(find_place(cluster, place), command_line)
+    with _attached(name) as cluster:
+        code = cluster.attach_to(find_place(cluster, place), command_line)
     ctx.exit(code if code >= 0 else 128 - code)
 
 
@@ -180,14 +184,14 @@ def probe(ctx: click.Context, /, source: str, target: str, **options: object) ->
     svc/NAMESPACE/NAME too. An outside TO gets an echo server for the probe. Ends with 0 if the
     connection was open, else with 1.
     """
-    cluster = EmbeddedCluster.attach(_pick(str(options["name"])))
-    place = find_place(cluster, source)
-    to = find_target(cluster, target)
     protocol = str(options["protocol"]).upper()
-    serving = bool(options["serve"]) or isinstance(to.owner, OutsideRef)
-    with _server(cluster, to, protocol) if serving else contextlib.nullcontext():
-        wanted = Probe(place, to.address, to.port, protocol)
-        (outcome,) = cluster.probe([wanted], int(str(options["timeout"])) / 1000)
+    patience = int(str(options["timeout"])) / 1000
+    with _attached(str(options["name"])) as cluster:
+        place, to = find_place(cluster, source), find_target(cluster, target)
+        serving = bool(options["serve"]) or isinstance(to.owner, OutsideRef)
+        with _server(cluster, to, protocol) if serving else contextlib.nullcontext():
+            wanted = Probe(place, to.address, to.port, protocol)
+            (outcome,) = cluster.probe([wanted], patience)
     seen = "refused" if outcome.verdict is Verdict.RESET else outcome.verdict.value
     detail = f" ({outcome.detail})" if outcome.detail else ""
     where = f"{place} -> {target} [{to.address}:{to.port}/{protocol.lower()}]"
@@ -206,6 +210,11 @@ def _server(cluster: EmbeddedCluster, to: Target, protocol: str) -> Iterator[Non
         yield
     finally:
         cluster.prober.close_server(*server)
+
+
+def _attached(name: str) -> contextlib.closing[EmbeddedCluster]:
+    """Attach to the cluster meant; leaving lets go of it."""
+    return contextlib.closing(EmbeddedCluster.attach(_pick(name)))
 
 
 def _pick(name: str) -> str:

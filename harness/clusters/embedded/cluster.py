@@ -62,7 +62,10 @@ class EmbeddedCluster:
     def attach(cls, name: str, tell: Tell = _say_nothing) -> Self:
         """Return a cluster that is up already."""
         folder = state.find(name)
-        cluster = cls(Shape.from_json(folder.facts()["shape"]), tell)
+        shape = folder.facts().get("shape")
+        if shape is None:
+            raise ClusterError(f"cluster {name} is only just coming up; ask again")
+        cluster = cls(Shape.from_json(shape), tell)
         cluster._use(folder)
         return cluster
 

@@ -18,6 +18,7 @@ from harness.clusters.embedded import process, state, wire
 from harness.clusters.embedded.kubeconfig import kubeconfig
 from harness.clusters.embedded.settings import Shape
 from harness.errors import ClusterError
+from harness.requirements import ADMIN_PATHS
 
 _NAMESPACES = (
     "unshare",
@@ -89,8 +90,11 @@ def _start(
     )
     source = str(Path(harness.__file__).parent.parent)
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    tools = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PATH": tools}
+    tools = (os.environ.get("PATH", os.defpath), *ADMIN_PATHS)
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PATH": os.pathsep.join(tools),
+    }
     with (folder.logs / "supervisor.log").open("ab") as log:
         return subprocess.Popen(
             argv,

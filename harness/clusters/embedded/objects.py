@@ -26,7 +26,7 @@ _CONNECTIONS = 8
 _FIRST = ("Namespace", "ServiceAccount", "ConfigMap", "NetworkPolicy", "Service")
 _MOVED = {("extensions/v1beta1", "NetworkPolicy"): "networking.k8s.io/v1"}
 """Where resources live that old manifests still call by their first name."""
-_NOT_FOUND, _CONFLICT = 404, 409
+_NOT_FOUND, _CONFLICT, _NOT_IMPLEMENTED = 404, 409, 501
 
 
 class Objects:
@@ -140,7 +140,7 @@ class Objects:
         try:
             served = self._send("GET", base)["resources"]
         except ApiException as error:
-            if error.status != _NOT_FOUND:
+            if error.status not in {_NOT_FOUND, _NOT_IMPLEMENTED}:
                 raise _unanswered(error) from error
             return
         for resource in served:

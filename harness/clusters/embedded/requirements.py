@@ -6,19 +6,14 @@ An empty tuple means that nothing is missing. Nothing here changes the machine.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 from harness.clusters.embedded.settings import Cni, Shape
 from harness.errors import MissingError
+from harness.requirements import find_tool, install_command
 
-_TOOLS = {
-    "unshare": "util-linux",
-    "nft": "nftables",
-    "nginx": "nginx-light",
-    "ip": "iproute2",
-}
+_TOOLS = ("unshare", "nft", "nginx", "ip")
 _SYS_ADMIN, _NET_ADMIN = 21, 12
 _ENTER_NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child")
 _TRIAL = """\
@@ -32,12 +27,11 @@ table ip trial {
 
 
 def missing_tools() -> tuple[str, ...]:
-    """Say which programs are missing, with the command that installs them on Debian."""
-    packages = [package for tool, package in _TOOLS.items() if not _found(tool)]
-    tools = [tool for tool in _TOOLS if not _found(tool)]
-    if not tools:
+    """Say which programs are missing, with the command that installs them."""
+    absent = [tool for tool in _TOOLS if find_tool(tool) is None]
+    if not absent:
         return ()
-    return (f"{', '.join(tools)} not found; run: apt-get install -y {' '.join(packages)}",)
+    return (f"not found: {', '.join(absent)}; run: {install_command(absent)}",)
 
 
 def missing_privileges() -> tuple[str, ...]:
@@ -57,7 +51,7 @@ def missing_privileges() -> tuple[str, ...]:
 def missing_kernel() -> tuple[str, ...]:
     """Say whether the kernel lacks namespaces or nf_tables with NAT; tried in a namespace."""
     trial = subprocess.run(
-        [*_ENTER_NAMESPACES, "nft", "-f", "-"],
+        [*_ENTER_NAMESPACES, find_tool("nft") or "nft", "-f", "-"],
         input=_TRIAL,
         capture_output=True,
         text=True,
@@ -89,10 +83,6 @@ def require(shape: Shape) -> None:
             lacking += missing_bridge_netfilter()
     if lacking:
         raise MissingError("\n".join(lacking))
-
-
-def _found(tool: str) -> bool:
-    return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
 
 
 def _capabilities() -> int:

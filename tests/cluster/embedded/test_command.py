@@ -1,0 +1,168 @@
+"""``harness cluster``: what a person types, what is said, and the exit codes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli import main
+from harness.clusters.embedded import requirements, state
+from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.clusters.embedded.settings import Cni, Shape
+
+pytestmark = pytest.mark.cluster
+
+NAME = f"t{os.getpid()}-command"
+
+
+def harness(*argv: str) -> Result:
+    """Run ``harness cluster`` with arguments."""
+    return CliRunner().invoke(main, ["cluster", *argv])
+
+
+@pytest.fixture(scope="module")
+def cluster(kit: Any) -> Iterator[EmbeddedCluster]:
+    """Yield a cluster with two pods and a Service."""
+    with EmbeddedCluster(Shape(NAME)) as made:
+        made.apply([kit.pod("web", "node-1"), kit.pod("cli", "node-2")])
+        made.apply([kit.service("web", {"app": "web"})])
+        made.wait_ready(timeout=30)
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("default/cli", "default/web:80", "open: "),
+        ("cli", "web:80", "open: "),
+        ("node/node-2", "svc/default/web:80", "open: "),
+        ("outside/14.215.0.10", "default/web:80", "open: "),
+        ("14.216.0.10", "web:80", "open: "),
+        ("web", "outside/14.215.0.10:5978", "open: "),
+        ("web", "14.215.0.10:5978", "open: "),
+        ("web", "web:80", "open: "),
+        ("cli", "web:81", "refused: "),
+        ("cli", "1.1.1.1:80", "rejected: "),
+    ],
+)
+def test_probe_says_how_a_connection_ended(
+    cluster: EmbeddedCluster, source: str, target: str, said: str
+) -> None:
+    """A probe between places of every form ends with its verdict, and with 0 only if open."""
+    result = harness("probe", "--name", cluster.name, source, target)
+
+    assert result.output.startswith(said)
+    assert result.exit_code == (0 if said == "open: " else 1)
+
+
+def test_probe_knows_udp(cluster: EmbeddedCluster) -> None:
+    """A UDP probe is answered where an echo server is asked for, and refused elsewhere."""
+    asked = ("probe", "--name", cluster.name, "--protocol", "udp")
+
+    assert harness(*asked, "--serve", "cli", "web:53").exit_code == 0
+    assert harness(*asked, "web", "14.215.0.10:53").exit_code == 0
+    assert harness(*asked, "cli", "web:53").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("nobody", "web:80"), "cannot find default/nobody"),
+        (("node/node-9", "web:80"), "there are: node-1, node-2"),
+        (("outside/9.9.9.9", "web:80"), "the outside host owns 14.215.0.0/16"),
+        (("cli", "web"), "write TO:PORT"),
+        (("cli", "web:99999"), "write TO:PORT"),
+        (("a/b/c/d", "web:80"), "names no place"),
+    ],
+)
+def test_places_that_are_not_there(
+    cluster: EmbeddedCluster, argv: tuple[str, str], said: str
+) -> None:
+    """A place that does not exist is a mistake, exit code 2, with what there is."""
+    result = harness("probe", "--name", cluster.name, *argv)
+
+    assert said in result.output
+    assert result.exit_code == 2
+
+
+def test_status_and_list(cluster: EmbeddedCluster) -> None:
+    """``status`` counts pods and names the kubeconfig, ``list`` names the clusters."""
+    status = harness("status", "--name", cluster.name).output
+
+    assert "2 of 2 ready" in status
+    assert str(cluster.kubeconfig) in status
+    assert f"{cluster.name}\t{cluster.kubeconfig}\n" in harness("list").output
+
+
+def test_exec_ends_with_the_command_s_code(
+    cluster: EmbeddedCluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``exec`` runs in the pod's network, on this terminal, and hands the exit code on."""
+    argv = ("sh", "-c", "hostname; ip -4 -o address show eth0; exit 7")
+
+    result = harness("exec", "--name", cluster.name, "default/web", "--", *argv)
+
+    assert result.exit_code == 7
+    assert " 10.128.1.2/32 " in capfd.readouterr().out
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    """Asking for an unknown cluster names those that are up, and ends with 1."""
+    result = harness("status", "--name", "no-such-cluster")
+
+    assert "no cluster named 'no-such-cluster' is up" in result.output
+    assert result.exit_code == 1
+
+
+def test_all_wrong_options_at_once() -> None:
+    """Wrong and unbuilt values are refused by name, all of them, before anything is made."""
+    result = harness(
+        *("up", "--name", "never", "--nodes", "0", "--cni", "overlay", "--proxy", "ipvs"),
+        *("--cluster", "kind", "--control-plane", "real", "--bridge-netfilter", "maybe"),
+    )
+
+    assert result.exit_code == 2
+    assert len(result.output.splitlines()) == 6
+    assert "--proxy ipvs is planned and not built yet; there is: nftables" in result.output
+    assert not (state.root() / "never").exists()
+
+
+def test_more_pods_than_a_bridge_holds() -> None:
+    """A bridged node of more than 1,023 pods is refused, saying why."""
+    result = harness("up", "--name", "never", "--cni", "bridged", "--pods-per-node", "1024")
+
+    assert "a Linux bridge holds 1023 ports" in result.output
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("lack", "said"),
+    [
+        ("missing_tools", "nft not found; run: apt-get install -y nftables"),
+        ("missing_privileges", "needs root; use sudo"),
+        ("missing_kernel", "it needs a kernel with CONFIG_NF_TABLES"),
+        ("missing_bridge_netfilter", "run: modprobe br_netfilter"),
+    ],
+)
+def test_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch, lack: str, said: str) -> None:
+    """A missing tool, privilege or kernel feature is one sentence, exit code 2, nothing built."""
+    monkeypatch.setattr(requirements, lack, lambda: (said,))
+
+    flags = ("--cni", Cni.BRIDGED.value, "--bridge-netfilter", "on")
+    result = harness("up", "--name", "never", "--enforcer", "none", *flags)
+
+    assert said in result.output
+    assert result.exit_code == 2
+    assert not (state.root() / "never").exists()
+
+
+def test_down_of_one_or_of_all() -> None:
+    """``down`` refuses ``--name`` beside ``--all``."""
+    result = harness("down", "--all", "--name", "x")
+
+    assert result.exit_code == 2
+    assert "either --name or --all" in result.output

@@ -1,0 +1,87 @@
+"""The cluster options, for click and for pytest."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from harness.clusters import make_cluster
+from harness.errors import UsageError
+from harness.options import (
+    CLUSTER_OPTIONS,
+    ClusterSettings,
+    add_pytest_options,
+    cluster_options,
+    settings_from,
+)
+
+
+def test_defaults_are_the_settings_defaults() -> None:
+    """No option given means the settings' own defaults."""
+    assert settings_from({}) == ClusterSettings()
+
+
+def test_every_value_that_is_built_is_taken() -> None:
+    """Each choice of each option is accepted."""
+    for option in CLUSTER_OPTIONS:
+        for choice in option.choices:
+            settings_from({option.key: choice})
+
+
+def test_planned_values_are_refused_by_name() -> None:
+    """A value that is not built yet says so, and what there is."""
+    for option in CLUSTER_OPTIONS:
+        for value in option.planned:
+            with pytest.raises(UsageError, match=f"{value} is planned and not built yet; there is"):
+                settings_from({option.key: value})
+
+
+def test_all_mistakes_at_once() -> None:
+    """Each mistake has a line of its own."""
+    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "proxy": "ipvs"}
+
+    with pytest.raises(UsageError) as raised:
+        settings_from(wrong)
+
+    assert str(raised.value).splitlines() == [
+        "--nodes 'many' is not a whole number",
+        "--cni 'overlay' is not known; there is: routed, bridged",
+        "--proxy ipvs is planned and not built yet; there is: nftables",
+        "--pods-per-node 0 must be from 1 to 4000",
+    ]
+
+
+def test_click_hands_over_settings() -> None:
+    """A decorated command gets the settings, beside its own options."""
+    seen: list[tuple[ClusterSettings, bool]] = []
+
+    @click.command()
+    @cluster_options
+    @click.option("--own", is_flag=True)
+    def command(settings: ClusterSettings, *, own: bool) -> None:
+        seen.append((settings, own))
+
+    arguments = ["--own", "--cni", "bridged", "--bridge-netfilter", "on", "--nodes", "3"]
+    result = CliRunner().invoke(command, arguments)
+
+    assert result.exit_code == 0, result.output
+    assert seen == [(ClusterSettings(nodes=3, cni="bridged", bridge_netfilter=True), True)]
+
+
+def test_pytest_knows_the_same_options() -> None:
+    """Every option of the table is one of pytest's."""
+    parser = pytest.Parser(_ispytest=True)
+
+    add_pytest_options(parser)
+
+    namespace = parser.parse([f"--{option.name}={option.default}" for option in CLUSTER_OPTIONS])
+    assert namespace.cluster_nodes == "2"
+
+
+def test_clusters_without_a_name_get_different_ones() -> None:
+    """Two clusters that nobody named can be up at once."""
+    one, two = make_cluster(ClusterSettings()), make_cluster(ClusterSettings())
+
+    assert one.name != two.name
+    assert make_cluster(ClusterSettings(name="mine")).name == "mine"
