@@ -8,7 +8,6 @@ See ``flags`` under TABLES in nft(8).
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 
@@ -57,11 +56,11 @@ class NftTables:
             node.run("nft", "; ".join(f"add table {f} {self.table}{flags}" for f in families))
 
     def _families(self, node: Node) -> tuple[str, ...]:
-        listed = json.loads(node.run("nft", "-j", "list", "tables"))["nftables"]
-        tables = (item["table"] for item in listed if "table" in item)
-        return tuple(table["family"] for table in tables if table["name"] == self.table)
+        # The text, not the JSON: of a dormant table nft 1.0.6 prints freed memory as its "flags"
+        # there, which may be no JSON at all or end it with a signal.
+        tables = (line.split() for line in node.run("nft", "list", "tables").splitlines())
+        return tuple(family for _, family, name in tables if name == self.table)
 
     def _dormant(self, node: Node, family: str) -> bool:
-        # The text, not the JSON: nft 1.0.6 prints some other string for a table's "flags" there.
         text = node.run("nft", "--terse", "list", "table", family, self.table)
         return _DORMANT.search(text) is not None
