@@ -36,9 +36,15 @@ SERVICES_PER_NODE = 10
 """As the study's 1,000 Services on 100 nodes: 20, 60 and 80 pods a node at 2, 6 and 8 each."""
 
 FULL_NODES = 100
+PATH_NODES = 1
+"""With ``--full`` the enforcer runs where the measured packets pass, and nowhere else."""
+
 TINY_SERVICES = 4
 DEFAULT_BUDGET = 540.0
 """Seconds: about ten minutes with what surrounds it."""
+
+FULL_BUDGET = 1200.0
+"""Seconds, of the study at its size."""
 
 INTERRUPTED = 130
 """Exit code of a run that Ctrl-C ended: 128 + SIGINT, as a shell would say it."""
@@ -137,6 +143,8 @@ def command(
 ) -> None:
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
     asked = Asked(**options)
+    if asked.full and not _given(ctx, "budget"):
+        asked = replace(asked, budget=FULL_BUDGET)
     settings = _fitted(ctx, asked, settings)
     enforcer = make_enforcer(asked.enforcer)
     plan = _study(asked, settings.nodes, judged=enforcer.name != "none")
@@ -158,25 +166,38 @@ def command(
 
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
-    given = ctx.get_parameter_source("nodes") is not ParameterSource.DEFAULT
-    if asked.full and not given:
+    if asked.full and not _given(ctx, "nodes"):
         settings = replace(settings, nodes=FULL_NODES)
     needed = SERVICES_PER_NODE * asked.sizes[-1] + 2 * workload.TEST_PODS
     return replace(settings, pods_per_node=max(settings.pods_per_node, needed))
 
 
+def _given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
 def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
     both = (Comparison.EFFECT, Comparison.CONTROL)
-    design = Design(sizes=asked.sizes, comparisons=both if judged else (Comparison.CONTROL,))
-    services = SERVICES_PER_NODE * nodes
+    whole = Study(
+        design=Design(sizes=asked.sizes, comparisons=both if judged else (Comparison.CONTROL,)),
+        services=SERVICES_PER_NODE * nodes,
+        seed=asked.seed,
+        visit=Visit(),
+        enforced_nodes=PATH_NODES if asked.full else None,
+        budget=asked.budget,
+    )
     if asked.tiny:
-        design = replace(design, concurrencies=(1, 8), rounds=asked.rounds or 3, leg_seconds=0.05)
-        return Study(design, TINY_SERVICES, asked.seed, Visit(users=4, seconds=2))
+        return _tiny(whole, asked.rounds or 3)
     if asked.rounds is not None:
-        return Study(replace(design, rounds=asked.rounds), services, asked.seed, Visit())
-    whole = Study(design, services, asked.seed, Visit(), budget=asked.budget)
-    seconds = asked.budget - pace.fixed_seconds(Pace(), design, _extent(whole, nodes))
-    return replace(whole, design=pace.fit(Pace(), design, seconds))
+        return replace(whole, design=replace(whole.design, rounds=asked.rounds), budget=None)
+    seconds = asked.budget - pace.fixed_seconds(Pace(), whole.design, _extent(whole, nodes))
+    return replace(whole, design=pace.fit(Pace(), whole.design, seconds))
+
+
+def _tiny(whole: Study, rounds: int) -> Study:
+    design = replace(whole.design, concurrencies=(1, 8), rounds=rounds, leg_seconds=0.05)
+    visit = Visit(users=4, seconds=2)
+    return replace(whole, design=design, services=TINY_SERVICES, visit=visit, budget=None)
 
 
 def _extent(plan: Study, nodes: int) -> Extent:

@@ -22,7 +22,7 @@ from harness.workload import study as workload
 ROUTES = "routes.txt"
 """The client's routes, in a run's folder."""
 
-_CHUNK = 100  # objects that are sent between two looks at the progress
+_CHUNK = 500  # objects that are sent between two looks at the progress
 _SAMPLE = 20  # interfering Services that are probed after each growth
 _READY_SECONDS = 600.0
 _REACH_SECONDS = 60.0

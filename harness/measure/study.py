@@ -41,6 +41,9 @@ class Study:
 
     seed: int
     visit: Visit
+    enforced_nodes: int | None = None
+    """On how many nodes the enforcer runs, the measured one first; None: on all of them."""
+
     budget: float | None = None
     """Seconds for the whole run, or None: the design's rounds, however long they take."""
 
@@ -108,11 +111,15 @@ def _install(study: Study, lab: Lab, place: site.Site) -> None:
     if not study.judges:
         lab.narrator.say("no enforcer: an A/A control alone")
         return
-    lab.narrator.say(f"installing {lab.enforcer.name} on {len(place.crowd.nodes)} nodes")
-    lab.enforcer.install(lab.cluster, lab.folder.folder("logs"))
+    nodes = place.crowd.nodes[: study.enforced_nodes]
+    lab.narrator.say(
+        f"installing {lab.enforcer.name} on {len(nodes)} of {len(place.crowd.nodes)} nodes"
+    )
+    lab.enforcer.install(lab.cluster, lab.folder.folder("logs"), nodes)
     lab.enforcer.wait_ready(SYNC_SECONDS)
     place.switch.prove(Arm.ON, SYNC_SECONDS)
-    lab.folder.write_json("enforcer.json", dict(lab.enforcer.describe()))
+    facts = {**lab.enforcer.describe(), "nodes": list(nodes)}
+    lab.folder.write_json("enforcer.json", facts)
 
 
 def _pilot(study: Study, place: site.Site, notes: Notes, began: float) -> tuple[pilot.Pilot, Plan]:

@@ -30,6 +30,7 @@ class Story:
     run: Mapping[str, Any]
     env: Mapping[str, Any]
     study: Mapping[str, Any]
+    enforcer: Mapping[str, Any]
     locust: Mapping[str, Any]
     files: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -72,6 +73,7 @@ def tell(folder: RunFolder) -> Story:
         run=run,
         env=folder.read_json("env.json"),
         study=study,
+        enforcer=_json(folder, "enforcer.json"),
         locust=locust,
         files=_files(folder),
         rows=rows,
