@@ -1,0 +1,137 @@
+"""Enforcers that are broken on purpose, on real packets: the run has to catch each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.clusters import make_cluster
+from harness.clusters.base import Cluster, NodeRef
+from harness.enforcers.base import State
+from harness.matrix.cases import AddressKind
+from harness.matrix.compare import Mark
+from harness.matrix.engine import Lab, Patience, Step
+from harness.matrix.reading import read_cluster
+from harness.matrix.scenario import Placement, folder, load_scenario
+from harness.options import settings_from
+
+pytestmark = pytest.mark.cluster
+
+
+@dataclasses.dataclass
+class Broken:
+    """An enforcer whose rules are written down: ``rules`` for a node's own pods, by namespace."""
+
+    rules: tuple[str, ...]
+    name: str = "broken"
+
+    def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
+        """Load a table into each node."""
+        del logs, nodes
+        pods = [one for one in read_cluster(cluster.kubeconfig) if one["kind"] == "Pod"]
+        for node in cluster.nodes():
+            here = [pod for pod in pods if pod["spec"]["nodeName"] == node.name]
+            done = cluster.exec(NodeRef(node.name), ["nft", self._table(here)])
+            assert done.returncode == 0, done.stderr
+
+    def _table(self, pods: Sequence[dict[str, Any]]) -> str:
+        addresses = {
+            namespace: ", ".join(
+                pod["status"]["podIP"] for pod in pods if pod["metadata"]["namespace"] == namespace
+            )
+            for namespace in ("nsa", "nsb")
+        }
+        rules = "; ".join(rule.format_map(addresses) for rule in self.rules)
+        hook = "type filter hook forward priority filter; policy accept"
+        return f"table inet broken {{ chain forward {{ {hook}; {rules}; }}; }}"
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Be ready at once."""
+
+    def uninstall(self) -> None:
+        """Leave the tables to the cluster's end."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Say which rules."""
+        return {"rules": self.rules}
+
+    def disable(self) -> None:
+        """Nobody asks for it here."""
+
+    enable = restart = disable
+
+    def state(self) -> State:
+        """Say that it acts."""
+        return State.ON
+
+    def cpu_seconds(self) -> float:
+        """Cost nothing."""
+        return 0.0
+
+
+def run(tmp_path: Path, cni: str, case: str, *rules: str) -> Step:
+    """Run one case with a broken enforcer."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    study = load_scenario(folder() / "study" / "cases.yaml")
+    quick = Patience(stable=0.5)
+    with (
+        make_cluster(settings_from({"cni": cni})) as cluster,
+        Lab(cluster, Broken(rules), study, quick, wiring=cni).ready(tmp_path) as lab,
+    ):
+        return lab.step(study.case(case))
+
+
+def leaks(step: Step) -> set[tuple[Placement, AddressKind]]:
+    """Return where a step leaked."""
+    leaked = (finding.cell for finding in step.findings if finding.mark is Mark.LEAKED)
+    return {(cell.placement, cell.kind) for cell in leaked}
+
+
+DENY_NSA = "ip daddr {{ {nsa} }} ct state new drop"
+ADMIT_NSA = "ip saddr {{ {nsa} }} ip daddr 10.128.0.0/9 accept"
+DENY_NSA_OUT = "ip saddr {{ {nsa} }} ct state new drop"
+DENY_NSB = "ip daddr {{ {nsb} }} ct state new drop"
+
+
+def test_the_same_rules_are_right_where_packets_meet_them(tmp_path: Path) -> None:
+    """On routed pods these rules leak nothing: the control of the next test.
+
+    They know no hairpin, and cut a pod off from itself: that is seen as well.
+    """
+    step = run(tmp_path, "routed", "NP-STUDY-02", DENY_NSA)
+    blocked = (finding.cell for finding in step.findings if not finding.right)
+
+    assert leaks(step) == set()
+    assert {(cell.placement, cell.kind) for cell in blocked} == {
+        (Placement.SELF, AddressKind.CLUSTER_IP)
+    }
+
+
+def test_bridged_frames_that_no_hook_sees(tmp_path: Path) -> None:
+    """On a bridge with bridge-nf-call-iptables 0, frames between its ports meet no rule."""
+    step = run(tmp_path, "bridged", "NP-STUDY-02", DENY_NSA)
+
+    assert leaks(step) == {(Placement.SAME_NODE, AddressKind.POD_IP)}
+
+
+def test_egress_accept_before_ingress_is_asked(tmp_path: Path) -> None:
+    """An accept for the client's egress ends the way before the server's ingress is asked."""
+    step = run(tmp_path, "routed", "NP-BOTH-01", ADMIT_NSA, DENY_NSA_OUT, DENY_NSB)
+
+    assert leaks(step) == {
+        (Placement.SAME_NODE, AddressKind.POD_IP),
+        (Placement.SAME_NODE, AddressKind.CLUSTER_IP),
+    }
+
+
+def test_rules_that_stay_are_told(tmp_path: Path) -> None:
+    """What does not open again after its policy was removed is a finding of its own."""
+    step = run(tmp_path, "routed", "NP-STUDY-02", DENY_NSA)
+
+    assert step.lingering
