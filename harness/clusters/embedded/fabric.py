@@ -121,6 +121,7 @@ def _build_node(shape: Shape, node: NodePlan, nodes: Sequence[NodePlan]) -> None
     enter_network(namespace_of_node(node.name))
     _quiet()
     _forwarding()
+    _every_rejection()
     if shape.time_wait:
         sysctl(_TIME_WAIT, shape.time_wait)
     messages = [
@@ -192,6 +193,15 @@ def without_ipv6() -> None:
 
 def _forwarding() -> None:
     sysctl("net/ipv4/ip_forward", 1)
+
+
+def _every_rejection() -> None:
+    """Send every ICMP error.
+
+    By default one a second goes to each peer (icmp_ratelimit), so that of many probes rejected at
+    once most would look dropped, and others each time.
+    """
+    sysctl("net/ipv4/icmp_ratemask", 0)
 
 
 def _bridge_netfilter(*, on: bool) -> None:
