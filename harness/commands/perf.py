@@ -86,6 +86,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
 _OPTIONS = (
     click.option(
         "--enforcer",
+        metavar="WHICH",
         default="bundled",
         show_default=True,
         help="none, bundled or kube-router=PATH.",
@@ -95,6 +96,7 @@ _OPTIONS = (
     click.option(
         "--sizes",
         callback=_sizes,
+        metavar="N,N,...",
         default="2,6,8",
         show_default=True,
         help="Pods per interfering service; one panel each.",
@@ -102,6 +104,7 @@ _OPTIONS = (
     click.option(
         "--budget",
         callback=_seconds,
+        metavar="TIME",
         default=f"{DEFAULT_BUDGET:.0f}s",
         show_default=True,
         help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds.",
@@ -151,7 +154,7 @@ def command(
     console = Console(highlight=False)
     narrator = Narrator(console)
     cluster = make_cluster(settings, narrator.tell)
-    console.print(_announcement(asked, plan, settings))
+    console.print(_announcement(asked, plan, settings), soft_wrap=True)
     folder = RunFolder.create(
         results,
         cluster=settings.cluster,

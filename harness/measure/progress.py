@@ -37,10 +37,13 @@ class Narrator:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = self._told = time.monotonic()
+        self._step = ""
 
     def tell(self, step: str, done: int, of: int) -> None:
         """Print how far a step of the cluster is, now and then: the steps are short or many."""
         now = time.monotonic()
+        if step != self._step:
+            self._step, self._told = step, now
         if done < of and now - self._told > _TELL_EVERY:
             self._told = now
             self.say(f"{step}: {done} of {of}")
@@ -48,7 +51,9 @@ class Narrator:
     def say(self, text: str) -> None:
         """Print a line, with the time since the start before it."""
         passed = int(time.monotonic() - self._started)
-        self._console.print(f"[dim]{passed // 60:2d}:{passed % 60:02d}[/dim]  {text}")
+        self._console.print(
+            f"[dim]{passed // 60:2d}:{passed % 60:02d}[/dim]  {text}", soft_wrap=True
+        )
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Stage]:
