@@ -20,6 +20,6 @@ def clean() -> list[str]:
     found = kernel.read(TABLES)
     for transaction in diff(found, NOTHING):
         kernel.apply(transaction)
-    if failed := bridges.restore():
+    if failed := bridges.restore(found):
         raise KernelError("\n".join(failed))
     return [f"table {id_}" for id_ in found.tables]

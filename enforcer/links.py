@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -50,21 +50,28 @@ def connect(compiled: CompiledPolicy) -> Wiring:
         {name: _run("bridge", "-j", "fdb", "show", "br", name) for name in names},
         {name: _ip("neigh", "show", "dev", name) for name in names},
     )
-    problems = [problem for name in names if (problem := bridges.show_packets(name, links))]
-    return wiring_from(read, addresses, compiled.pod_networks, problems)
+    shown = {name: bridges.show_packets(name, links) for name in names}
+    return wiring_from(read, addresses, compiled.pod_networks, shown)
 
 
 def wiring_from(
     read: Links,
     addresses: frozenset[IPAddress],
     networks: Iterable[IPNetwork],
-    problems: Iterable[str] = (),
+    shown: Mapping[str, bridges.Shown],
 ) -> Wiring:
-    """Return the wiring of pods with ``addresses`` on a node with these pod ``networks``."""
+    """Return the wiring of pods with ``addresses`` on a node with these pod ``networks``.
+
+    ``shown`` tells for each pod bridge what :mod:`enforcer.bridges` did to it.
+    """
     interfaces = _pod_interfaces(read.routes, addresses, networks)
     names = sorted(interfaces & _bridge_names(read.links))
-    found = tuple(_pod_bridge(name, read, addresses) for name in names)
-    return Wiring(interfaces, found, tuple(problems))
+    found = tuple(
+        replace(_pod_bridge(name, read, addresses), switched_on=shown[name].switched_on)
+        for name in names
+    )
+    problems = tuple(shown[name].problem for name in names if shown[name].problem)
+    return Wiring(interfaces, found, problems)
 
 
 def _bridge_names(links: Iterable[Item]) -> frozenset[str]:

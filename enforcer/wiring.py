@@ -5,9 +5,17 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from enforcer.model.net import IPAddress
+
+
+class BridgeFlag(enum.Enum):
+    """A bridge's own flags that hand its packets to netfilter, by ip's names."""
+
+    IPV4 = "nf_call_iptables"
+    IPV6 = "nf_call_ip6tables"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +28,14 @@ class BridgePort:
 
 @dataclass(frozen=True, slots=True)
 class PodBridge:
-    """A Linux bridge whose ports lead to pods."""
+    """A Linux bridge whose ports lead to pods.
+
+    ``switched_on`` are the flags that were off until just now.
+    """
 
     name: str
     ports: tuple[BridgePort, ...] = ()
+    switched_on: frozenset[BridgeFlag] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from enforcer.nft.elements import address, concat, interface
 from enforcer.nft.objects import Chain, FieldType, Hook, HookName, Ruleset, Set, Table, rule, table
 from enforcer.policy.compiled import LocalPod
 from enforcer.ruleset.names import BRIDGE
-from enforcer.wiring import PodBridge
+from enforcer.wiring import BridgeFlag, PodBridge
 
 # Before br_netfilter's own hook (0), which hands the packet to conntrack.
 SOURCE_PRIORITY: Final = -300
@@ -31,7 +31,7 @@ def lower_bridges(bridges: Iterable[PodBridge], pods: Iterable[LocalPod], have: 
     kernel holds: an address stays with the port it was first seen at, or a pod could take over
     another pod's address by sending with its MAC address.
     """
-    pods = tuple(pods)
+    pods, bridges = tuple(pods), tuple(bridges)
     ports = {port.name for bridge in bridges for port in bridge.ports}
     sources = _of_whole_pods({**_seen(bridges), **_remembered(have, ports)}, pods)
     return table(
@@ -40,6 +40,7 @@ def lower_bridges(bridges: Iterable[PodBridge], pods: Iterable[LocalPod], have: 
             Set("ports", (FieldType.INTERFACE,), frozenset(map(interface, sources.values()))),
             _source_set("src4", FieldType.IPV4, sources),
             _source_set("src6", FieldType.IPV6, sources),
+            *(_flag_set(flag, bridges, have) for flag in BridgeFlag),
         ),
         chains=_chains(),
     )
@@ -71,6 +72,18 @@ def _of_whole_pods(sources: Sources, pods: Iterable[LocalPod]) -> dict[IPAddress
         if port is not None:
             found.update(dict.fromkeys(pod.addresses, port))
     return found
+
+
+def _flag_set(flag: BridgeFlag, bridges: Iterable[PodBridge], have: Ruleset) -> Set:
+    """Return the bridges whose flag we have switched on: no rule asks, cleaning up does."""
+    old = have.tables.get(BRIDGE)
+    before = old.sets[flag.value].elements if old and flag.value in old.sets else frozenset()
+    names = frozenset(
+        interface(bridge.name)
+        for bridge in bridges
+        if flag in bridge.switched_on or interface(bridge.name) in before
+    )
+    return Set(flag.value, (FieldType.INTERFACE,), names, comment="switched on by us")
 
 
 def _source_set(name: str, kind: FieldType, sources: Sources) -> Set:

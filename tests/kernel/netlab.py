@@ -34,7 +34,7 @@ from enforcer.ruleset.plan import Plan, plan
 T = TypeVar("T")
 
 CLONE_NEWNET: Final = 0x40000000
-SILENCE_SECONDS: Final = 0.25
+SILENCE_SECONDS: Final = 0.4
 PATIENCE_SECONDS: Final = 10.0
 NODE, OUTSIDE = "node", "outside"
 OUTSIDE_ADDRESSES: Final = ("14.215.0.10", "14.216.0.10", "10.3.0.10", "fd00:3::10", "fd00:4::10")
@@ -204,6 +204,8 @@ class Lab:
         self.echo = Echo()
         self._stack.callback(self.echo.close)
         self._build()
+        for name in (OUTSIDE, *(pod.name for pod in self.pods)):
+            wait_until(lambda name=name: self._is_up(name))  # type: ignore[misc]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -222,6 +224,10 @@ class Lab:
     def restart(self) -> None:
         """Forget what the kernel holds and read it, as a restarted daemon does."""
         self.have = self.node.call(lambda: NftKernel().read(TABLES))
+
+    def _is_up(self, name: str) -> bool:
+        """Whether a link carries packets: a bridge takes a moment to notice that a port is up."""
+        return self.probe(name, "192.168.7.1", 1) is Verdict.REFUSED
 
     def _sync(self, compiled: CompiledPolicy) -> Plan:
         wiring = links.connect(compiled)
@@ -254,10 +260,6 @@ class Lab:
         assert echoes(sock), "the connection does not carry anything"
         return sock
 
-    def open_socket(self, place: str, version: socket.AddressFamily, kind: int) -> socket.socket:
-        """Return a plain socket of a namespace."""
-        return self.spaces[place].call(socket.socket, version, kind)
-
     def _delete(self, names: Iterable[str]) -> None:
         text = "".join(f"netns del {self._prefix}-{name}\n" for name in names)
         subprocess.run(
@@ -267,12 +269,13 @@ class Lab:
     def _build(self) -> None:
         run("ip", "-batch", "-", text="".join(f"{line}\n" for line in self._links()))
         self.node.run("sysctl", "-qw", *_node_sysctls(self.wire))
-        self.node.run("ip", "-batch", "-", text="".join(f"{line}\n" for line in self._node_setup()))
+        self._batch(NODE, self._node_setup())
         for pod in self.pods:
-            commands = "".join(f"{line}\n" for line in self._pod_setup(pod))
-            self.spaces[pod.name].run("ip", "-batch", "-", text=commands)
-        commands = "".join(f"{line}\n" for line in self._outside_setup())
-        self.spaces[OUTSIDE].run("ip", "-batch", "-", text=commands)
+            self._batch(pod.name, self._pod_setup(pod))
+        self._batch(OUTSIDE, self._outside_setup())
+
+    def _batch(self, name: str, lines: Iterable[str]) -> None:
+        self.spaces[name].run("ip", "-batch", "-", text="".join(f"{line}\n" for line in lines))
 
     def _links(self) -> Iterable[str]:
         node = f"{self._prefix}-{NODE}"

@@ -164,8 +164,8 @@ def test_a_new_class_under_a_flood_lets_nothing_through(lab: Lab) -> None:
     lab.sync(compiled(lab.pods))
     with counted(lab.spaces["p2"], 82) as arrived:
         for number in range(ROUNDS):
+            seen = arrived()
             with flood(lab.spaces["p1"], (two.ip4, 82)) as sockets:
-                seen = arrived()
                 wait_until(lambda seen=seen: arrived() > seen)  # type: ignore[misc]
                 lab.sync(compiled(lab.pods, {2: [ingress(peers(three), f"round-{number}")]}))
             # Only datagrams sent before the last transaction may still be on their way here.

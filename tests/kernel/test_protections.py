@@ -161,7 +161,7 @@ def test_a_vlan_tag_does_not_hide_a_frame(bridged: Lab) -> None:
         _send_frame(bridged, one, _tagged_datagram(one, two))
         with pytest.raises(TimeoutError):
             listener.recv(100)
-        with bridged.open_socket("p3", socket.AF_INET, DATAGRAM) as allowed:
+        with bridged.spaces["p3"].call(socket.socket, socket.AF_INET, DATAGRAM) as allowed:
             allowed.sendto(b"hello", (two.ip4, 82))
         assert listener.recv(100) == b"hello"
 
@@ -171,12 +171,14 @@ def test_a_bridge_gets_its_flags_back(bridged: Lab) -> None:
 
     def flags() -> list[str]:
         words = bridged.node.run("ip", "-d", "link", "show", "br0").split()
-        return [words[words.index(flag) + 1] for flag in bridges.FLAGS]
+        return [words[words.index(flag) + 1] for flag in ("nf_call_iptables", "nf_call_ip6tables")]
 
     assert flags() == ["0", "0"]
     bridged.sync(compiled(bridged.pods))
     assert flags() == ["1", "1"]
-    assert bridged.node.call(bridges.restore) == ()
+    bridged.restart()
+    assert bridged.sync(compiled(bridged.pods)).transactions == ()
+    assert bridged.node.call(bridges.restore, bridged.have) == ()
     assert flags() == ["0", "0"]
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from enforcer.bridges import Shown
 from enforcer.links import Links, wiring_from
-from enforcer.wiring import BridgePort, PodBridge, Wiring
+from enforcer.wiring import BridgeFlag, BridgePort, PodBridge, Wiring
 
 PODS = frozenset({ip_address("10.2.0.1"), ip_address("10.2.0.2"), ip_address("fd00:2::1")})
 NETWORKS = (ip_network("10.2.0.0/24"), ip_network("fd00:2::/64"))
+
+
+SWITCHED = frozenset({BridgeFlag.IPV6})
 
 
 def link(name: str, kind: str = "veth", master: str = "") -> dict[str, Any]:
@@ -44,12 +48,12 @@ def test_routed_pods_are_behind_their_own_interfaces() -> None:
     )
     read = Links((link("v1"), link("v9"), link("up0")), routes, {}, {})
 
-    assert wiring_from(read, PODS, NETWORKS) == Wiring(frozenset({"v1", "v9"}))
+    assert wiring_from(read, PODS, NETWORKS, {}) == Wiring(frozenset({"v1", "v9"}))
 
 
 def test_a_pod_that_is_not_wired_yet_does_not_make_the_uplink_a_pod_interface() -> None:
     """The default route leads to no pod, and neither does the route to another node's pods."""
-    assert wiring_from(Links((link("up0"),), ELSEWHERE, {}, {}), PODS, NETWORKS) == Wiring()
+    assert wiring_from(Links((link("up0"),), ELSEWHERE, {}, {}), PODS, NETWORKS, {}) == Wiring()
 
 
 def test_a_pod_outside_the_pod_networks_is_found_by_its_best_route() -> None:
@@ -57,7 +61,7 @@ def test_a_pod_outside_the_pod_networks_is_found_by_its_best_route() -> None:
     routes = (*ELSEWHERE, route("172.16.0.0/12", "up0"), route("172.16.0.5", "v5"))
     read = Links((link("v5"), link("up0")), routes, {}, {})
 
-    assert wiring_from(read, frozenset({ip_address("172.16.0.5")}), ()).pod_interfaces == {"v5"}
+    assert wiring_from(read, frozenset({ip_address("172.16.0.5")}), (), {}).pod_interfaces == {"v5"}
 
 
 def test_a_bridge_and_what_was_seen_behind_its_ports() -> None:
@@ -83,6 +87,6 @@ def test_a_bridge_and_what_was_seen_behind_its_ports() -> None:
     )
     ports = (BridgePort("v1", frozenset({ip_address("10.2.0.1")})), BridgePort("v2"))
 
-    assert wiring_from(read, PODS, NETWORKS, ["why"]) == Wiring(
-        frozenset({"br0"}), (PodBridge("br0", ports),), ("why",)
+    assert wiring_from(read, PODS, NETWORKS, {"br0": Shown(SWITCHED, "why")}) == Wiring(
+        frozenset({"br0"}), (PodBridge("br0", ports, SWITCHED),), ("why",)
     )
