@@ -79,9 +79,7 @@ def test_every_mistake_is_reported_at_once() -> None:
 
 def test_a_value_is_read_into_its_type() -> None:
     """What is typed as text arrives as the type that the field has."""
-    settings, _ = parse(
-        "--deny-action=reject", "--mark-mask=0xff00", "--resync-period=1m30s"
-    )
+    settings, _ = parse("--deny-action=reject", "--mark-mask=0xff00", "--resync-period=1m30s")
 
     assert settings.deny_action is DenyAction.REJECT
     assert settings.mark_mask == 0xFF00
