@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, replace
 
 from harness.clusters.base import Cluster, OutsideRef
 from harness.enforcers.base import Enforcer
-from harness.measure import blocks, pace, pilot, site
+from harness.measure import blocks, pace, pilot, rounds, site
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Bench
 from harness.measure.notes import Notes, design_facts
 from harness.measure.pace import Pace
-from harness.measure.plan import Arm, Comparison, Design, Plan, Role, make_plan
+from harness.measure.plan import Arm, Comparison, Design, make_plan
 from harness.measure.progress import Narrator
+from harness.measure.rounds import Course
 from harness.measure.visit import Visit, visit
 from harness.results import RunFolder
 from harness.workload import study as workload
@@ -80,8 +81,8 @@ def run(study: Study, lab: Lab) -> None:
         place = _prepare(study, lab, notes)
         try:
             _install(study, lab, place)
-            work, plan = _pilot(study, place, notes, began)
-            _measure(study, plan, work, place, Record(lab.folder, notes))
+            course = _pilot(study, place, notes, began)
+            _measure(study, course, place, Record(lab.folder, notes))
             visit(study.visit, place, lab.folder, study.arms)
             lab.narrator.say("taking the cluster down")
         finally:
@@ -122,7 +123,7 @@ def _install(study: Study, lab: Lab, place: site.Site) -> None:
     lab.folder.write_json("enforcer.json", facts)
 
 
-def _pilot(study: Study, place: site.Site, notes: Notes, began: float) -> tuple[pilot.Pilot, Plan]:
+def _pilot(study: Study, place: site.Site, notes: Notes, began: float) -> Course:
     """Learn rates and noise, settle the rounds, and say what the run will be able to see."""
     place.switch.to(Arm.OFF)
     cells = len(list(study.design.cells(0)))
@@ -140,7 +141,9 @@ def _pilot(study: Study, place: site.Site, notes: Notes, began: float) -> tuple[
         sees=sees if math.isfinite(sees) else None,
     )
     place.narrator.say(_announcement(design, now, sees))
-    return found, make_plan(design, study.seed)
+    each = pace.blocks_seconds(now, design) / len(design.sizes)
+    seconds = None if study.budget is None else each
+    return Course(make_plan(design, study.seed), found.requests, seconds)
 
 
 def _announcement(design: Design, now: Pace, sees: float) -> str:
@@ -172,7 +175,7 @@ def _rest(study: Study, place: site.Site, now: Pace) -> float:
     return pods * now.pod + visits + CLOSING_SECONDS
 
 
-def _measure(study: Study, plan: Plan, work: pilot.Pilot, place: site.Site, record: Record) -> None:
+def _measure(study: Study, course: Course, place: site.Site, record: Record) -> None:
     bench = Bench(place.switch, place.target, record.folder, started=time.monotonic())
     have = study.design.sizes[0]
     for size in study.design.sizes:
@@ -190,32 +193,5 @@ def _measure(study: Study, plan: Plan, work: pilot.Pilot, place: site.Site, reco
             reached=asdict(reached),
             grown_seconds=time.monotonic() - started,
         )
-        _one_size(size, plan, work, bench, place.narrator)
+        record.notes.put_size(size, rounds=rounds.measure(size, course, bench, place.narrator))
         have = size
-
-
-def _one_size(size: int, plan: Plan, work: pilot.Pilot, bench: Bench, narrator: Narrator) -> None:
-    path = bench.folder.path / blocks.FILE
-    todo = plan.of_size(size)
-    ratios: list[float] = []
-    void = 0
-    with narrator.stage(f"measuring {size} pods a service", len(todo)) as stage:
-        for block in todo:
-            rows = bench.run(block, work.requests[pilot.condition(block.cell)])
-            blocks.append(path, rows)
-            void += rows[0].void
-            ratios += _log_ratio(rows)
-            stage.advance(detail=_so_far(ratios, void))
-
-
-def _log_ratio(rows: tuple[blocks.Row, blocks.Row]) -> list[float]:
-    """Return the log of on over off, or nothing for a control or a void block."""
-    test, reference = sorted(rows, key=lambda row: row.role is not Role.TEST)
-    if test.void or test.comparison is not Comparison.EFFECT:
-        return []
-    return [math.log(test.rps / reference.rps)]
-
-
-def _so_far(ratios: list[float], void: int) -> str:
-    mean = f"on/off {math.exp(sum(ratios) / len(ratios)):.3f}" if ratios else ""
-    return ", ".join(part for part in (mean, f"{void} void" if void else "") if part)

@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.cluster
 
-PATIENCE = 180.0
+PATIENCE = 600.0
 """Seconds that a tiny run may take on a slow machine."""
 
 
@@ -68,7 +68,7 @@ def processes_naming(name: str) -> list[str]:
 
 @pytest.mark.parametrize("enforcer", ["none", "bundled"])
 def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcer: str) -> None:
-    """Every block counts, requests were really answered, and the last line is the report."""
+    """No request fails, requests were really answered, and the last line is the report."""
     done = start(tmp_path, f"perf-{os.getpid()}-{enforcer}", "--enforcer", enforcer)
     output, _ = done.communicate(timeout=PATIENCE)
 
@@ -76,7 +76,7 @@ def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcer: str) -> None:
     report = Path(output.splitlines()[-1])
     assert report.exists()
     measured = rows(report.parent)
-    assert {row["void"] for row in measured} == {"no"}, {row["reason"] for row in measured}
+    assert {row["failed"] for row in measured} == {"0"}, {row["reason"] for row in measured}
     assert all(float(row["rps"]) > 0 for row in measured)
     arms = {"off"} if enforcer == "none" else {"off", "on"}
     assert {row["arm"] for row in measured} == arms

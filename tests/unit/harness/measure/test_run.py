@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed
 from harness.load import limits
-from harness.measure import blocks, notes, study, switch
+from harness.measure import blocks, notes, pace, rounds, study, switch
 from harness.measure.plan import Arm, Comparison, make_plan
 
 LEGS_OF_PILOT = 4 * 3  # cells, each once to taste and twice for the noise
 
 
-def rows(bed: Any) -> list[blocks.Row]:
+def rows_of(bed: Any) -> list[blocks.Row]:
     """Return what a run has stored."""
     return blocks.read(bed.folder.path / blocks.FILE)
 
@@ -31,14 +32,14 @@ def test_every_planned_leg_is_stored_in_the_order_of_the_plan(bed: Any) -> None:
         for block in plan.blocks
         for leg in block.legs
     ]
-    assert [(row.block, row.cell, row.arm, row.role) for row in rows(bed)] == planned
+    assert [(row.block, row.cell, row.arm, row.role) for row in rows_of(bed)] == planned
 
 
 def test_each_row_names_the_raw_output_that_it_was_read_from(bed: Any) -> None:
     """A number leads to its evidence."""
     study.run(bed.study, bed.lab)
 
-    for row in rows(bed):
+    for row in rows_of(bed):
         raw = (bed.folder.path / row.raw).read_text()
         assert f"Requests per second:    {row.rps:.2f} " in raw
 
@@ -58,7 +59,7 @@ def test_a_failed_request_voids_its_block_and_stays_in_the_file(bed: Any) -> Non
 
     study.run(bed.study, bed.lab)
 
-    void = [row for row in rows(bed) if row.void]
+    void = [row for row in rows_of(bed) if row.void]
     assert [row.block for row in void] == [2, 2]
     assert {row.reason for row in void} == {
         "3 failed requests ()",
@@ -76,7 +77,7 @@ def test_an_enforcer_that_does_not_switch_ends_the_run(
     with pytest.raises(EnforcerFailed):
         study.run(bed.study, replace(bed.lab, enforcer=bed.enforcer))
 
-    assert rows(bed) == []
+    assert rows_of(bed) == []
     assert not bed.cluster.up
     assert bed.enforcer.now is State.ABSENT
 
@@ -98,7 +99,7 @@ def test_an_interrupted_run_keeps_its_whole_blocks(bed: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         study.run(bed.study, bed.lab)
 
-    assert {row.block for row in rows(bed)} == {1, 2}
+    assert {row.block for row in rows_of(bed)} == {1, 2}
     assert not bed.cluster.up
     assert bed.enforcer.now is State.ABSENT
 
@@ -109,7 +110,7 @@ def test_without_an_enforcer_only_the_control_is_measured(bed: Any) -> None:
 
     study.run(replace(bed.study, design=design), bed.lab)
 
-    assert {row.arm for row in rows(bed)} == {Arm.OFF}
+    assert {row.arm for row in rows_of(bed)} == {Arm.OFF}
     assert "install" not in bed.enforcer.calls
 
 
@@ -137,10 +138,23 @@ def test_the_rules_are_declared_before_the_first_block(bed: Any) -> None:
 def test_a_row_survives_the_file(bed: Any) -> None:
     """What is read is what was written."""
     study.run(bed.study, bed.lab)
-    before = rows(bed)
+    before = rows_of(bed)
 
     copy = bed.folder.path / "copy.csv"
     blocks.begin(copy)
     blocks.append(copy, before)
 
     assert blocks.read(copy) == before
+
+
+def test_a_size_whose_time_is_over_ends_after_whole_rounds(
+    bed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow machine costs rounds, not the budget; every cell is still measured as often."""
+    monkeypatch.setattr(rounds, "SLACK", 0.0)
+
+    study.run(replace(bed.study, budget=600.0), bed.lab)
+
+    counted = Counter((row.cell, row.comparison) for row in rows_of(bed))
+    assert set(counted.values()) == {2 * pace.FEWEST_ROUNDS}
+    assert bed.folder.read_json(notes.FILE)["sizes"]["6"]["rounds"] == pace.FEWEST_ROUNDS

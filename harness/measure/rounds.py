@@ -1,0 +1,75 @@
+"""The blocks of one size, round after round, until all are done or the size's time is over.
+
+A size that takes longer than planned (a machine that others use) ends after a whole round, so
+that the run keeps its budget: decided by the clock alone, never by what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.measure import blocks
+from harness.measure.bench import Bench
+from harness.measure.pace import FEWEST_ROUNDS
+from harness.measure.pilot import condition
+from harness.measure.plan import Comparison, Plan, Role
+from harness.measure.progress import Narrator
+
+SLACK = 1.15
+"""How much longer than planned a size may take before it ends early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is run: the plan, the work of a leg, and the time of a size."""
+
+    plan: Plan
+    requests: Mapping[str, int]
+    """Of a leg, by :func:`~harness.measure.pilot.condition`."""
+
+    seconds: float | None
+    """For the blocks of one size; None: as long as they take."""
+
+
+def measure(size: int, course: Course, bench: Bench, narrator: Narrator) -> int:
+    """Run the blocks of a size, each stored as it ends; return how many rounds were done."""
+    path = bench.folder.path / blocks.FILE
+    todo = course.plan.of_size(size)
+    each = course.plan.design.blocks_per_round
+    deadline = math.inf if course.seconds is None else time.monotonic() + SLACK * course.seconds
+    tally = _Tally()
+    with narrator.stage(f"measuring {size} pods a service", len(todo)) as stage:
+        for index, block in enumerate(todo):
+            rounds, within = divmod(index, each)
+            if within == 0 and rounds >= FEWEST_ROUNDS and time.monotonic() > deadline:
+                narrator.say(f"the time for {size} pods a service is over after {rounds} rounds")
+                return rounds
+            rows = bench.run(block, course.requests[condition(block.cell)])
+            blocks.append(path, rows)
+            tally.count(rows)
+            stage.advance(detail=str(tally))
+    return len(todo) // each
+
+
+class _Tally:
+    """The estimate so far, for the person who waits."""
+
+    def __init__(self) -> None:
+        self._ratios: list[float] = []
+        self._void = 0
+
+    def count(self, rows: tuple[blocks.Row, blocks.Row]) -> None:
+        test, reference = sorted(rows, key=lambda row: row.role is not Role.TEST)
+        self._void += test.void
+        if not test.void and test.comparison is Comparison.EFFECT:
+            self._ratios.append(math.log(test.rps / reference.rps))
+
+    def __str__(self) -> str:
+        count = len(self._ratios)
+        mean = f"on/off {math.exp(sum(self._ratios) / count):.3f}" if count else ""
+        return ", ".join(
+            part for part in (mean, f"{self._void} void" if self._void else "") if part
+        )
