@@ -31,6 +31,14 @@ INK, PAPER = "#16202c", "#ffffff"
 COLUMNS = 4
 
 
+Stroke = tuple[tuple[float, float], tuple[float, float]]
+"""A line in a box of one by one, y downwards. Each kind of wrong has its own, colours or not."""
+
+_DOWN: Stroke = ((0.15, 0.15), (0.85, 0.85))
+_UP: Stroke = ((0.15, 0.85), (0.85, 0.15))
+_BAR: Stroke = ((0.12, 0.5), (0.88, 0.5))
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """How a verdict is filled."""
@@ -38,16 +46,16 @@ class Look:
     label: str
     color: str
     hatch: str = ""
-    cross: str = ""
+    strokes: tuple[Stroke, ...] = ()
 
 
 OPEN = Look("open", "#dbe7f3")
 DROPPED = Look("dropped", "#24466e")
 REJECTED = Look("rejected", "#5e86b3", hatch="/////")
-NEITHER = Look("refused, unreachable or error", "#f4d35e", cross=INK)
-LEAKED = Look("LEAKED: denied by policy, open on the wire", "#e3170a", cross=PAPER)
-BLOCKED = Look("BLOCKED: allowed by policy, denied on the wire", "#ff9b21", cross=INK)
-UNPROVED = Look("denied, but without a positive control", "#a9a9a9", cross=INK)
+NEITHER = Look("refused, unreachable or error", "#f7e08b", strokes=(_UP,))
+LEAKED = Look("LEAKED: denied by policy, open on the wire", "#ff5346", strokes=(_DOWN, _UP))
+BLOCKED = Look("BLOCKED: allowed by policy, denied on the wire", "#ffa733", strokes=(_BAR,))
+UNPROVED = Look("denied, but without a positive control", "#a9a9a9", strokes=(_DOWN,))
 LOOKS = (OPEN, DROPPED, REJECTED, LEAKED, BLOCKED, NEITHER, UNPROVED)
 
 _BY_MARK = {
@@ -78,12 +86,9 @@ class Box:
         right, low = self.x + self.width, self.y + self.height
         return [(self.x, self.y), (right, self.y), (right, low), (self.x, low)]
 
-    def cross(self, inset: float = 0.16) -> list[list[tuple[float, float]]]:
-        """Return the two strokes of a cross."""
-        dx, dy = self.width * inset, self.height * inset
-        left, right = self.x + dx, self.x + self.width - dx
-        top, low = self.y + dy, self.y + self.height - dy
-        return [[(left, top), (right, low)], [(left, low), (right, top)]]
+    def place(self, stroke: Stroke) -> list[tuple[float, float]]:
+        """Put a stroke into this box."""
+        return [(self.x + x * self.width, self.y + y * self.height) for x, y in stroke]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +210,7 @@ def _figure(record: MatrixRecord) -> Figure:
     return figure
 
 
-_SOFT = "#4a5663"
+_SOFT, _WRONG = "#4a5663", "#d3160a"
 
 
 def _describe(record: MatrixRecord, wiring: str) -> str:
@@ -267,7 +272,7 @@ def _row_label(name: str, node: str) -> str:
 def _title(ax: Axes, row: CaseRecord, step: StepRecord | None) -> None:
     wrong = sum(not cell.right for cell in step.cells) if step else 0
     result = "not run" if step is None else f"{wrong} wrong" if wrong else "as expected"
-    color = LEAKED.color if wrong else "#1f7a4d" if step else _SOFT
+    color = _WRONG if wrong else "#1f7a4d" if step else _SOFT
     _above(ax, 0, 56, row.id, size=11.5, weight="bold", va="bottom")
     _above(ax, 1, 56, result, size=11.5, weight="bold", color=color, ha="right", va="bottom")
     title = textwrap.fill(textwrap.shorten(row.title, 180, placeholder=" ..."), 62)
@@ -337,22 +342,20 @@ def _outline_same_node(ax: Axes, grid: Grid, cells: Iterable[CellRecord]) -> Non
         Box(grid.columns[server] + 0.05, grid.rows[client] + 0.06, 0.9, 0.88).corners()
         for client, server in near
     ]
-    ax.add_collection(
-        PolyCollection(squares, facecolor="none", edgecolor="#ffc400", linewidth=2.2, zorder=3)
-    )
-    ax.add_collection(
-        PolyCollection(squares, facecolor="none", edgecolor=INK, linewidth=0.8, zorder=3)
-    )
+    _frame_all(ax, squares)
+
+
+def _frame_all(ax: Axes, squares: Sequence[Sequence[tuple[float, float]]]) -> None:
+    """Draw dark frames with a light rim, which show on light and on dark."""
+    for color, width in ((PAPER, 2.6), (INK, 1.1)):
+        ax.add_collection(
+            PolyCollection(squares, facecolor="none", edgecolor=color, linewidth=width, zorder=3)
+        )
 
 
 def _cross_out(ax: Axes, grid: Grid, cells: Iterable[CellRecord]) -> None:
-    strokes: defaultdict[str, list[list[tuple[float, float]]]] = defaultdict(list)
-    for cell in cells:
-        cross = look_of(cell).cross
-        if cross:
-            strokes[cross] += grid.box(cell).cross()
-    for color, lines in strokes.items():
-        ax.add_collection(LineCollection(lines, colors=color, linewidths=1.0, zorder=4))
+    strokes = [grid.box(cell).place(stroke) for cell in cells for stroke in look_of(cell).strokes]
+    ax.add_collection(LineCollection(strokes, colors=INK, linewidths=1.1, zorder=4))
 
 
 def _legend(ax: Axes, record: MatrixRecord) -> None:
@@ -384,13 +387,11 @@ def _legend_entry(ax: Axes, look: Look, y: float) -> None:
             [box.corners()], facecolor=look.color, edgecolor=PAPER, linewidth=0, hatch=look.hatch
         )
     )
-    if look.cross:
-        ax.add_collection(LineCollection(box.cross(), colors=look.cross, linewidths=1.3))
+    strokes = [box.place(stroke) for stroke in look.strokes]
+    ax.add_collection(LineCollection(strokes, colors=INK, linewidths=1.3))
     ax.text(1.1, y + 0.36, look.label, size=8, va="center")
 
 
 def _same_node_entry(ax: Axes, y: float) -> None:
-    box = [Box(0.04, y + 0.05, 0.72, 0.6).corners()]
-    ax.add_collection(PolyCollection(box, facecolor="none", edgecolor="#ffc400", linewidth=2.2))
-    ax.add_collection(PolyCollection(box, facecolor="none", edgecolor=INK, linewidth=0.8))
+    _frame_all(ax, [Box(0.04, y + 0.05, 0.72, 0.6).corners()])
     ax.text(1.1, y + 0.36, "client and server on the same node", size=8, va="center")

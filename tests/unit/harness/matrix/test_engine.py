@@ -162,3 +162,15 @@ def test_policy_that_lingers(make_lab: Make, fake_cluster: Any, study: Scenario)
     step = make_lab(fake_cluster(defect)).step(study.case("NP-STUDY-02"))
 
     assert step.lingering
+
+
+def test_server_that_is_gone(make_lab: Make, fake_cluster: Any, study: Scenario) -> None:
+    """A reset where this step saw no listener is *refused*: neither open nor denied."""
+    cluster = fake_cluster()
+    lab = make_lab(cluster)
+    cluster.deaf = {"14.216.0.10"}
+    step = lab.step(study.case("NP-STUDY-04"))
+
+    gone = [f for f in step.findings if f.cell.probe.address in cluster.deaf]
+    assert {Verdict.REFUSED} == {finding.outcome.verdict for finding in gone}
+    assert {Mark.UNCLEAR} == {finding.mark for finding in gone}

@@ -161,8 +161,8 @@ def test_looks(record: MatrixRecord) -> None:
 
     assert {OPEN, DROPPED, LEAKED} == looks
     assert len({look.color for look in (OPEN, DROPPED, LEAKED, BLOCKED)}) == 4
-    assert all(cell.right or look_of(cell).cross for cell in step.cells)
-    assert not any(cell.right and look_of(cell).cross for cell in step.cells)
+    assert all(cell.right or look_of(cell).strokes for cell in step.cells)
+    assert not any(cell.right and look_of(cell).strokes for cell in step.cells)
 
 
 def test_picture_is_drawn_again_the_same(record: MatrixRecord, tmp_path: Path) -> None:
