@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.report.style import Look
 from harness.stats import Estimate
 
 FOLDER = "figures"
+_CHARACTERS_PER_INCH = 11  # of a title, at 12 points
 _APART = 0.1  # of the effect and its control from the middle of their condition
 _LOOKS = {Arm.OFF: style.OFF, Arm.ON: style.ON}
 _ARM_NAMES = {Arm.OFF: "off", Arm.ON: "on"}
@@ -69,15 +71,22 @@ def _curve_caption(connections: Connections) -> str:
 
 
 def _curves(headlines: Sequence[Headline], enforcer: str, study: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(max(5.6, 3.6 * len(headlines)), 4.4), layout="constrained")
+    figure = Figure(figsize=(max(7.2, 3.6 * len(headlines)), 4.4), layout="constrained")
     axes = figure.subplots(1, len(headlines), sharey=True, squeeze=False)[0]
     for each, headline in zip(axes, headlines, strict=True):
         _panel(each, headline, study)
     axes[0].set_ylim(bottom=0)  # after all panels have stretched the axis that they share
     axes[0].set_ylabel("QPS (requests per second)")
     axes[0].legend(loc="lower right")
-    figure.suptitle(findings.curve_title(enforcer, headlines), x=0.01, ha="left", fontsize=12)
+    _title(figure, findings.curve_title(enforcer, headlines))
     return figure
+
+
+def _title(figure: Figure, text: str) -> None:
+    """Write the finding above a figure, folded to its width."""
+    width = int(_CHARACTERS_PER_INCH * figure.get_figwidth())
+    lines = (textwrap.fill(line, width) for line in text.splitlines())
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12)
 
 
 def _panel(axes: Axes, headline: Headline, study: Mapping[str, Any]) -> None:
@@ -141,7 +150,7 @@ def _ratios(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figu
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("ratio of requests per second")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    figure.suptitle(findings.ratio_title(enforcer, analysis), x=0.01, ha="left", fontsize=12)
+    _title(figure, findings.ratio_title(enforcer, analysis))
     return figure
 
 
