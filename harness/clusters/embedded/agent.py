@@ -14,19 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.clusters.embedded import realplane
 from harness.clusters.embedded.addresses import API_PORT, CONTROL_PLANE_ADDRESS
 from harness.clusters.embedded.api import Api, Event, Reflector
 from harness.clusters.embedded.children import Children
 from harness.clusters.embedded.containers import Runtime
-from harness.clusters.embedded.endpoints import is_ready
 from harness.clusters.embedded.kubelet import Kubelet
 from harness.clusters.embedded.nodeobjects import keep_leases, register
 from harness.clusters.embedded.nodeproxy import NodeProxies
+from harness.clusters.embedded.pki import Client, Pki, client_context
 from harness.clusters.embedded.podnet import NodeNetwork
-from harness.clusters.embedded.settings import Shape
+from harness.clusters.embedded.settings import ControlPlane, Shape
 from harness.clusters.embedded.state import Folder
-
-_PROBLEMS = 5
+from harness.clusters.embedded.tally import Tally
 
 
 class Watcher:
@@ -36,49 +36,25 @@ class Watcher:
         """Follow pods and Services of one API server."""
         self._kubelet = kubelet
         self._proxies = proxies
-        self._all: dict[str, dict[str, Any]] = {}
+        self._tally = Tally()
         self.pods = Reflector(api, "/api/v1/pods", self._pod)
         self.services = Reflector(api, "/api/v1/services", proxies.observe_service)
 
     def _pod(self, event: Event) -> None:
         if event.kind == "DELETED":
-            self._all.pop(event.object["metadata"]["uid"], None)
+            self._tally.drop(event.object)
         elif event.kind != "SYNCED":
-            self._all[event.object["metadata"]["uid"]] = event.object
+            self._tally.set(event.object)
         self._kubelet.observe(event)
         self._proxies.observe_pod(event)
 
     def progress(self, namespace: str | None) -> dict[str, Any]:
         """Return how far the pods (of one namespace) and the proxies are."""
-        pods = [
-            pod
-            for pod in self._all.values()
-            if namespace in (None, pod["metadata"]["namespace"]) and not _finished(pod)
-        ]
-        failed = [_problem(pod) for pod in self._all.values() if _refused(pod)]
-        return {
-            "pods": len(pods),
-            "ready": sum(map(is_ready, pods)),
-            "ending": sum("deletionTimestamp" in pod["metadata"] for pod in pods),
-            "unscheduled": sum(not pod["spec"].get("nodeName") for pod in pods),
-            "problems": failed[:_PROBLEMS],
+        return self._tally.seen(namespace) | {
             "pods_version": self.pods.version,
             "services_version": self.services.version,
             "proxies_settled": self._proxies.settled,
         }
-
-
-def _finished(pod: dict[str, Any]) -> bool:
-    return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
-
-
-def _refused(pod: dict[str, Any]) -> bool:
-    return pod.get("status", {}).get("reason") in {"OutOfpods", "StartError"}
-
-
-def _problem(pod: dict[str, Any]) -> str:
-    meta = pod["metadata"]
-    return f"{meta['namespace']}/{meta['name']}: {pod['status'].get('message', '')}"
 
 
 async def _answer(
@@ -93,15 +69,25 @@ async def _answer(
     writer.close()
 
 
+def _api(folder: Folder, shape: Shape) -> Api:
+    match shape.control_plane:
+        case ControlPlane.BUILTIN:
+            return Api(f"http://{CONTROL_PLANE_ADDRESS}:{API_PORT}")
+        case ControlPlane.REAL:
+            pki = Pki(folder.pki)
+            return Api(realplane.URL, client_context(pki, Client.AGENT))
+
+
 async def run(folder: Folder, shape: Shape) -> None:
     """Play the nodes of a cluster until the process ends."""
     children = Children()
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, children.reap)
     networks = {node.name: NodeNetwork(node, shape.cni) for node in shape.plan()}
     runtime = Runtime(children, folder.scratch, folder.logs)
-    async with Api(f"http://{CONTROL_PLANE_ADDRESS}:{API_PORT}") as api:
-        proxies = NodeProxies(shape, children, folder.scratch)
-        watcher = Watcher(api, Kubelet(api, networks, runtime), proxies)
+    async with _api(folder, shape) as api:
+        kubelet = Kubelet(api, networks, runtime)
+        proxies = NodeProxies(shape, children, folder.scratch, lambda: kubelet.starting > 0)
+        watcher = Watcher(api, kubelet, proxies)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watcher.pods.run())
             tasks.create_task(watcher.services.run())

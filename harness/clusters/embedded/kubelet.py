@@ -98,6 +98,12 @@ class Kubelet:
         self._free = {name: deque(net.node.pod_addresses) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._starting = 0
+
+    @property
+    def starting(self) -> int:
+        """How many pods wait to be started."""
+        return self._starting
 
     def observe(self, event: Event) -> None:
         """Act on a change of a pod."""
@@ -132,12 +138,15 @@ class Kubelet:
         made = Pod(pod, network.node, address, host_network, workloads(pod))
         made.idle.set()
         self._pods[uid] = made
+        self._starting += 1
         self._do(self._start(uid, made))
 
     async def _start(self, uid: str, pod: Pod) -> None:
         try:
             await self._loop.run_in_executor(self._workers, self._build, uid, pod)
+            self._starting -= 1
         except OSError as error:
+            self._starting -= 1
             say(f"{pod.key}: cannot start: {error}")
             await self._report(pod.object, podstatus.refused(pod.object, "StartError", str(error)))
             pod.stage = Stage.RUNNING

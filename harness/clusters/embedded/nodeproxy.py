@@ -2,7 +2,7 @@
 
 All nodes hold the same table, so a change is worked out and written once, and loaded by one
 ``nft`` on each node. Changes are gathered; a sync is not started again before it has rested for
-as long as it took, so that bringing up thousands of pods costs a constant share of the machine.
+a multiple of what it took, so that proxies cost a constant share of the machine.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,14 +27,21 @@ from harness.clusters.embedded.settings import Shape
 _WORKERS = 2
 _GATHER_SECONDS = 0.03
 _REST_FACTOR = 2.0
+_REST_FACTOR_BUSY = 12.0
 _RETRY_SECONDS = 1.0
 
 
 class NodeProxies:
     """The service proxies of all nodes."""
 
-    def __init__(self, shape: Shape, children: Children, scratch: Path) -> None:
-        """Serve the nodes of a shape; scripts for nft are written into ``scratch``."""
+    def __init__(
+        self, shape: Shape, children: Children, scratch: Path, starting: Callable[[], bool]
+    ) -> None:
+        """Serve the nodes of a shape; scripts for nft are written into ``scratch``.
+
+        ``starting`` says whether pods are being started: then others need the machine more.
+        """
+        self._starting = starting
         self._shape = shape
         self._nodes = shape.plan()
         self._children = children
@@ -81,19 +88,28 @@ class NodeProxies:
             if self._stale:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            await asyncio.sleep((time.monotonic() - began) * _REST_FACTOR)
+            await self._rest(time.monotonic() - began)
             await self._changed.wait()
             await asyncio.sleep(_GATHER_SECONDS)
+
+    async def _rest(self, spent: float) -> None:
+        """Rest for a multiple of what a sync took; longer while pods are being started."""
+        rested = 0.0
+        while rested < spent * (_REST_FACTOR_BUSY if self._starting() else _REST_FACTOR):
+            await asyncio.sleep(_GATHER_SECONDS)
+            rested += _GATHER_SECONDS
 
     async def _sync(self) -> None:
         self._changed.clear()
         want = self._endpoints.refresh()
         change = proxy.change(self._programmed, want)
-        whole = proxy.change({}, want)
         loop = asyncio.get_running_loop()
         fresh = [node for node in self._nodes if node.name not in self._stale]
         stale = [node for node in self._nodes if node.name in self._stale]
-        loads = [loop.run_in_executor(self._workers, self._reload, stale, whole.script())]
+        loads = []
+        if stale:
+            elements = proxy.change({}, want).script()
+            loads.append(loop.run_in_executor(self._workers, self._reload, stale, elements))
         if change:
             script = self._write("change", change.script())
             half = (len(fresh) + 1) // 2
