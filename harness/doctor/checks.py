@@ -91,6 +91,7 @@ CHECKS: tuple[Check, ...] = (
     _TOOLS(
         "locust", _MAIN, "load over many services", partial(programs.look_distribution, "locust")
     ),
+    _TOOLS("curl", _OPTION, "requests by hand", partial(programs.look_tool, "curl", "--version")),
     _TOOLS("iptables", _OPTION, _KUBE_ROUTER, partial(programs.look_tool, "iptables", "--version")),
     _TOOLS("ipset", _OPTION, _KUBE_ROUTER, partial(programs.look_tool, "ipset", "--version")),
     _CLUSTERS("kubectl", _OPTION, "the embedded cluster by hand", programs.look_kubectl),
