@@ -196,7 +196,7 @@ class Layout:
 
 
 def _figure(record: MatrixRecord) -> Figure:
-    shown = [row for row in record.cases if not row.same_node_of and row.policies]
+    shown = [row for row in record.cases if not row.taken_from and row.policies]
     layout = Layout.of(len(shown), len(record.wirings))
     figure, grid = Figure(layout.size), Grid.of(record)
     for band, wiring in enumerate(record.wirings):

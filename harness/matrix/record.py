@@ -61,13 +61,18 @@ class StepRecord(msgspec.Struct, frozen=True):
 
 
 class CaseRecord(msgspec.Struct, frozen=True):
-    """A row of the table; ``same_node_of`` names the cases of a row without a step of its own."""
+    """A row of the table.
+
+    A row without a step of its own names the cases that its cells are ``taken_from``, and the
+    ``placements`` that it takes out of their rows.
+    """
 
     id: str
     title: str
     study: StudyResult | None
     policies: dict[str, str] = {}
-    same_node_of: tuple[str, ...] = ()
+    taken_from: tuple[str, ...] = ()
+    placements: tuple[Placement, ...] = ()
 
 
 class End(msgspec.Struct, frozen=True):
@@ -136,8 +141,10 @@ def record_cases(scenario: Scenario) -> tuple[CaseRecord, ...]:
     """Write the rows of the table down, in the order of their ids among the study's."""
     cases = [_record_case(scenario, case) for case in scenario.cases]
     rows = [_record_row(row) for row in scenario.rows]
-    after = {row.same_node_of[-1]: row for row in rows if row.same_node_of}
-    return tuple(one for case in cases for one in (case, after.get(case.id)) if one is not None)
+    after: dict[str, list[CaseRecord]] = {}
+    for row in rows:
+        after.setdefault(row.taken_from[-1], []).append(row)
+    return tuple(one for case in cases for one in (case, *after.get(case.id, ())))
 
 
 def _record_case(scenario: Scenario, case: Case) -> CaseRecord:
@@ -146,7 +153,9 @@ def _record_case(scenario: Scenario, case: Case) -> CaseRecord:
 
 
 def _record_row(row: Row) -> CaseRecord:
-    return CaseRecord(row.id, row.title, row.study, same_node_of=row.same_node_of)
+    return CaseRecord(
+        row.id, row.title, row.study, taken_from=row.taken_from, placements=row.placements
+    )
 
 
 def record_ends(step: Step) -> tuple[End, ...]:

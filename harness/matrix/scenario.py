@@ -120,11 +120,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table that is made of other cases' same-node cells."""
+    """A row of the table that takes the cells of some placements out of other cases' rows."""
 
     id: str
     title: str
-    same_node_of: tuple[str, ...]
+    taken_from: tuple[str, ...]
+    placements: tuple[Placement, ...]
     study: StudyResult | None = None
 
 
@@ -208,7 +209,7 @@ def _check_identities(cases: _CasesFile, mistakes: Mistakes) -> None:
             mistakes.add(name, "is the id of two cases")
         known.add(name)
     for row in cases.rows:
-        for name in set(row.same_node_of) - {case.id for case in cases.cases}:
+        for name in set(row.taken_from) - {case.id for case in cases.cases}:
             mistakes.add(row.id, f"there is no case {name}")
 
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.matrix.record import CaseRecord, CellRecord, MatrixRecord, StepRecord
-from harness.matrix.scenario import Placement
 
 
 class Result(enum.Enum):
@@ -38,8 +37,8 @@ class RowResult:
 
 
 def row_result(record: MatrixRecord, row: CaseRecord, wiring: str) -> RowResult:
-    """Judge a row: its step's cells, without those that a row of same-node cells speaks of."""
-    named = row.same_node_of or (row.id,)
+    """Judge a row: its step's cells, without those that another row takes out of it."""
+    named = row.taken_from or (row.id,)
     steps = [step for name in named if (step := record.step(name, wiring))]
     if len(steps) < len(named):
         return RowResult(Result.NOT_RUN)
@@ -50,13 +49,10 @@ def row_result(record: MatrixRecord, row: CaseRecord, wiring: str) -> RowResult:
 
 
 def _cells_of(record: MatrixRecord, row: CaseRecord, step: StepRecord) -> Iterator[CellRecord]:
-    apart = {name for one in record.cases for name in one.same_node_of}
+    takers = [one for one in record.cases if step.case in one.taken_from]
+    taken = {placement for one in takers for placement in one.placements}
     for cell in (*step.cells, *step.lingering):
-        same_node = cell.placement is Placement.SAME_NODE
-        if row.same_node_of:
-            if same_node:
-                yield cell
-        elif not (same_node and row.id in apart):
+        if (cell.placement in row.placements) if row.taken_from else (cell.placement not in taken):
             yield cell
 
 

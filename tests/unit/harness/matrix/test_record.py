@@ -102,6 +102,17 @@ def test_row_six_is_the_same_node_cells_of_rows_one_to_five(record: MatrixRecord
     assert found["NP-DOC-05"] is Result.FAIL, "a row of ours keeps its same-node cells"
 
 
+def test_rows_share_no_cell_and_lose_none(record: MatrixRecord) -> None:
+    """A cell that one row takes out of another is counted once: same node, own pod, the rest."""
+    rows = {row.id: by_wiring["fake"] for row, by_wiring in results(record)}
+    study = [name for name in rows if name.startswith(("NP-STUDY-", "NP-OWN-"))]
+    cells = [cell for step in record.steps if step.case in study for cell in step.cells]
+
+    assert sum(rows[name].total for name in study) == len(cells)
+    assert rows["NP-OWN-01"].result is Result.PASS
+    assert rows["NP-OWN-01"].total > 0
+
+
 def test_rows_that_were_not_run(record: MatrixRecord) -> None:
     """A row that was not run is neither a Pass nor a Fail."""
     found = {row.id: by_wiring["fake"].result for row, by_wiring in results(record)}
