@@ -1,4 +1,4 @@
-"""The ``enforcer`` command: run, cleanup, render. Only :func:`main` ends the process."""
+"""The ``enforcer`` command. Only :func:`main` ends the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from enforcer import __version__
 from enforcer.errors import EnforcerError
-from enforcer.flags import run_options, settings_from
+from enforcer.flags import options_for, run_options, settings_from
 from enforcer.log import configure
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,64 @@ def render(node: str, dump: Path) -> None:
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
     click.echo(program, nl=False)
+
+
+_OUTPUT = click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="For people, or for programs.",
+)
+
+
+@enforcer.command()
+@click.argument("client", metavar="FROM")
+@click.argument("target", metavar="TO:PORT[/PROTO]")
+@options_for("node_name", "kubeconfig", "master")
+@click.option(
+    "-f",
+    "--file",
+    "dump",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A dumped cluster (as for render) in place of the live one; the kernel is not asked.",
+)
+@_OUTPUT
+def explain(client: str, target: str, dump: Path | None, output: str, **values: str | None) -> None:
+    """Say who may reach whom, which policy and rule decides, and whether the kernel agrees.
+
+    FROM and TO are NAMESPACE/POD, node/NAME or an address; PROTO is tcp (the default), udp or
+    sctp, and TO/icmp asks for ICMP. A connection through a Service is one to its backend. The exit
+    code is 1 where policies and kernel differ.
+    """
+    from enforcer import inspection  # noqa: PLC0415  # as above
+
+    sys.exit(inspection.explain(client, target, inspection.Source(values, dump), output))
+
+
+@enforcer.command()
+@run_options
+@_OUTPUT
+def diff(output: str, **values: str | None) -> None:
+    """Show what a sync would change in this node's table now, and change nothing.
+
+    Takes the flags of the daemon that runs here; other flags would be other rules. The exit code
+    is 1 where there is something to change.
+    """
+    from enforcer import inspection  # noqa: PLC0415  # as above
+
+    sys.exit(inspection.diff(values, output))
+
+
+@enforcer.command()
+@options_for("health_address", "health_port")
+@_OUTPUT
+def status(output: str, **values: str | None) -> None:
+    """Show our tables in this node's kernel, and what the daemon says of itself."""
+    from enforcer import inspection  # noqa: PLC0415  # as above
+
+    inspection.status(values, output)
 
 
 def main() -> None:

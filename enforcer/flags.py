@@ -130,7 +130,17 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--run-firewall", is_flag=False, flag_value="true", hidden=True, default=None
     )(command)
-    for flag in reversed(FLAGS):
+    return _with_flags(command, FLAGS)
+
+
+def options_for(*fields: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds some flags of the table to a click command."""
+    chosen = tuple(flag for flag in FLAGS if flag.field in fields)
+    return lambda command: _with_flags(command, chosen)
+
+
+def _with_flags(command: Callable[..., Any], flags: tuple[Flag, ...]) -> Callable[..., Any]:
+    for flag in reversed(flags):
         command = click.option(
             flag.name,
             *flag.aliases,
@@ -147,19 +157,20 @@ def _key(name: str) -> str:
 
 
 def _help(flag: Flag) -> str:
-    shown = _shown(Settings.__dataclass_fields__[flag.field].default)
+    shown = default_of(flag)
     return f"{flag.help} [default: {shown}]" if shown else flag.help
 
 
-def _shown(default: object) -> str:
-    match default:
-        case enum.Enum():
+def default_of(flag: Flag) -> str:
+    """Return a flag's default as it would be typed; empty where there is none."""
+    match Settings.__dataclass_fields__[flag.field].default:
+        case enum.Enum() as default:
             return str(default.value)
-        case float():
+        case float() as default:
             return f"{default:g}s"
-        case int():
+        case int() as default:
             return hex(default) if default > _LAST_PORT else str(default)
-        case str():
+        case str() as default:
             return default
         case _:
             return ""

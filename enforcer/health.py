@@ -7,10 +7,11 @@ means in sync and proved, and a no says why.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import aiohttp
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -25,6 +26,9 @@ class Health:
     alive: Callable[[], bool] = lambda: True
     waiting_for: list[str] = field(default_factory=lambda: ["the first sync"])
     """Reasons for not being ready; empty when ready."""
+
+    before_scrape: Callable[[], Awaitable[None]] | None = None
+    """Brings metrics up to date that are read from the kernel only when somebody asks."""
 
     @property
     def ready(self) -> bool:
@@ -65,6 +69,8 @@ def _application(health: Health, metrics: Metrics) -> web.Application:
         return web.Response(status=503, text=reasons)
 
     async def expose(_request: web.Request) -> web.Response:
+        if health.before_scrape is not None:
+            await health.before_scrape()
         body = generate_latest(metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -74,3 +80,32 @@ def _application(health: Health, metrics: Metrics) -> web.Application:
     application.router.add_get("/readyz", ready)
     application.router.add_get("/metrics", expose)
     return application
+
+
+_ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a daemon answers: why it is not ready (empty: it is), and its metrics as text."""
+
+    waiting_for: tuple[str, ...]
+    metrics: str
+
+
+async def ask(address: str, port: int) -> Answer | None:
+    """Ask the daemon that serves there; None where nobody answers as one does."""
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+    base = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with session.get(f"{base}/readyz") as answer:
+                reasons = await answer.text() if answer.status != web.HTTPOk.status_code else ""
+            async with session.get(f"{base}/metrics") as answer:
+                metrics = await answer.text()
+    except (aiohttp.ClientError, TimeoutError, OSError, UnicodeDecodeError):
+        return None
+    if "enforcer_ready" not in metrics:
+        return None  # another program's port
+    told = (line.removeprefix("waiting for ") for line in reasons.splitlines())
+    return Answer(tuple(told), metrics)

@@ -3,11 +3,12 @@
 The only importer of an HTTP client. Nothing of what a policy means and nothing of nftables.
 
 - :func:`connect` opens a session, :func:`watch_cluster` mirrors the cluster through it
-- :func:`load_dump` reads a cluster out of a file instead
+- :func:`load_cluster` lists it once; :func:`load_dump` reads it out of a file instead
 """
 
 from enforcer.kube.client import connect
 from enforcer.kube.dump import load_dump
 from enforcer.kube.reflector import watch_cluster
+from enforcer.kube.snapshot import load_cluster
 
-__all__ = ["connect", "load_dump", "watch_cluster"]
+__all__ = ["connect", "load_cluster", "load_dump", "watch_cluster"]
