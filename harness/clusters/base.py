@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 Manifest = dict[str, Any]
 
@@ -94,6 +94,15 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Right:
+    """What a program may do to resources of one API group, in every namespace (RBAC)."""
+
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """A command that ended: exit code and what it printed."""
 
@@ -139,9 +148,9 @@ class Cluster(Protocol):
     """For programs on the harness's side of the network."""
 
     node_kubeconfig: Path
-    """For programs that run on a node (an enforcer)."""
+    """For programs that run on a node, whoever they are; it may carry no rights at all."""
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         """Bring the cluster up; on failure nothing is left behind."""
 
     def __exit__(self, *exc: object) -> None:
@@ -152,6 +161,12 @@ class Cluster(Protocol):
 
     def describe(self) -> Mapping[str, Any]:
         """Return the settings that make this cluster what it is (for ``run.json``)."""
+
+    def kubeconfig_of(self, account: str, rights: Sequence[Right]) -> Path:
+        """Return a kubeconfig for programs on nodes that run as a ServiceAccount of this name.
+
+        Where the control plane knows identities, it has these rights and no others.
+        """
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
         """Create the objects, or replace those that exist, as the official client would."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.clusters.base import Cluster
+from harness.clusters.base import Cluster, Right
 from harness.enforcers.daemons import Command
 from harness.enforcers.daemonset import HEALTH_PORT, DaemonSet, Readiness, environment
 from harness.enforcers.nft_tables import NftTables
@@ -22,6 +22,14 @@ TABLE = "npd"
 _SOURCES = str(Path(harness.__file__).resolve().parents[1])
 """Where ``enforcer`` lies beside ``harness``: a checkout, or site-packages."""
 
+RIGHTS = (
+    Right(("pods", "namespaces", "nodes"), ("get", "list", "watch")),
+    Right(("networkpolicies",), ("get", "list", "watch"), "networking.k8s.io"),
+    Right(("events",), ("create", "patch")),
+    Right(("events",), ("create", "patch"), "events.k8s.io"),
+)
+"""What its ServiceAccount may do: read what policies speak of, and tell of what it could not."""
+
 _PROGRAM = (sys.executable, "-m", "enforcer")
 
 
@@ -29,6 +37,7 @@ class Bundled(DaemonSet):
     """``enforcer run`` on each node; ``flags`` are added to its command line."""
 
     name = "bundled"
+    account = "npd-enforcer"
 
     def __init__(self, flags: Sequence[str] = ()) -> None:
         """Take the flags; nothing is started yet."""
@@ -54,7 +63,7 @@ class Bundled(DaemonSet):
 
     def command(self, cluster: Cluster, node: str) -> Command:
         """Return ``enforcer run`` for a node."""
-        kubeconfig = str(cluster.node_kubeconfig)
+        kubeconfig = str(cluster.kubeconfig_of(self.account, RIGHTS))
         argv = (*_PROGRAM, "run", "--node-name", node, "--kubeconfig", kubeconfig, *self.flags)
         return Command(argv, environment(NODE_NAME=node, PYTHONPATH=_SOURCES))
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.clusters.base import Cluster
+from harness.clusters.base import Cluster, Right
 from harness.enforcers import iptables
 from harness.enforcers.base import State
 from harness.enforcers.daemons import Command
@@ -33,6 +33,21 @@ STUDY_FLAGS = {
     "cache-sync-timeout": "5m",
 }
 """The study's flags, but for the kubeconfig's path."""
+
+ACCOUNT = "kube-router"
+_READ = ("get", "list", "watch")
+RIGHTS = (
+    Right(("namespaces", "pods", "services", "nodes", "endpoints"), _READ),
+    Right(("networkpolicies",), _READ, "networking.k8s.io"),
+    Right(("networkpolicies",), _READ, "extensions"),
+    Right(("endpointslices",), _READ, "discovery.k8s.io"),
+    Right(("leases",), ("get", "create", "update"), "coordination.k8s.io"),
+    Right(("services/status",), ("update",)),
+)
+"""What the ServiceAccount of its own manifests may do.
+
+https://github.com/cloudnativelabs/kube-router/blob/master/daemonset/generic-kuberouter.yaml
+"""
 
 VERBOSITY = {"v": "1"}
 """Ours: a line of log for each sync, by which we know that one is over."""
@@ -99,7 +114,7 @@ class KubeRouter(DaemonSet):
 
     def command(self, cluster: Cluster, node: str) -> Command:
         """Return the study's command line; ``NODE_NAME`` says which node it is on."""
-        flags = {**self._flags, "kubeconfig": str(cluster.node_kubeconfig)}
+        flags = {**self._flags, "kubeconfig": str(cluster.kubeconfig_of(ACCOUNT, RIGHTS))}
         argv = (str(self.path), *(f"--{flag}={value}" for flag, value in flags.items()))
         return Command(argv, environment(NODE_NAME=node))
 

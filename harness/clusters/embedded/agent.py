@@ -15,11 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.clusters.embedded import realplane
-from harness.clusters.embedded.addresses import API_PORT, CONTROL_PLANE_ADDRESS
+from harness.clusters.embedded.addresses import (
+    API_PORT,
+    CONTROL_PLANE_ADDRESS,
+    namespace_of_node,
+)
 from harness.clusters.embedded.api import Api, Event, Reflector
 from harness.clusters.embedded.children import Children
 from harness.clusters.embedded.containers import Runtime
 from harness.clusters.embedded.kubelet import Kubelet
+from harness.clusters.embedded.kubeletapi import KubeletApi, server_in
 from harness.clusters.embedded.nodeobjects import keep_leases, register
 from harness.clusters.embedded.nodeproxy import NodeProxies
 from harness.clusters.embedded.pki import Client, Pki, client_context
@@ -78,12 +83,21 @@ def _api(folder: Folder, shape: Shape) -> Api:
             return Api(realplane.URL, client_context(pki, Client.AGENT))
 
 
+async def _serve_kubelets(folder: Folder, shape: Shape, kubelet: Kubelet) -> None:
+    """Serve what a real API server asks kubelets for, on each node's own address."""
+    listening = [
+        await asyncio.to_thread(server_in, namespace_of_node(node.name), str(node.address))
+        for node in shape.plan()
+    ]
+    await KubeletApi(shape.name, kubelet).serve(Pki(folder.pki), listening)
+
+
 async def run(folder: Folder, shape: Shape) -> None:
     """Play the nodes of a cluster until the process ends."""
     children = Children()
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, children.reap)
     networks = {node.name: NodeNetwork(node, shape.cni) for node in shape.plan()}
-    runtime = Runtime(children, folder.scratch, folder.logs)
+    runtime = Runtime(children, folder.scratch, folder.logs, pod_logs=shape.pod_logs)
     async with _api(folder, shape) as api:
         kubelet = Kubelet(api, networks, runtime)
         proxies = NodeProxies(shape, children, folder.scratch, lambda: kubelet.starting > 0)
@@ -92,6 +106,8 @@ async def run(folder: Folder, shape: Shape) -> None:
             tasks.create_task(watcher.pods.run())
             tasks.create_task(watcher.services.run())
             tasks.create_task(proxies.run())
+            if shape.control_plane is ControlPlane.REAL:
+                tasks.create_task(_serve_kubelets(folder, shape, kubelet))
             await register(api, shape)
             tasks.create_task(keep_leases(api, shape))
             await asyncio.start_unix_server(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -38,15 +39,16 @@ class Event:
 class Api:
     """A client of one API server; use it as an async context manager."""
 
-    def __init__(self, server: str) -> None:
-        """Remember the server's URL."""
+    def __init__(self, server: str, tls: ssl.SSLContext | None = None) -> None:
+        """Remember the server's URL, and for a real one who we are."""
         self._server = server
+        self._tls = tls
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
         self._session = aiohttp.ClientSession(
             self._server,
-            connector=aiohttp.TCPConnector(limit=64),
+            connector=aiohttp.TCPConnector(limit=64, ssl=self._tls or True),
             timeout=aiohttp.ClientTimeout(total=60),
             read_bufsize=_LONGEST_LINE,
         )

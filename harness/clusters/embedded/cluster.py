@@ -22,15 +22,20 @@ from harness.clusters.base import (
     PodRef,
     Probe,
     Process,
+    Right,
 )
-from harness.clusters.embedded import launch, process, requirements, state, wire
+from harness.clusters.embedded import kubeconfig, launch, process, requirements, state, wire
 from harness.clusters.embedded.addresses import (
     OUTSIDE_NAMESPACE,
     namespace_of_node,
     namespace_of_pod,
 )
 from harness.clusters.embedded.objects import Objects, newest
-from harness.clusters.embedded.settings import Shape
+from harness.clusters.embedded.pki import Pki
+from harness.clusters.embedded.realplane import URL
+from harness.clusters.embedded.rights import SYSTEM
+from harness.clusters.embedded.rights import account as manifests_of_account
+from harness.clusters.embedded.settings import ControlPlane, Shape
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
 
@@ -75,6 +80,7 @@ class EmbeddedCluster:
         self.node_kubeconfig: Path = folder.node_kubeconfig
         self._objects: Objects | None = None
         self._prober: ProberClient | None = None
+        self._accounts: set[str] = set()
 
     # ---- up and down ----
 
@@ -129,8 +135,8 @@ class EmbeddedCluster:
 
     def describe(self) -> Mapping[str, Any]:
         """Return the settings that make this cluster what it is."""
-        fields: dict[str, Any] = json.loads(self._shape.to_json())
-        return {"cluster": self.kind, "control_plane": "builtin", "proxy": "nftables"} | fields
+        plane = self._shape.control_plane.value
+        return {"cluster": self.kind, "control_plane": plane} | self._shape.describe()
 
     def progress(self, namespace: str | None = None) -> Mapping[str, Any]:
         """Return what the node agent counts: pods, ready, proxies settled, problems."""
@@ -150,13 +156,30 @@ class EmbeddedCluster:
             wire.send(link, {"do": "note", "facts": facts})
             wire.receive(link)
 
+    def kubeconfig_of(self, account: str, rights: Sequence[Right]) -> Path:
+        """Return a kubeconfig for programs on nodes that run as this ServiceAccount."""
+        match self._shape.control_plane:
+            case ControlPlane.BUILTIN:
+                return self.node_kubeconfig
+            case ControlPlane.REAL:
+                path = self._folder.node_kubeconfig_of(account)
+                if account in self._accounts:
+                    return path
+                self.objects.apply(manifests_of_account(account, rights), lambda _: None)
+                token = self.objects.token(SYSTEM, account)
+                ca = Pki(self._folder.pki).ca
+                kubeconfig.write(path, kubeconfig.kubeconfig(URL, self.name, ca, {"token": token}))
+                self._accounts.add(account)
+                return path
+
     # ---- objects ----
 
     @property
     def objects(self) -> Objects:
         """The API server's objects, through the official client."""
         if self._objects is None:
-            self._objects = Objects(self.kubeconfig)
+            own = self._folder.harness_kubeconfig
+            self._objects = Objects(own if own.exists() else self.kubeconfig)
         return self._objects
 
     def apply(self, manifests: Iterable[Manifest]) -> None:

@@ -96,29 +96,40 @@ async def _connects(loop: asyncio.AbstractEventLoop, client: socket.socket, port
 class Runtime:
     """Starts workloads in the calling thread's namespaces."""
 
-    def __init__(self, children: Children, scratch: Path, logs: Path) -> None:
-        """Keep configuration and nginx's files in ``scratch``, output in ``logs``."""
+    def __init__(
+        self, children: Children, scratch: Path, logs: Path, *, pod_logs: bool = False
+    ) -> None:
+        """Keep configuration and nginx's files in ``scratch``, output in ``logs``.
+
+        With ``pod_logs`` each nginx has a log of its own, with the requests in it.
+        """
         self._children = children
         self._scratch = scratch
         self._logs = logs
+        self._pod_logs = pod_logs
         self._nginx = shutil.which("nginx") or "/usr/sbin/nginx"
 
-    def start(self, pod: str, workload: Workload, exited: Exited) -> Started | None:
-        """Start what a container runs; None for a pause."""
+    def log_of(self, container: str) -> Path:
+        """Return where a container (``namespace/pod/number``) writes to."""
+        return self._logs / "pods" / f"{container.replace('/', '_')}.log"
+
+    def start(self, container: str, workload: Workload, exited: Exited) -> Started | None:
+        """Start what a container (``namespace/pod/number``) runs; None for a pause."""
+        log = self.log_of(container)
+        log.parent.mkdir(exist_ok=True)
         match workload:
             case Nginx(ports):
-                return self._start_nginx(ports, exited)
+                own = log if self._pod_logs else self._logs / "nginx.log"
+                return self._start_nginx(ports, own, exited)
             case Command(argv, env):
-                log = self._logs / "pods" / f"{pod.replace('/', '_')}.log"
-                log.parent.mkdir(exist_ok=True)
                 pid = self._spawn(Program(argv, dict(os.environ) | dict(env)), log, exited)
                 return Started(pid)
             case Pause():
                 return None
 
-    def _start_nginx(self, ports: Sequence[int], exited: Exited) -> Started:
+    def _start_nginx(self, ports: Sequence[int], log: Path, exited: Exited) -> Started:
         argv = (self._nginx, "-e", "stderr", "-p", f"{self._scratch}/", "-c", self._config(ports))
-        pid = self._spawn(Program(argv), self._logs / "nginx.log", exited)
+        pid = self._spawn(Program(argv), log, exited)
         return Started(pid, tuple((_client(), port) for port in ports))
 
     def _spawn(self, program: Program, log: Path, exited: Exited) -> int:
@@ -136,25 +147,30 @@ class Runtime:
         path = self._scratch / f"nginx-{'-'.join(map(str, ports)) or 'none'}.conf"
         if not path.exists():
             part = path.with_suffix(f".{os.getpid()}.{id(ports)}.part")
-            part.write_text(nginx_config(ports))
+            part.write_text(nginx_config(ports, _OWN_LOG if self._pod_logs else _SHARED_LOG))
             part.replace(path)
         return str(path)
 
 
-def nginx_config(ports: Sequence[int]) -> str:
+_OWN_LOG = ("notice", "/dev/stdout combined buffer=8k flush=1s")
+_SHARED_LOG = ("error", "off")
+
+
+def nginx_config(ports: Sequence[int], logs: tuple[str, str] = _SHARED_LOG) -> str:
     """Return a small configuration: every port answers with the pod's name and its client."""
     listens = "\n".join(f"    listen 0.0.0.0:{port} backlog={_BACKLOG};" for port in ports)
+    level, requests = logs
     return f"""\
 daemon off;
 master_process off;
 worker_processes 1;
 pid nginx.pid;
-error_log stderr error;
+error_log stderr {level};
 events {{
   worker_connections {_CONNECTIONS};
 }}
 http {{
-  access_log off;
+  access_log {requests};
   server_tokens off;
   tcp_nodelay on;
   keepalive_requests 1000000;

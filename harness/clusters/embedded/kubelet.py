@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 from harness.clusters.embedded import podstatus
@@ -25,6 +26,7 @@ from harness.clusters.embedded.containers import Runtime, Started, Workload, wor
 from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import enter_network
 from harness.clusters.embedded.podnet import NodeNetwork
+from harness.clusters.embedded.readiness import Readiness, client_in, readiness_of, succeeds
 
 _WORKERS = 2
 _RESTART_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -55,10 +57,14 @@ class Pod:
     exits: dict[int, int] = field(default_factory=dict)
     """Container number to exit code, of containers that have ended for good."""
     restarts: dict[int, int] = field(default_factory=dict)
+    unready: set[int] = field(default_factory=set)
+    """Containers whose readiness probe does not succeed."""
     unproved: list[Started] = field(default_factory=list)
     """Processes that have not yet been seen to listen."""
     started: str = ""
     doomed: bool = False
+    asked: bool = False
+    """Whether its readiness probes have been started."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no process of the pod runs."""
 
@@ -151,9 +157,10 @@ class Kubelet:
             await self._report(pod.object, podstatus.refused(pod.object, "StartError", str(error)))
             pod.stage = Stage.RUNNING
         else:
-            pod.stage = Stage.RUNNING
             pod.started = podstatus.now()
             await self._when_listening(pod)
+            # Only now may it end: a server that gets SIGTERM before it serves might sleep on it.
+            pod.stage = Stage.RUNNING
         if pod.doomed:
             await self._end(uid, pod)
 
@@ -171,7 +178,7 @@ class Kubelet:
         """Start a container in the calling thread's namespaces."""
         workload = pod.workloads[number]
         started = self._runtime.start(
-            pod.key, workload, lambda code: self._exited(uid, pod, number, code)
+            f"{pod.key}/{number}", workload, lambda code: self._exited(uid, pod, number, code)
         )
         if started is not None:
             pod.pids[number] = started.pid
@@ -190,9 +197,41 @@ class Kubelet:
             except (OSError, TimeoutError) as error:
                 say(f"{pod.key}: does not listen: {error!r}")
                 return
-        await self._tell(pod)
+        if not pod.doomed:
+            self._ask_for_readiness(pod)
+            await self._tell(pod)
 
     # ---- life ----
+
+    def _ask_for_readiness(self, pod: Pod) -> None:
+        """Start the readiness probes of a pod whose programs run; once."""
+        if pod.asked:
+            return
+        pod.asked = True
+        for number, container in enumerate(pod.object["spec"].get("containers") or ()):
+            probe = readiness_of(container)
+            if probe is not None:
+                pod.unready.add(number)
+                self._do(self._probe(pod, number, probe))
+
+    async def _probe(self, pod: Pod, number: int, probe: Readiness) -> None:
+        """Probe a container for as long as its pod lives, and tell when its readiness turns."""
+        await asyncio.sleep(probe.delay)
+        streak = 0
+        while not pod.doomed and number not in pod.exits:
+            good = number in pod.pids and await self._succeeds(pod, probe)
+            changes = good == (number in pod.unready)
+            streak = streak + 1 if changes else 0
+            if streak >= (probe.successes if good else probe.failures):
+                streak = 0
+                (pod.unready.discard if good else pod.unready.add)(number)
+                await self._tell(pod)
+            await asyncio.sleep(probe.period)
+
+    async def _succeeds(self, pod: Pod, probe: Readiness) -> bool:
+        node = namespace_of_node(pod.node.name)
+        client = await self._loop.run_in_executor(self._workers, client_in, node)
+        return await succeeds(probe, client, str(pod.address))
 
     def _exited(self, uid: str, pod: Pod, number: int, code: int) -> None:
         """Act on the end of a container's process (in the event loop)."""
@@ -212,7 +251,7 @@ class Kubelet:
         count = pod.restarts.get(number, 0)
         pod.restarts[number] = count + 1
         await asyncio.sleep(_RESTART_SECONDS[min(count, len(_RESTART_SECONDS) - 1)])
-        if pod.stage is Stage.RUNNING and not pod.doomed:
+        if not pod.doomed:
             with contextlib.suppress(OSError):
                 await self._loop.run_in_executor(self._workers, self._rerun, uid, pod, number)
             await self._when_listening(pod)
@@ -226,7 +265,12 @@ class Kubelet:
         status = podstatus.status(
             pod.object,
             podstatus.Life(
-                str(pod.address), str(pod.node.address), pod.started, pod.exits, pod.restarts
+                str(pod.address),
+                str(pod.node.address),
+                pod.started,
+                pod.exits,
+                pod.restarts,
+                frozenset(pod.unready),
             ),
         )
         await self._report(pod.object, status)
@@ -247,6 +291,8 @@ class Kubelet:
 
     async def _end(self, uid: str, pod: Pod) -> None:
         """SIGTERM, the grace period, SIGKILL; then the network goes, then the API object."""
+        if pod.stage is Stage.ENDING:
+            return
         pod.stage = Stage.ENDING
         grace = pod.object["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE)
         _signal(pod.pids.values(), signal.SIGTERM if grace else signal.SIGKILL)
@@ -272,6 +318,15 @@ class Kubelet:
             f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}",
             {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}},
         )
+
+    def log_of(self, namespace: str, pod: str, container: str) -> Path | None:
+        """Return a container's log; None where there is no such container."""
+        for one in self._pods.values():
+            if (one.namespace, one.name) == (namespace, pod):
+                names = [item["name"] for item in one.object["spec"].get("containers") or ()]
+                if container in names:
+                    return self._runtime.log_of(f"{one.key}/{names.index(container)}")
+        return None
 
     def _do(self, work: Any) -> None:
         """Run a coroutine in the background; a failure is logged, never lost."""

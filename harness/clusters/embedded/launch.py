@@ -15,8 +15,9 @@ from pathlib import Path
 
 import harness
 from harness.clusters.embedded import process, state, wire
-from harness.clusters.embedded.kubeconfig import kubeconfig
-from harness.clusters.embedded.settings import Shape
+from harness.clusters.embedded.kubeconfig import kubeconfig, write
+from harness.clusters.embedded.pki import Client
+from harness.clusters.embedded.settings import ControlPlane, Shape
 from harness.errors import ClusterError
 from harness.requirements import ADMIN_PATHS
 
@@ -59,8 +60,7 @@ def launch(shape: Shape, tell: Tell) -> Launched:
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     launched: Launched | None = None
     try:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        folder.kubeconfig.write_text(kubeconfig(url, shape.name))
+        _write_kubeconfig(shape, folder, f"127.0.0.1:{listener.getsockname()[1]}")
         folder.note(shape=shape.to_json())
         unshare = _start(shape, folder, (theirs.fileno(), lock, listener.fileno()))
         launched = Launched(folder, ours, unshare)
@@ -76,6 +76,23 @@ def launch(shape: Shape, tell: Tell) -> Launched:
         return launched
     finally:
         listener.close()
+
+
+def _write_kubeconfig(shape: Shape, folder: state.Folder, server: str) -> None:
+    """Write the kubeconfig for kubectl; a real control plane first gets its certificates."""
+    match shape.control_plane:
+        case ControlPlane.BUILTIN:
+            write(folder.kubeconfig, kubeconfig(f"http://{server}", shape.name))
+        case ControlPlane.REAL:
+            from harness.clusters.embedded.authority import make  # noqa: PLC0415  # heavy
+
+            pki = make(folder.pki, [node.address for node in shape.plan()])
+            url = f"https://{server}"
+            for client, path in (
+                (Client.ADMIN, folder.kubeconfig),
+                (Client.HARNESS, folder.harness_kubeconfig),
+            ):
+                write(path, kubeconfig(url, shape.name, pki.ca, pki.credentials(client)))
 
 
 def _start(

@@ -16,8 +16,16 @@ from harness.clusters.embedded.log import say
 from harness.clusters.embedded.settings import Shape
 
 Object = dict[str, Any]
+_BUILTIN_VERSION = "v1.34.0"
 _LEASE_SECONDS = 40
 _RENEW_SECONDS = 15
+KUBELET_PORT = 10250
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "all nodes share this machine's"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "all nodes share this machine's"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "all nodes share this machine's"),
+    ("Ready", "True", "KubeletReady", "the node's network namespace is up"),
+)
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
@@ -25,8 +33,11 @@ async def register(api: Api, shape: Shape) -> None:
     """Create every Node and its Lease, Ready at once."""
     for node in shape.plan():
         await api.create("/api/v1/nodes", node_object(node))
-        status = node_status(node, shape.pods_per_node)
+        status = node_status(node, shape.pods_per_node, shape.kubernetes or _BUILTIN_VERSION)
         await api.patch(f"/api/v1/nodes/{node.name}/status", {"status": status})
+        # A real API server makes nodes with a taint, not-ready, that a controller takes away
+        # sooner or later: the node is ready now.
+        await api.patch(f"/api/v1/nodes/{node.name}", {"spec": {"taints": None}})
         await api.create(_LEASES, lease(node))
 
 
@@ -59,7 +70,7 @@ def node_object(node: NodePlan) -> Object:
     }
 
 
-def node_status(node: NodePlan, pods: int) -> Object:
+def node_status(node: NodePlan, pods: int, kubernetes: str) -> Object:
     """Return the status of a healthy Node with room for ``pods`` pods."""
     room = {"cpu": str(os.cpu_count()), "memory": _memory(), "pods": str(pods)}
     uname = os.uname()
@@ -73,16 +84,18 @@ def node_status(node: NodePlan, pods: int) -> Object:
         "allocatable": room,
         "conditions": [
             {
-                "type": "Ready",
-                "status": "True",
-                "reason": "KubeletReady",
-                "message": "the node's network namespace is up",
+                "type": kind,
+                "status": state,
+                "reason": reason,
+                "message": message,
                 "lastHeartbeatTime": now,
                 "lastTransitionTime": now,
             }
+            for kind, state, reason, message in _CONDITIONS
         ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
         "nodeInfo": {
-            "kubeletVersion": "v1.34.0-embedded",
+            "kubeletVersion": f"{kubernetes}-embedded",
             "kernelVersion": uname.release,
             "osImage": "network namespace",
             "containerRuntimeVersion": "embedded://1",

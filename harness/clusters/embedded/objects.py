@@ -23,7 +23,16 @@ from harness.clusters.base import Manifest
 from harness.errors import ClusterError, UsageError
 
 _CONNECTIONS = 8
-_FIRST = ("Namespace", "ServiceAccount", "ConfigMap", "NetworkPolicy", "Service")
+_TOKEN_SECONDS = 365 * 24 * 3600
+_FIRST = (
+    "Namespace",
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "NetworkPolicy",
+    "Service",
+)
 _MOVED = {("extensions/v1beta1", "NetworkPolicy"): "networking.k8s.io/v1"}
 """Where resources live that old manifests still call by their first name."""
 _NOT_FOUND, _CONFLICT, _NOT_IMPLEMENTED = 404, 409, 501
@@ -59,6 +68,18 @@ class Objects:
     def get(self, path: str) -> Any:
         """Return the JSON at a path."""
         return self._send("GET", path)
+
+    def token(self, namespace: str, account: str) -> str:
+        """Return a token of a ServiceAccount, good for as long as a cluster lives."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "metadata": {"name": account},
+            "spec": {"expirationSeconds": _TOKEN_SECONDS},
+        }
+        token: str = self._send("POST", path, request)["status"]["token"]
+        return token
 
     def _each(
         self,

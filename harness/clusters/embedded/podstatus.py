@@ -19,6 +19,8 @@ class Life:
     started: str
     exits: Mapping[int, int] = field(default_factory=dict)
     restarts: Mapping[int, int] = field(default_factory=dict)
+    unready: frozenset[int] = frozenset()
+    """Containers whose readiness probe does not succeed."""
 
 
 def now() -> str:
@@ -30,7 +32,7 @@ def status(pod: Object, life: Life) -> Object:
     """Return the status of a pod that lives, or whose containers have all ended."""
     containers = pod["spec"].get("containers") or []
     phase = _phase(len(containers), life.exits)
-    ready = phase == "Running" and not life.exits
+    ready = phase == "Running" and not life.exits and not life.unready
     return {
         "phase": phase,
         "hostIP": life.host,
@@ -38,7 +40,7 @@ def status(pod: Object, life: Life) -> Object:
         "podIP": life.address,
         "podIPs": [{"ip": life.address}],
         "startTime": life.started,
-        "qosClass": "BestEffort",
+        "qosClass": (pod.get("status") or {}).get("qosClass", "BestEffort"),
         "conditions": _conditions(life.started, ready=ready),
         "containerStatuses": [
             _container(pod, container, number, life) for number, container in enumerate(containers)
@@ -89,7 +91,7 @@ def _container(pod: Object, container: Object, number: int, life: Life) -> Objec
         "image": image,
         "imageID": image,
         "containerID": f"embedded://{pod['metadata']['uid']}-{number}",
-        "ready": code is None,
+        "ready": code is None and number not in life.unready,
         "started": code is None,
         "restartCount": life.restarts.get(number, 0),
         "state": state,

@@ -4,9 +4,35 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from harness.clusters.embedded.addresses import NodePlan, plan_nodes
+
+
+class ControlPlane(enum.Enum):
+    """Which API server a cluster has."""
+
+    BUILTIN = "builtin"
+    """A small one of ours, which schedules, too."""
+    REAL = "real"
+    """kube-apiserver, etcd, kube-controller-manager and kube-scheduler themselves."""
+
+
+class Proxy(enum.Enum):
+    """Who programs Services on the nodes."""
+
+    NFTABLES = "nftables"
+    """A small one of ours."""
+    KUBE_PROXY_NFTABLES = "kube-proxy-nftables"
+    KUBE_PROXY_IPTABLES = "kube-proxy-iptables"
+    KUBE_PROXY_IPVS = "kube-proxy-ipvs"
+
+    @property
+    def mode(self) -> str:
+        """kube-proxy's name for what it does; empty for our own."""
+        return self.value.removeprefix("kube-proxy-") if self is not Proxy.NFTABLES else ""
 
 
 class Cni(enum.Enum):
@@ -35,16 +61,39 @@ class Shape:
     time_wait: int = 0
     """conntrack's TIME_WAIT timeout on nodes in seconds; 0 leaves the kernel's (120)."""
 
+    proxy: Proxy = Proxy.NFTABLES
+
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """The real control plane's programs: name to path. None of them: the builtin one."""
+
+    kubernetes: str = ""
+    """The real control plane's version."""
+
+    pod_logs: bool = False
+    """Whether each nginx keeps a log of its own, requests included; it costs a few percent."""
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """Which API server it has."""
+        return ControlPlane.REAL if self.programs else ControlPlane.BUILTIN
+
     def plan(self) -> tuple[NodePlan, ...]:
         """Return the nodes' addresses."""
         return plan_nodes(self.nodes, self.pods_per_node)
 
     def to_json(self) -> str:
         """Return it as JSON."""
-        return json.dumps(asdict(self) | {"cni": self.cni.value})
+        return json.dumps(self.describe() | {"programs": dict(self.programs)})
+
+    def describe(self) -> dict[str, Any]:
+        """Return its fields, but for where programs lie."""
+        plain = {"cni": self.cni.value, "proxy": self.proxy.value}
+        fields = asdict(self) | plain
+        del fields["programs"]
+        return fields
 
     @classmethod
     def from_json(cls, text: str) -> Shape:
         """Read what :meth:`to_json` wrote."""
         fields = json.loads(text)
-        return cls(**(fields | {"cni": Cni(fields["cni"])}))
+        return cls(**(fields | {"cni": Cni(fields["cni"]), "proxy": Proxy(fields["proxy"])}))

@@ -52,13 +52,27 @@ class Folder:
 
     @property
     def kubeconfig(self) -> Path:
-        """For kubectl and the harness."""
+        """For kubectl, and for the harness where nobody is told from another."""
         return self.path / "kubeconfig"
+
+    @property
+    def harness_kubeconfig(self) -> Path:
+        """The harness's own, where the control plane knows identities."""
+        return self.path / "harness-kubeconfig"
+
+    def node_kubeconfig_of(self, account: str) -> Path:
+        """For programs on nodes that run as this ServiceAccount."""
+        return self.path / f"node-kubeconfig-{account}"
 
     @property
     def node_kubeconfig(self) -> Path:
         """For programs on nodes."""
         return self.path / "node-kubeconfig"
+
+    @property
+    def pki(self) -> Path:
+        """Keys and certificates of a real control plane."""
+        return self.path / "pki"
 
     @property
     def logs(self) -> Path:

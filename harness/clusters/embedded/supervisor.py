@@ -30,15 +30,19 @@ from harness.clusters.embedded.addresses import (
     CONTROL_PLANE_ADDRESS,
     SERVICE_NETWORK,
 )
+from harness.clusters.embedded.adminapi import AdminApi
 from harness.clusters.embedded.children import Children, Program
-from harness.clusters.embedded.kubeconfig import kubeconfig
+from harness.clusters.embedded.kubeconfig import kubeconfig, write
 from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import NETNS_DIR, mount, unmount
+from harness.clusters.embedded.pki import Client, Pki
 from harness.clusters.embedded.places import Places
-from harness.clusters.embedded.settings import Shape
+from harness.clusters.embedded.realplane import URL, RealPlane
+from harness.clusters.embedded.rights import bootstrap
+from harness.clusters.embedded.settings import ControlPlane, Shape
 
 _BACKLOG = 256
-_START_TIMEOUT = 30.0
+_START_TIMEOUT = 60.0
 
 
 class Supervisor:
@@ -88,8 +92,7 @@ class Supervisor:
             self._tell("links between the nodes", 0)
             fabric.build(self._shape, lambda done: self._tell("links between the nodes", done))
             self._places.prepare(self._shape.plan())
-            self._tell("API server", 0)
-            self._start_api_server(api_listener)
+            self._start_control_plane(api_listener)
             self._tell("node agent and prober", 0)
             self._start_agent()
             self._start_prober()
@@ -105,7 +108,32 @@ class Supervisor:
     def _tell(self, step: str, done: int) -> None:
         wire.send(self._lifeline, {"step": step, "done": done, "of": self._shape.nodes})
 
-    def _start_api_server(self, listener: int) -> None:
+    def _start_control_plane(self, listener: int) -> None:
+        match self._shape.control_plane:
+            case ControlPlane.BUILTIN:
+                self._tell("API server", 0)
+                self._start_builtin(listener)
+            case ControlPlane.REAL:
+                self._tell(f"Kubernetes {self._shape.kubernetes}", 0)
+                self._start_real(listener)
+
+    def _start_real(self, listener: int) -> None:
+        plane = RealPlane(self._shape.programs, Pki(self._folder.pki), self._folder.scratch)
+        plane.start_storage_and_api(self._start)
+        os.set_inheritable(listener, True)  # noqa: FBT003  # the standard library's
+        flags = ["--listen-fd", str(listener), "--address", str(CONTROL_PLANE_ADDRESS)]
+        self._start_module(
+            "harness.clusters.embedded.forward", [*flags, "--port", str(API_PORT)], "forward"
+        )
+        os.close(listener)
+        write(self._folder.node_kubeconfig, kubeconfig(URL, self._shape.name, plane.pki.ca))
+        admin = AdminApi(plane.pki)
+        admin.wait_ready(_START_TIMEOUT, self._folder.logs / "kube-apiserver.log")
+        admin.create(bootstrap())
+        plane.write_kubeconfig(Client.AGENT)
+        plane.start_controllers(self._start)
+
+    def _start_builtin(self, listener: int) -> None:
         inside = socket.create_server((str(CONTROL_PLANE_ADDRESS), API_PORT), backlog=_BACKLOG)
         inside.set_inheritable(True)  # the standard library\'s
         os.set_inheritable(listener, True)  # noqa: FBT003  # the standard library\'s
@@ -115,7 +143,7 @@ class Supervisor:
         os.close(listener)
         inside.close()
         url = f"http://{CONTROL_PLANE_ADDRESS}:{API_PORT}"
-        self._folder.node_kubeconfig.write_text(kubeconfig(url, self._shape.name))
+        write(self._folder.node_kubeconfig, kubeconfig(url, self._shape.name))
         _wait_for_http(f"{url}/readyz", self._folder.logs / "apiserver.log")
 
     def _start_agent(self) -> None:
@@ -128,8 +156,10 @@ class Supervisor:
         _wait_for_path(self._folder.prober, self._folder.logs / "prober.log")
 
     def _start_module(self, module: str, flags: Sequence[str], name: str) -> None:
+        self._start(name, (sys.executable, "-m", module, *flags))
+
+    def _start(self, name: str, argv: Sequence[str]) -> None:
         log = self._folder.logs / f"{name}.log"
-        argv = (sys.executable, "-m", module, *flags)
         with _opened(log) as output, _opened(Path(os.devnull)) as nothing:
             program = Program(argv, descriptors=(nothing, output, output))
             self._children.start(program, lambda code: self._core_exited(name, code))

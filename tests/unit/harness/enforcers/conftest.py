@@ -25,6 +25,7 @@ from harness.clusters.base import (
     Place,
     Probe,
     Process,
+    Right,
 )
 
 USAGE = """Usage of kube-router:
@@ -221,6 +222,10 @@ class FakeCluster:
     def describe(self) -> Mapping[str, Any]:
         """Return nothing of interest."""
         return {}
+
+    def kubeconfig_of(self, account: str, rights: Sequence[Right]) -> Path:
+        """Return the one for nodes: there are no identities here."""
+        return self.node_kubeconfig
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
         """Nobody asks for it here."""

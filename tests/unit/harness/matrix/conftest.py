@@ -21,6 +21,7 @@ from harness.clusters.base import (
     PodRef,
     Probe,
     Process,
+    Right,
     Verdict,
 )
 from harness.enforcers.base import State
@@ -100,6 +101,9 @@ class FakeCluster:
 
     def describe(self) -> Mapping[str, Any]:
         return {"kind": self.kind}
+
+    def kubeconfig_of(self, account: str, rights: Sequence[Right]) -> Path:
+        return self.node_kubeconfig
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
         for manifest in manifests:

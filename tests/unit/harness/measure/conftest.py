@@ -25,6 +25,7 @@ from harness.clusters.base import (
     Place,
     Probe,
     Process,
+    Right,
     Verdict,
 )
 from harness.enforcers.base import State
@@ -165,6 +166,9 @@ class FakeCluster:
 
     def describe(self) -> Mapping[str, Any]:
         return {"kind": self.kind}
+
+    def kubeconfig_of(self, account: str, rights: Sequence[Right]) -> Path:
+        return self.node_kubeconfig
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
         self._needs_up()
