@@ -16,6 +16,7 @@ Object = dict[str, Any]
 _MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 _LONGEST_LINE = 1 << 24
 _RETRY_SECONDS = 0.2
+_ATTEMPTS = 4
 _GONE, _NOT_FOUND, _CONFLICT = 410, 404, 409
 
 
@@ -90,6 +91,13 @@ class Api:
             raise
 
     async def _send(self, method: str, path: str, **options: Any) -> Object:
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                return await self._send_once(method, path, **options)
+            await asyncio.sleep(_RETRY_SECONDS)
+        return await self._send_once(method, path, **options)
+
+    async def _send_once(self, method: str, path: str, **options: Any) -> Object:
         async with self._session.request(method, path, **options) as response:
             data = await response.read()
             if response.status >= 400:  # noqa: PLR2004  # HTTP: client and server errors

@@ -149,20 +149,24 @@ class Kubelet:
 
     async def _start(self, uid: str, pod: Pod) -> None:
         try:
+            await self._bring_up(uid, pod)
+        finally:
+            # Only now may it end: a server that gets SIGTERM before it serves might sleep on it.
+            pod.stage = Stage.RUNNING
+            if pod.doomed:
+                await self._end(uid, pod)
+
+    async def _bring_up(self, uid: str, pod: Pod) -> None:
+        try:
             await self._loop.run_in_executor(self._workers, self._build, uid, pod)
-            self._starting -= 1
         except OSError as error:
-            self._starting -= 1
             say(f"{pod.key}: cannot start: {error}")
             await self._report(pod.object, podstatus.refused(pod.object, "StartError", str(error)))
-            pod.stage = Stage.RUNNING
         else:
             pod.started = podstatus.now()
             await self._when_listening(pod)
-            # Only now may it end: a server that gets SIGTERM before it serves might sleep on it.
-            pod.stage = Stage.RUNNING
-        if pod.doomed:
-            await self._end(uid, pod)
+        finally:
+            self._starting -= 1
 
     def _build(self, uid: str, pod: Pod) -> None:
         """Make the pod's network and start its programs: in a worker thread."""

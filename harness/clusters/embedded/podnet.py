@@ -71,9 +71,16 @@ class NodeNetwork:
         """
         netns = namespace_of_pod(namespace, name)
         new_network(netns, hostname=name[:63])
+        try:
+            return self._link(f"{namespace}/{name}", address)
+        except OSError:
+            unpin_network(netns)
+            raise
+
+    def _link(self, key: str, address: IPv4Address) -> int:
+        """Link the calling thread's namespace to the node."""
         without_ipv6()
         index = next(self._indexes)
-        key = f"{namespace}/{name}"
         gateway = POD_GATEWAY if self._cni is Cni.ROUTED else self.node.bridge_address
         near = End("eth0", hardware_address(address), ETH0_INDEX)
         far = End(interface_name(key), self._port_hardware(address), index, self._netns)
