@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.load.ab import Connections
 from harness.report.analysis import Analysis, Headline, change
-from harness.stats import Estimate
+from harness.stats import Estimate, Word
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
 STUDY_CLAIM = "10 to 20 % lower"
@@ -25,13 +25,15 @@ def ratio(estimate: Estimate) -> str:
 
 
 def curve_title(enforcer: str, headlines: Sequence[Headline]) -> str:
-    """Return the finding that a figure of curves shows."""
+    """Return the finding that a figure of curves shows: a rate only where one can be told."""
     kind = KIND[headlines[0].connections]
-    found = [each.effect for each in headlines if each.effect is not None]
+    found = [each for each in headlines if each.effect is not None]
     if not found:
         return f"ab, {kind}: requests per second without an enforcer"
-    rates = _percent_span([estimate.ratio for estimate in found])
-    words = "; ".join(f"{each.size} a service: {each.verdict}" for each in headlines)
+    words = "; ".join(f"{each.size} a service: {each.verdict}" for each in found)
+    if all(each.verdict and each.verdict.word is Word.INDISTINCT for each in found):
+        return f"With {kind}, no difference can be told between {enforcer} and none\n{words}"
+    rates = _percent_span([each.effect.ratio for each in found if each.effect])
     return f"With {kind}, {enforcer} runs at {rates} of the rate without enforcement\n{words}"
 
 
