@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Option:
         return f"--{self.name} {number} must be from {self.least} to {self.most}"
 
 
+_VERSION = re.compile(r"v\d+\.\d+\.\d+([-+.][-+.0-9A-Za-z]+)?")
 _ON_OFF = ("on", "off")
 BRIDGE_PORTS = 1023
 """Ports that a Linux bridge holds (BR_MAX_PORTS)."""
@@ -84,10 +86,15 @@ CLUSTER_OPTIONS = (
     ),
     Option(
         "control-plane",
-        "builtin",
-        "The API server: builtin = a small one of ours.",
-        choices=("builtin",),
-        planned=("real",),
+        "auto",
+        "builtin = a small API server of ours; real = kube-apiserver, etcd, controllers and"
+        " scheduler (get them: nox -s control-plane); auto = real when found.",
+        choices=("auto", "builtin", "real"),
+    ),
+    Option(
+        "kubernetes-version",
+        "",
+        "The real control plane's version, as v1.34.3; empty = the one that is found.",
     ),
     Option("nodes", 2, "How many nodes.", least=1, most=1000),
     Option(
@@ -105,9 +112,9 @@ CLUSTER_OPTIONS = (
     Option(
         "proxy",
         "nftables",
-        "The Service proxy on the nodes.",
-        choices=("nftables",),
-        planned=("iptables", "ipvs"),
+        "The Service proxy on the nodes: nftables = a small one of ours; kube-proxy-* = the real"
+        " kube-proxy in that mode (needs --control-plane real).",
+        choices=("nftables", "kube-proxy-nftables", "kube-proxy-iptables", "kube-proxy-ipvs"),
     ),
     Option(
         "masquerade",
@@ -125,7 +132,8 @@ class ClusterSettings:
     """Which cluster a run gets. Made by :func:`settings_from`."""
 
     cluster: str = "embedded"
-    control_plane: str = "builtin"
+    control_plane: str = "auto"
+    kubernetes_version: str = ""
     nodes: int = 2
     cni: str = "routed"
     bridge_netfilter: bool = False
@@ -135,6 +143,8 @@ class ClusterSettings:
     name: str = ""
     time_wait: int = 0
     """conntrack's TIME_WAIT timeout on nodes, seconds; 0 leaves the kernel's. No flag sets it."""
+    pod_logs: bool = False
+    """Whether each nginx logs its requests, for ``kubectl logs``. No flag sets it."""
 
 
 def cluster_options(function: Function) -> Function:
@@ -195,11 +205,13 @@ def settings_from(values: Mapping[str, Any]) -> ClusterSettings:
             f"--pods-per-node {given['pods_per_node']} does not go with --cni bridged: "
             f"a Linux bridge holds {BRIDGE_PORTS} ports; take more nodes, or --cni routed"
         )
+    complaints += _about_control_plane(given)
     if complaints:
         raise UsageError("\n".join(complaints))
     return ClusterSettings(
         cluster=given["cluster"],
         control_plane=given["control_plane"],
+        kubernetes_version=given["kubernetes_version"],
         nodes=int(given["nodes"]),
         cni=given["cni"],
         bridge_netfilter=given["bridge_netfilter"] == "on",
@@ -208,6 +220,23 @@ def settings_from(values: Mapping[str, Any]) -> ClusterSettings:
         pods_per_node=int(given["pods_per_node"]),
         name=given["name"],
     )
+
+
+def _about_control_plane(given: Mapping[str, Any]) -> list[str]:
+    """Say which values do not go with each other, or are no version."""
+    complaints = []
+    version = str(given["kubernetes_version"])
+    if version and not _VERSION.fullmatch(version):
+        complaints.append(f"--kubernetes-version {version!r} is no version; write it as v1.34.3")
+    if given["control_plane"] == "builtin":
+        if version:
+            complaints.append("--kubernetes-version goes with --control-plane real")
+        if str(given["proxy"]).startswith("kube-proxy"):
+            complaints.append(
+                f"--proxy {given['proxy']} needs EndpointSlices, which a controller of "
+                "--control-plane real makes"
+            )
+    return complaints
 
 
 def fresh_name() -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from harness.controlplane.programs import Programs, find
+from harness.errors import MissingError
 from harness.options import ClusterSettings, fresh_name
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ def make_cluster(
     ``tell`` is called with what is being done, how far it is, and of how many.
     """
     from harness.clusters.embedded.cluster import EmbeddedCluster  # noqa: PLC0415  # heavy
-    from harness.clusters.embedded.settings import Cni, Shape  # noqa: PLC0415
+    from harness.clusters.embedded.settings import Cni, Proxy, Shape  # noqa: PLC0415
 
+    found = _control_plane(settings)
     shape = Shape(
         name=settings.name or fresh_name(),
         nodes=settings.nodes,
@@ -34,5 +37,25 @@ def make_cluster(
         masquerade=settings.masquerade,
         pods_per_node=settings.pods_per_node,
         time_wait=settings.time_wait,
+        proxy=Proxy(settings.proxy),
+        programs={} if found is None else found.paths,
+        kubernetes="" if found is None else found.version,
+        pod_logs=settings.pod_logs,
     )
     return EmbeddedCluster(shape) if tell is None else EmbeddedCluster(shape, tell)
+
+
+def _control_plane(settings: ClusterSettings) -> Programs | None:
+    """Return the real control plane to take; None for the builtin one.
+
+    Raises MissingError where the real one was asked for, by itself or by what needs it.
+    """
+    if settings.control_plane == "builtin":
+        return None
+    found = find(settings.kubernetes_version)
+    if isinstance(found, Programs):
+        return found
+    needs_it = settings.kubernetes_version or settings.proxy.startswith("kube-proxy")
+    if settings.control_plane == "real" or needs_it:
+        raise MissingError(found.reason)
+    return None

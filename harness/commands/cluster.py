@@ -38,6 +38,7 @@ _NAME = click.option("--name", default="", help="Which cluster; needed when seve
 
 _HOW_TO_GO_ON = """\
 cluster {name} is up: {nodes} nodes, {cni}, enforcer {enforcer} ({seconds:.1f} s)
+control plane: {control_plane}
 kubeconfig: {kubeconfig}
 
   export KUBECONFIG={kubeconfig}
@@ -85,6 +86,7 @@ def up(settings: ClusterSettings, enforcer: str) -> None:
             enforcer=enforcer,
             seconds=time.monotonic() - began,
             kubeconfig=cluster.kubeconfig,
+            control_plane=cluster.control_plane,
             flag="" if cluster.name == _DEFAULT_NAME else f" --name {cluster.name}",
         )
     )
@@ -230,7 +232,7 @@ def _pick(name: str) -> str:
 
 
 def _with_name(settings: ClusterSettings) -> ClusterSettings:
-    return settings if settings.name else dataclasses.replace(settings, name=_DEFAULT_NAME)
+    return dataclasses.replace(settings, name=settings.name or _DEFAULT_NAME, pod_logs=True)
 
 
 class _Teller:

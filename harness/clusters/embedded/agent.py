@@ -89,7 +89,7 @@ async def _serve_kubelets(folder: Folder, shape: Shape, kubelet: Kubelet) -> Non
         await asyncio.to_thread(server_in, namespace_of_node(node.name), str(node.address))
         for node in shape.plan()
     ]
-    await KubeletApi(shape.name, kubelet).serve(Pki(folder.pki), listening)
+    await KubeletApi(kubelet).serve(Pki(folder.pki), listening)
 
 
 async def run(folder: Folder, shape: Shape) -> None:

@@ -126,6 +126,15 @@ class EmbeddedCluster:
         """Its folder on the host: logs, sockets, kubeconfigs."""
         return self._folder
 
+    @property
+    def control_plane(self) -> str:
+        """Which control plane it has, in words for a person."""
+        match self._shape.control_plane:
+            case ControlPlane.BUILTIN:
+                return "builtin"
+            case ControlPlane.REAL:
+                return f"real (Kubernetes {self._shape.kubernetes})"
+
     def nodes(self) -> tuple[NodeInfo, ...]:
         """Return the nodes in the order of their names."""
         return tuple(

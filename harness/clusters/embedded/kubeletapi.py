@@ -1,7 +1,7 @@
 """What a kubelet serves to the API server on its node: container logs, over TLS.
 
-``kubectl exec``, ``attach`` and ``port-forward`` need a streaming protocol that no kept Python
-library speaks: each is answered with one sentence that says what does the same here.
+``kubectl exec``, ``attach`` and ``port-forward`` do not come this far: the API server is told to
+refuse them with a sentence (:mod:`refusals`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,6 @@ from harness.clusters.embedded.pki import KUBELET_CLIENT, Pki
 PORT = 10250
 _FOLLOW_SECONDS = 0.2
 _CHUNK = 1 << 16
-_INSTEAD = {
-    "exec": "harness cluster exec{flag} {pod} -- COMMAND",
-    "attach": "kubectl logs -f, or harness cluster exec{flag} {pod} -- COMMAND",
-    "run": "harness cluster exec{flag} {pod} -- COMMAND",
-    "portForward": "harness cluster probe{flag} FROM {pod}:PORT, or curl in harness cluster exec",
-}
 _UNKNOWN_QUERY = ("sinceSeconds", "sinceTime", "timestamps")
 """Lines carry no time of their own here."""
 
@@ -48,9 +42,8 @@ class Logs(Protocol):
 class KubeletApi:
     """Serves every node of a cluster."""
 
-    def __init__(self, cluster: str, logs: Logs) -> None:
-        """Answer for a cluster of this name."""
-        self._flag = "" if cluster == "npd" else f" --name {cluster}"
+    def __init__(self, logs: Logs) -> None:
+        """Answer from these logs."""
         self._logs = logs
 
     async def serve(self, pki: Pki, sockets: Sequence[socket.socket]) -> None:
@@ -60,9 +53,6 @@ class KubeletApi:
             "/containerLogs/{namespace}/{pod}/{container}", self._container_logs
         )
         application.router.add_get("/healthz", _healthy)
-        for verb in _INSTEAD:
-            path = f"/{verb}/{{namespace}}/{{pod}}{{rest:.*}}"
-            application.router.add_route("*", path, self._instead)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
         tls = _server_context(pki)
@@ -88,14 +78,6 @@ class KubeletApi:
         await _send_log(response, log, request.query)
         await response.write_eof()
         return response
-
-    async def _instead(self, request: web.Request) -> web.Response:
-        names = request.match_info
-        verb = request.path.split("/")[1]
-        pod = f"{names['namespace']}/{names['pod']}"
-        instead = _INSTEAD[verb].format(flag=self._flag, pod=pod)
-        text = f"pods here are network namespaces, without kubectl's streams; use: {instead}"
-        return web.Response(status=501, text=text)
 
 
 async def _healthy(request: web.Request) -> web.Response:

@@ -38,6 +38,7 @@ from harness.clusters.embedded.namespaces import NETNS_DIR, mount, unmount
 from harness.clusters.embedded.pki import Client, Pki
 from harness.clusters.embedded.places import Places
 from harness.clusters.embedded.realplane import URL, RealPlane
+from harness.clusters.embedded.refusals import refusals
 from harness.clusters.embedded.rights import bootstrap
 from harness.clusters.embedded.settings import ControlPlane, Shape
 
@@ -129,7 +130,7 @@ class Supervisor:
         write(self._folder.node_kubeconfig, kubeconfig(URL, self._shape.name, plane.pki.ca))
         admin = AdminApi(plane.pki)
         admin.wait_ready(_START_TIMEOUT, self._folder.logs / "kube-apiserver.log")
-        admin.create(bootstrap())
+        admin.create([*bootstrap(), *refusals(self._shape.name)])
         plane.write_kubeconfig(Client.AGENT)
         plane.start_controllers(self._start)
 

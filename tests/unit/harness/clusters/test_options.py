@@ -39,15 +39,15 @@ def test_planned_values_are_refused_by_name() -> None:
 
 def test_all_mistakes_at_once() -> None:
     """Each mistake has a line of its own."""
-    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "proxy": "ipvs"}
+    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "cluster": "kind"}
 
     with pytest.raises(UsageError) as raised:
         settings_from(wrong)
 
     assert str(raised.value).splitlines() == [
+        "--cluster kind is planned and not built yet; there is: embedded",
         "--nodes 'many' is not a whole number",
         "--cni 'overlay' is not known; there is: routed, bridged",
-        "--proxy ipvs is planned and not built yet; there is: nftables",
         "--pods-per-node 0 must be from 1 to 4000",
     ]
 
