@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enforcer import bridges
+from enforcer import bridges, lock
 from enforcer.errors import KernelError
 from enforcer.nft.diff import diff
 from enforcer.nft.kernel import NftKernel, check_nft
@@ -13,9 +13,15 @@ from enforcer.ruleset.names import TABLES
 def clean() -> list[str]:
     """Remove our tables, put bridge flags back; return what was removed, for a person.
 
-    KernelError when a bridge could not be put back; the tables are gone by then.
+    SettingsError while an enforcer runs here, which would make them again at once. KernelError when
+    a bridge could not be put back; the tables are gone by then.
     """
     check_nft()
+    with lock.held():
+        return _clean()
+
+
+def _clean() -> list[str]:
     kernel = NftKernel()
     found = kernel.read(TABLES)
     for transaction in diff(found, NOTHING):

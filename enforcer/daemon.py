@@ -10,21 +10,26 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
-from enforcer import links
+from enforcer import links, lock
+from enforcer.counters import Counters
+from enforcer.denylog import DenyLog
 from enforcer.errors import KernelError
+from enforcer.events import Events
 from enforcer.health import Health, serve
 from enforcer.inbox import Inbox
 from enforcer.kube import connect, watch_cluster
 from enforcer.metrics import Metrics
 from enforcer.nft.kernel import NftKernel, check_nft
 from enforcer.node import NodeTables, Synced
+from enforcer.notices import Notices, UnenforcedWatch
 from enforcer.observer import Observer
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from enforcer.policy.compiled import CompiledPolicy
+from enforcer.policy.warnings import Overlaps
 from enforcer.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -38,22 +43,47 @@ async def run(settings: Settings) -> None:
     check_nft()
     inbox, health, metrics = Inbox(), Health(), Metrics()
     tables = NodeTables(NftKernel(), settings.options, links.connect)
-    async with connect(settings.kubeconfig, settings.master) as client:
-        observer = Observer(health, metrics, settings.cache_sync_timeout)
-        loop = SyncLoop(settings, tables, observer)
-        async with serve(health, metrics, settings.health_address, settings.health_port):
-            await _until_signalled(watch_cluster(client, inbox.put), loop.follow(inbox))
+    events, deny_log = Events(settings.node_name), DenyLog(metrics)
+    notices = Notices(events, Overlaps(settings.service_cidr))
+    loop = SyncLoop(settings, tables, Observer(health, metrics, settings), (deny_log, notices))
+    health.before_scrape = Counters(metrics).refresh
+    with lock.held():
+        async with (
+            connect(settings.kubeconfig, settings.master) as client,
+            serve(health, metrics, settings.health_address, settings.health_port),
+        ):
+            await _until_signalled(
+                watch_cluster(client, inbox.put),
+                loop.follow(inbox),
+                deny_log.follow(settings.options.log_group),
+                events.follow(client),
+                UnenforcedWatch(events, metrics).follow(client),
+            )
     logger.info("stopped; the rules stay in the kernel (remove them with: enforcer cleanup)")
+
+
+class Listener(Protocol):
+    """Who wants to know what the kernel holds now."""
+
+    def synced(self, cluster: Cluster, compiled: CompiledPolicy, synced: Synced) -> None:
+        """Note that the kernel holds what ``compiled`` says."""
 
 
 class SyncLoop:
     """Turns batches of changes into syncs, one after the other."""
 
-    def __init__(self, settings: Settings, tables: NodeTables, observer: Observer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tables: NodeTables,
+        observer: Observer,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
         """Start with an empty cluster; nothing is applied before every kind has been listed."""
         self._settings = settings
         self._tables = tables
         self._observer = observer
+        self._listeners = (observer, *listeners)
         self._cluster = Cluster()
         self._owed = False
         self._checked = time.monotonic()
@@ -86,7 +116,8 @@ class SyncLoop:
             self._observer.failed(error)
             return
         self._owed = False
-        self._observer.synced(self._cluster, compiled, synced)
+        for listener in self._listeners:
+            listener.synced(self._cluster, compiled, synced)
         self._observer.timed(started, since)
 
     def _compile_and_apply(self) -> tuple[CompiledPolicy, Synced]:

@@ -7,6 +7,7 @@ once and not one a run.
 from __future__ import annotations
 
 import enum
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,17 @@ from typing import Any
 import click
 
 from enforcer.errors import SettingsError
+from enforcer.model.net import IPNetwork
 from enforcer.ruleset.options import DenyAction, ExistingConnections, UnknownPods
-from enforcer.settings import NOT_DONE, REPLACED, LogFormat, Settings, check, parse_duration
+from enforcer.settings import (
+    NOT_DONE,
+    REPLACED,
+    DenyLogging,
+    LogFormat,
+    Settings,
+    check,
+    parse_duration,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,10 @@ def _level(text: str) -> str:
     return text
 
 
+def _networks(text: str) -> tuple[IPNetwork, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+
+
 _LAST_PORT = 65535
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -109,6 +123,12 @@ FLAGS: tuple[Flag, ...] = (
         "resync_period",
         parse_duration,
         "Compare the kernel with what it should hold this often.",
+    ),
+    Flag("deny_log", _one_of(DenyLogging), "Log denied connections: on or off."),
+    Flag(
+        "service_cidr",
+        _networks,
+        "Service ranges, with commas between; a policy whose ipBlock overlaps them gets a warning.",
     ),
     Flag("log_level", _level, "debug, info, warning or error."),
     Flag("log_format", _one_of(LogFormat), "text or json."),

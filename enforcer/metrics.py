@@ -5,6 +5,8 @@ Every metric is declared here, with its help text; label values come from fixed 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -13,6 +15,10 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+
+from enforcer.model.net import Direction
+
+UNENFORCED_KINDS = ("AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy")
 
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
@@ -66,7 +72,23 @@ class Metrics:
             "enforcer_policy_problems",
             "Objects that could not be understood; their pods are denied.",
         )
+        self.unenforced = Gauge(
+            "enforcer_unenforced_policies",
+            "Policies of kinds that this program does not enforce.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.count_unenforced({})
+        self.unknown_pods_denied = self._gauge(
+            "enforcer_unknown_pods_denied",
+            "1 when addresses of this node's pod ranges that no known pod has are denied, else 0.",
+        )
         self.epoch = self._gauge("enforcer_epoch", "Epoch that live connections are stamped with.")
+
+    def count_unenforced(self, kinds: Mapping[str, int]) -> None:
+        """Set the number of policies of each kind that is not enforced."""
+        for kind in UNENFORCED_KINDS:
+            self.unenforced.labels(kind).set(kinds.get(kind, 0))
 
     def _declare_incidents(self) -> None:
         self.epoch_changes = self._counter(
@@ -81,6 +103,29 @@ class Metrics:
             "enforcer_sync_failures",
             "Syncs that the kernel refused; each is retried with the truth read again.",
         )
+
+        self.deny_log_lost = self._counter(
+            "enforcer_deny_log_lost",
+            "Times that denied packets were left out of the deny log: too many at once.",
+        )
+        self._declare_denials()
+
+    def _declare_denials(self) -> None:
+        self.denied = Counter(
+            "enforcer_denied_packets",
+            "Packets that no policy of an isolated pod allows, read from the kernel at a scrape.",
+            ("direction",),
+            registry=self.registry,
+        )
+        self.dropped = Counter(
+            "enforcer_dropped_packets",
+            "Packets dropped before any policy was asked: of unknown pods, with a forged source, "
+            "and others. Read from the kernel at each scrape.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for direction in Direction:
+            self.denied.labels(direction.value)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)

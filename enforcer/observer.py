@@ -15,6 +15,8 @@ from enforcer.model.net import Direction
 from enforcer.node import Synced
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import CompiledPolicy, Problem
+from enforcer.ruleset.options import UnknownPods
+from enforcer.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +24,13 @@ logger = logging.getLogger(__name__)
 class Observer:
     """Turns what happened into log lines, metrics and reasons for not being ready."""
 
-    def __init__(self, health: Health, metrics: Metrics, patience: float) -> None:
-        """Complain about lists that are missing after ``patience`` seconds."""
+    def __init__(self, health: Health, metrics: Metrics, settings: Settings) -> None:
+        """Tell ``health`` and ``metrics``; ``settings`` say what was asked for."""
         self._health = health
         self._metrics = metrics
-        self._patience = patience
+        self._patience = settings.cache_sync_timeout
+        self._denies_unknown = settings.unknown_pods is UnknownPods.DENY
+        self._unprotected = False
         self._started = time.monotonic()
         self._complained = False
         self._problems: frozenset[Problem] = frozenset()
@@ -62,6 +66,7 @@ class Observer:
             self._metrics.repairs.inc()
         self._name_problems(frozenset(compiled.problems))
         self._name_unproved(synced.problems)
+        self._name_unprotected(compiled)
         absent = [] if compiled.node in cluster.nodes else [f"the Node {compiled.node}"]
         self._set_waiting([*absent, *synced.problems])
         if synced.transactions:
@@ -114,3 +119,15 @@ class Observer:
         for problem in set(problems) - set(self._unproved):
             logger.error("enforcement on this node is not proved: %s", problem)
         self._unproved = problems
+
+    def _name_unprotected(self, compiled: CompiledPolicy) -> None:
+        """Say when pods that start are open because nobody knows which addresses are pods'."""
+        self._metrics.unknown_pods_denied.set(self._denies_unknown and bool(compiled.pod_networks))
+        unprotected = self._denies_unknown and not compiled.pod_networks
+        if unprotected and not self._unprotected:
+            logger.warning(
+                "the Node %s has no spec.podCIDRs: a pod that starts is open until its address is "
+                "known, as --unknown-pods=deny has no range to deny",
+                compiled.node,
+            )
+        self._unprotected = unprotected

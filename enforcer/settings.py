@@ -14,7 +14,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from enforcer.errors import SettingsError
+from enforcer.model.net import IPNetwork
 from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions, UnknownPods
+
+LOG_GROUP = 100
+"""The NFLOG group of the deny log, in this node's network namespace."""
+
+
+class DenyLogging(enum.Enum):
+    """Whether denied connections are logged."""
+
+    ON = "on"
+    OFF = "off"
 
 
 class LogFormat(enum.Enum):
@@ -64,6 +75,14 @@ class Settings:
     cluster act at once; a change of our table by another program is noticed within
     :data:`enforcer.daemon.GENERATION_PERIOD`. This is the safety net below both."""
 
+    deny_log: DenyLogging = DenyLogging.ON
+    """A denied connection without a trace costs its owner an afternoon. The kernel limits it to
+    ten lines a second for each class of pods."""
+
+    service_cidr: tuple[IPNetwork, ...] = ()
+    """The cluster's Service ranges, to warn of policies whose ipBlock overlaps them: the API does
+    not tell them, and enforcement does not need them."""
+
     log_level: str = "info"
     log_format: LogFormat = LogFormat.TEXT
 
@@ -75,6 +94,7 @@ class Settings:
             deny_action=self.deny_action,
             unknown_pods=self.unknown_pods,
             existing=self.existing_connections,
+            log_group=LOG_GROUP if self.deny_log is DenyLogging.ON else None,
         )
 
 

@@ -4,11 +4,20 @@ The only importer of an HTTP client. Nothing of what a policy means and nothing 
 
 - :func:`connect` opens a session, :func:`watch_cluster` mirrors the cluster through it
 - :func:`load_cluster` lists it once; :func:`load_dump` reads it out of a file instead
+- :func:`find_unenforced` names policies of kinds that are not enforced here
 """
 
 from enforcer.kube.client import connect
 from enforcer.kube.dump import load_dump
 from enforcer.kube.reflector import watch_cluster
 from enforcer.kube.snapshot import load_cluster
+from enforcer.kube.unenforced import Unenforced, find_unenforced
 
-__all__ = ["connect", "load_cluster", "load_dump", "watch_cluster"]
+__all__ = [
+    "Unenforced",
+    "connect",
+    "find_unenforced",
+    "load_cluster",
+    "load_dump",
+    "watch_cluster",
+]

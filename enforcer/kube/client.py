@@ -1,4 +1,4 @@
-"""The API server over HTTP: three methods, and the only import of an HTTP client for them."""
+"""The API server over HTTP: four methods, and the only import of an HTTP client for them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ class Api(Protocol):
 
     def watch(self, kind: Kind, query: Query, stall: float) -> AsyncGenerator[bytes, None]:
         """Return the lines of a watch as they come; StalledError after ``stall`` s of silence."""
+
+    async def get(self, path: str) -> bytes:
+        """Return the JSON of any path: for discovery."""
 
     async def create_event(self, namespace: str, event: bytes) -> None:
         """Create an Event (JSON of ``v1``) in a namespace."""
@@ -85,6 +88,11 @@ class HttpApi:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in filter(None, lines):
                     yield line
+
+    async def get(self, path: str) -> bytes:
+        """See :class:`Api`."""
+        async with self._answer(_Request(f"get {path}", path, {})) as answer:
+            return await answer.read()
 
     async def create_event(self, namespace: str, event: bytes) -> None:
         """See :class:`Api`."""
