@@ -107,7 +107,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "unknown_pods",
         _one_of(UnknownPods),
-        "deny or allow pod addresses not known yet.",
+        "deny or allow pod addresses not known yet; deny needs the Node's spec.podCIDRs.",
     ),
     Flag(
         "existing_connections",

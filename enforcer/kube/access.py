@@ -31,11 +31,26 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecPlugin:
+    """A program that prints credentials, see :mod:`enforcer.kube.plugins`.
+
+    ``cluster`` is what it is told of the cluster, by the names of its API; empty: nothing.
+    """
+
+    command: str
+    api_version: str
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    install_hint: str = ""
+    cluster: tuple[tuple[str, str | bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Anonymous:
     """Nothing but, perhaps, a client certificate, which is part of TLS."""
 
 
-Credentials = StaticToken | TokenFile | Password | Anonymous
+Credentials = StaticToken | TokenFile | Password | ExecPlugin | Anonymous
 
 
 @dataclass(frozen=True, slots=True)

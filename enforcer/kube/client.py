@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, assert_never
 
@@ -12,10 +13,20 @@ import aiohttp
 import msgspec
 
 from enforcer import __version__
-from enforcer.kube.access import Access, Anonymous, Password, StaticToken, TokenFile
+from enforcer.kube.access import (
+    Access,
+    Anonymous,
+    Credentials,
+    ExecPlugin,
+    Password,
+    StaticToken,
+    TokenFile,
+)
 from enforcer.kube.config import load_config
-from enforcer.kube.failures import StalledError, StatusError, UnreachableError
+from enforcer.kube.failures import UNAUTHORIZED, StalledError, StatusError, UnreachableError
+from enforcer.kube.plugins import Issued, Plugin
 from enforcer.kube.policies import MALFORMED
+from enforcer.kube.proxies import proxy_for
 from enforcer.model.changes import Kind
 
 _PATHS = {
@@ -71,6 +82,7 @@ class HttpApi:
 
     access: Access
     session: aiohttp.ClientSession
+    plugin: Plugin | None = None
 
     async def list_page(self, kind: Kind, query: Query) -> bytes:
         """See :class:`Api`."""
@@ -105,7 +117,8 @@ class HttpApi:
         """Send a request and translate whatever goes wrong until its answer has been read."""
         what = f"{request.what} at {self.access.server}"
         try:
-            async with self._send(request) as answer:
+            async with AsyncExitStack() as stack:
+                answer = await self._accepted(request, stack)
                 if answer.status >= _FIRST_ERROR:
                     raise await _status_error(what, answer)
                 yield answer
@@ -114,13 +127,26 @@ class HttpApi:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{what}: {str(error) or type(error).__name__}") from error
 
-    def _send(self, request: _Request) -> _Sending:
+    async def _accepted(self, request: _Request, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        """Send a request; where a plugin's credentials are refused, once more with new ones."""
+        if self.plugin is None:
+            headers = _authorization(self.access.credentials)
+            return await stack.enter_async_context(self._send(request, headers))
+        issued = await self.plugin.credentials()
+        answer = await stack.enter_async_context(self._send(request, _bearer(issued)))
+        if answer.status == UNAUTHORIZED:
+            self.plugin.refused(issued)
+            issued = await self.plugin.credentials()
+            answer = await stack.enter_async_context(self._send(request, _bearer(issued)))
+        return answer
+
+    def _send(self, request: _Request, headers: Mapping[str, str]) -> _Sending:
         return self.session.request(
             "GET" if request.body is None else "POST",
             self.access.server + request.path,
             params=dict(request.query),
             data=request.body,
-            headers={**_HEADERS, **_authorization(self.access)},
+            headers={**_HEADERS, **headers},
             timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=request.silence),
             ssl=self.access.tls or True,
             server_hostname=self.access.tls_server_name,
@@ -137,17 +163,21 @@ _HEADERS = {
 }
 
 
-def _authorization(access: Access) -> dict[str, str]:
-    match access.credentials:
+def _authorization(credentials: Credentials) -> dict[str, str]:
+    match credentials:
         case StaticToken(token):
             return {"Authorization": f"Bearer {token}"}
         case TokenFile(path):
             return {"Authorization": f"Bearer {path.read_text().strip()}"}
         case Password(username, password):
             return {"Authorization": aiohttp.BasicAuth(username, password).encode()}
-        case Anonymous():
+        case Anonymous() | ExecPlugin():
             return {}
-    assert_never(access.credentials)
+    assert_never(credentials)
+
+
+def _bearer(issued: Issued) -> dict[str, str]:
+    return {"Authorization": f"Bearer {issued.token}"} if issued.token else {}
 
 
 async def _status_error(what: str, answer: aiohttp.ClientResponse) -> StatusError:
@@ -165,9 +195,13 @@ async def _status_error(what: str, answer: aiohttp.ClientResponse) -> StatusErro
 async def connect(kubeconfig: Path | None, master: str | None = None) -> AsyncIterator[HttpApi]:
     """Open a session with the API server; nothing is sent yet.
 
-    Without a kubeconfig as a pod does; ``master`` overrides the URL. SettingsError at once for
+    Without a kubeconfig as a pod does; ``master`` overrides the URL. A proxy is the kubeconfig's,
+    else the environment's. SettingsError at once for
     settings that cannot work; a server that is away is no error of this function.
     """
     access = load_config(kubeconfig, master)
+    access = replace(access, proxy=access.proxy or proxy_for(access.server, os.environ))
+    given = access.credentials
+    plugin = Plugin(given, access.tls) if isinstance(given, ExecPlugin) else None
     async with aiohttp.ClientSession() as session:
-        yield HttpApi(access, session)
+        yield HttpApi(access, session, plugin)

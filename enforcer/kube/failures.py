@@ -4,7 +4,8 @@
 
     ApiError
     ├── StatusError        the API server answered with an error
-    └── UnreachableError   there was no (whole) answer
+    ├── UnreachableError   there was no (whole) answer
+    └── PluginError        the kubeconfig's credential plugin gave no credentials
 """
 
 from __future__ import annotations
@@ -47,3 +48,7 @@ class UnreachableError(ApiError):
 
 class StalledError(UnreachableError):
     """Nothing was heard on a watch for longer than a bookmark takes."""
+
+
+class PluginError(ApiError):
+    """The kubeconfig's credential plugin gave no credentials; nothing was sent."""

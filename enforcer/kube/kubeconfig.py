@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import shutil
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from enforcer.kube.access import (
     Access,
     Anonymous,
     Credentials,
+    ExecPlugin,
     Password,
     StaticToken,
     TokenFile,
@@ -51,6 +54,21 @@ class _User(msgspec.Struct, rename="kebab"):
     impersonate: object = msgspec.field(default=None, name="as")
 
 
+class _Variable(msgspec.Struct):
+    name: str
+    value: str
+
+
+class _Exec(msgspec.Struct):
+    command: str
+    apiVersion: str  # noqa: N815  # the API's name
+    args: list[str] | None = None
+    env: list[_Variable] | None = None
+    installHint: str | None = None  # noqa: N815  # the API's name
+    provideClusterInfo: bool = False  # noqa: N815  # the API's name
+    interactiveMode: str | None = None  # noqa: N815  # the API's name
+
+
 class _Context(msgspec.Struct):
     cluster: str = ""
     user: str = ""
@@ -78,9 +96,8 @@ class _File(msgspec.Struct, rename="kebab"):
     contexts: list[_NamedContext] | None = None
 
 
+_EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _UNSUPPORTED = {
-    "exec": "credential plugins are not run by this program; use a token, a tokenFile or a "
-    "client certificate (a ServiceAccount token is best for a daemon)",
     "auth-provider": "was removed from Kubernetes 1.26; use a token, a tokenFile or a client "
     "certificate",
     "as": "impersonation is not supported; use the credentials of the user itself",
@@ -127,7 +144,7 @@ class _Reader:
             server=self._server(cluster, f"cluster {context.cluster!r}", master),
             tls=self._tls(cluster, user, context),
             tls_server_name=cluster.tls_server_name,
-            credentials=self._credentials(user, f"user {context.user!r}"),
+            credentials=self._credentials(user, cluster, f"user {context.user!r}"),
             proxy=cluster.proxy_url,
         )
         if self._mistakes:
@@ -177,11 +194,12 @@ class _Reader:
             add = add_client_certificate
             self._try(f"{where}: client-certificate", lambda: add(tls, certificate, key))
 
-    def _credentials(self, user: _User, where: str) -> Credentials:
-        given = {"exec": user.exec, "auth-provider": user.auth_provider, "as": user.impersonate}
+    def _credentials(self, user: _User, cluster: _Cluster, where: str) -> Credentials:
+        given = {"auth-provider": user.auth_provider, "as": user.impersonate}
         for name, value in given.items():
             if value:
                 self._mistakes.append(f"{where}: {name}: {_UNSUPPORTED[name]}")
+        plugin = self._plugin(user.exec, cluster, f"{where}: exec") if user.exec else None
         if user.token_file:
             path = self._beside(user.token_file)
             self._read(f"{where}: tokenFile", path)
@@ -190,7 +208,51 @@ class _Reader:
             return StaticToken(user.token)
         if user.username:
             return Password(user.username, user.password)
-        return Anonymous()
+        return plugin or Anonymous()
+
+    def _plugin(self, given: object, cluster: _Cluster, where: str) -> ExecPlugin | None:
+        try:
+            found = msgspec.convert(given, _Exec)
+        except msgspec.ValidationError as error:
+            self._mistakes.append(f"{where}: {error}")
+            return None
+        if found.apiVersion not in _EXEC_VERSIONS:
+            versions = " and ".join(_EXEC_VERSIONS)
+            self._mistakes.append(
+                f"{where}: apiVersion: {found.apiVersion!r}; known are {versions}"
+            )
+        if found.interactiveMode == "Always":
+            self._mistakes.append(
+                f"{where}: interactiveMode: Always needs a person, this is a daemon"
+            )
+        command = str(self._beside(found.command)) if "/" in found.command else found.command
+        if shutil.which(command) is None:
+            hint = f": {found.installHint}" if found.installHint else ""
+            self._mistakes.append(f"{where}: {command} is not installed here{hint}")
+        return ExecPlugin(
+            command=command,
+            api_version=found.apiVersion,
+            arguments=tuple(found.args or ()),
+            environment=tuple((item.name, item.value) for item in found.env or ()),
+            install_hint=found.installHint or "",
+            cluster=self._told(cluster) if found.provideClusterInfo else (),
+        )
+
+    def _told(self, cluster: _Cluster) -> tuple[tuple[str, str | bool], ...]:
+        """Return what a plugin is told of the cluster; mistakes in it are told elsewhere."""
+        data = cluster.certificate_authority_data
+        if not data and cluster.certificate_authority:
+            with contextlib.suppress(OSError):
+                content = self._beside(cluster.certificate_authority).read_bytes()
+                data = base64.b64encode(content).decode()
+        told: dict[str, str | bool] = {
+            "server": cluster.server,
+            "certificate-authority-data": data,
+            "insecure-skip-tls-verify": cluster.insecure_skip_tls_verify,
+            "tls-server-name": cluster.tls_server_name or "",
+            "proxy-url": cluster.proxy_url or "",
+        }
+        return tuple((name, value) for name, value in told.items() if value)
 
     def _data(self, where: str, data: str, file: str) -> bytes | None:
         """Return what is given inline in base64, else in a file; inline wins, as for kubectl."""
