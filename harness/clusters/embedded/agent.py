@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,27 @@ from harness.clusters.embedded.children import Children
 from harness.clusters.embedded.containers import Runtime
 from harness.clusters.embedded.kubelet import Kubelet
 from harness.clusters.embedded.kubeletapi import KubeletApi, server_in
+from harness.clusters.embedded.kubeproxy import KubeProxies
 from harness.clusters.embedded.nodeobjects import keep_leases, register
 from harness.clusters.embedded.nodeproxy import NodeProxies
 from harness.clusters.embedded.pki import Client, Pki, client_context
 from harness.clusters.embedded.podnet import NodeNetwork
-from harness.clusters.embedded.settings import ControlPlane, Shape
+from harness.clusters.embedded.settings import ControlPlane, Proxy, Shape
 from harness.clusters.embedded.state import Folder
 from harness.clusters.embedded.tally import Tally
+
+_SWITCH_SECONDS = 0.0002
+"""How long the event loop may keep the interpreter from a thread that waits for it.
+
+The workers leave it at every system call, some twenty for a pod; with the default of 5 ms each
+return could cost as much while the loop is busy.
+"""
 
 
 class Watcher:
     """Hands every change of pods and Services to kubelet and proxies, and counts pods."""
 
-    def __init__(self, api: Api, kubelet: Kubelet, proxies: NodeProxies) -> None:
+    def __init__(self, api: Api, kubelet: Kubelet, proxies: NodeProxies | KubeProxies) -> None:
         """Follow pods and Services of one API server."""
         self._kubelet = kubelet
         self._proxies = proxies
@@ -100,7 +109,11 @@ async def run(folder: Folder, shape: Shape) -> None:
     runtime = Runtime(children, folder.scratch, folder.logs, pod_logs=shape.pod_logs)
     async with _api(folder, shape) as api:
         kubelet = Kubelet(api, networks, runtime)
-        proxies = NodeProxies(shape, children, folder.scratch, lambda: kubelet.starting > 0)
+        proxies: NodeProxies | KubeProxies
+        if shape.proxy is Proxy.NFTABLES:
+            proxies = NodeProxies(shape, children, folder.scratch, lambda: kubelet.starting > 0)
+        else:
+            proxies = KubeProxies(api, shape.plan())
         watcher = Watcher(api, kubelet, proxies)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watcher.pods.run())
@@ -121,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--shape", type=Shape.from_json, required=True)
     arguments = parser.parse_args(argv)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(run(Folder(arguments.folder), arguments.shape))
 
 

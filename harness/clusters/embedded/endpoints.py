@@ -113,6 +113,19 @@ class Endpoints:
             whole |= table
         return whole
 
+    def forget_changes(self) -> None:
+        """Take every change as noticed, for those who make no table of it."""
+        self._dirty.clear()
+
+    def ready_addresses(self) -> Iterator[tuple[str, frozenset[str]]]:
+        """Yield each Service that has a selector, ``namespace/name``, with its pods' addresses."""
+        for service in self._services.values():
+            if _selector(service):
+                meta = service["metadata"]
+                pods = self._selected(service)
+                addresses = frozenset(str(pod["status"]["podIP"]) for pod in pods)
+                yield f"{meta['namespace']}/{meta['name']}", addresses
+
     def _table_of(self, service: Object) -> Table:
         pods = self._selected(service)
         table: Table = {}

@@ -59,12 +59,14 @@ def build(shape: Shape, progress: Callable[[int], None] = lambda _: None) -> Non
     ports = enumerate([OUTSIDE_NAMESPACE, *(namespace_of_node(node.name) for node in nodes)])
     addresses = [OUTSIDE_ADDRESS, *(node.address for node in nodes)]
     for (number, name), address in zip(ports, addresses, strict=True):
-        _in_thread(lambda name=name: new_network(name))  # type: ignore[misc]
+        in_thread(lambda name=name: new_network(name))  # type: ignore[misc]
         _plug_in(name, address, _FIRST_PORT + number)
         progress(number)
-    _in_thread(lambda: _build_outside(nodes))
+    # What listens here, the API server, answers pods, too.
+    _run([rtnetlink.route(node.pod_network, _FABRIC_INDEX, node.address) for node in nodes])
+    in_thread(lambda: _build_outside(nodes))
     for node in nodes:
-        _in_thread(lambda node=node: _build_node(shape, node, nodes))  # type: ignore[misc]
+        in_thread(lambda node=node: _build_node(shape, node, nodes))  # type: ignore[misc]
 
 
 def _build_switch() -> None:
@@ -210,7 +212,7 @@ def _bridge_netfilter(*, on: bool) -> None:
             sysctl(f"net/bridge/{name}", int(on))
 
 
-def _in_thread(step: Callable[[], None]) -> None:
+def in_thread(step: Callable[[], None]) -> None:
     """Run a step in a thread of its own, which may enter another namespace and stay there."""
     failures: list[BaseException] = []
 

@@ -29,6 +29,8 @@ from harness.clusters.embedded.settings import Cni, Shape
 TABLE = "ip service-proxy"
 """The proxy's own table on every node."""
 
+_NODE_TABLE = "ip node-masquerade"
+
 MARK = 0x4000
 """The packet mark of what is to be masqueraded: kube-proxy's."""
 
@@ -94,6 +96,19 @@ table {TABLE} {{
     type filter hook output priority filter; policy accept;
     ip daddr {SERVICE_NETWORK} reject
   }}
+}}
+"""
+
+
+def masquerade_rules(shape: Shape, node: NodePlan) -> str:
+    """Return what a node masquerades beside Services, where those are kube-proxy's."""
+    return f"""\
+table {_NODE_TABLE}
+delete table {_NODE_TABLE}
+table {_NODE_TABLE} {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+{_masquerading(shape, node)}  }}
 }}
 """
 

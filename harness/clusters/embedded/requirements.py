@@ -9,11 +9,18 @@ import os
 import subprocess
 from pathlib import Path
 
-from harness.clusters.embedded.settings import Cni, Shape
+from harness.clusters.embedded.settings import Cni, Proxy, Shape
+from harness.controlplane.programs import HOW_TO_GET, KUBE_PROXY
+from harness.doctor.kernel import look_ipvs
 from harness.errors import MissingError
 from harness.requirements import find_tool, install_command
 
 _TOOLS = ("unshare", "nft", "nginx", "ip")
+_PROXY_TOOLS = {
+    Proxy.KUBE_PROXY_NFTABLES: ("nft",),
+    Proxy.KUBE_PROXY_IPTABLES: ("iptables", "iptables-restore"),
+    Proxy.KUBE_PROXY_IPVS: ("iptables", "iptables-restore", "ipset"),
+}
 _SYS_ADMIN, _NET_ADMIN = 21, 12
 _ENTER_NAMESPACES = ("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child")
 _TRIAL = """\
@@ -74,6 +81,24 @@ def missing_bridge_netfilter() -> tuple[str, ...]:
     return ("--bridge-netfilter on needs the br_netfilter module; run: modprobe br_netfilter",)
 
 
+def missing_for_proxy(shape: Shape) -> tuple[str, ...]:
+    """Say what the real kube-proxy lacks: its program, or what its mode needs."""
+    sentences: list[str] = []
+    if shape.proxy is Proxy.NFTABLES:
+        return ()
+    if KUBE_PROXY not in shape.programs:
+        sentences.append(f"--proxy {shape.proxy.value} needs kube-proxy; {HOW_TO_GET}")
+    if shape.proxy is Proxy.KUBE_PROXY_IPVS:
+        ipvs = look_ipvs()
+        if not ipvs.present:
+            sentences.append(f"--proxy kube-proxy-ipvs: this kernel has no IPVS; {ipvs.remedy}")
+    absent = [tool for tool in _PROXY_TOOLS[shape.proxy] if find_tool(tool) is None]
+    if absent:
+        tools = install_command(absent)
+        sentences.append(f"--proxy {shape.proxy.value} needs {', '.join(absent)}; run: {tools}")
+    return tuple(sentences)
+
+
 def require(shape: Shape) -> None:
     """Raise MissingError with everything that a cluster of this shape lacks here."""
     lacking = missing_privileges() + missing_tools()
@@ -81,6 +106,7 @@ def require(shape: Shape) -> None:
         lacking = missing_kernel()
         if shape.cni is Cni.BRIDGED and shape.bridge_netfilter:
             lacking += missing_bridge_netfilter()
+        lacking += missing_for_proxy(shape)
     if lacking:
         raise MissingError("\n".join(lacking))
 

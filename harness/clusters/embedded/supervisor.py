@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -22,13 +23,16 @@ import traceback
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
-from harness.clusters.embedded import fabric, state, wire
+from harness.clusters.embedded import fabric, kubeproxy, proxy, state, wire
 from harness.clusters.embedded.addresses import (
     API_PORT,
     CONTROL_PLANE_ADDRESS,
     SERVICE_NETWORK,
+    NodePlan,
+    namespace_of_node,
 )
 from harness.clusters.embedded.adminapi import AdminApi
 from harness.clusters.embedded.children import Children, Program
@@ -37,12 +41,13 @@ from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import NETNS_DIR, mount, unmount
 from harness.clusters.embedded.pki import Client, Pki
 from harness.clusters.embedded.places import Places
-from harness.clusters.embedded.realplane import URL, RealPlane
+from harness.clusters.embedded.realplane import KUBE_PROXY, URL, RealPlane
 from harness.clusters.embedded.refusals import refusals
 from harness.clusters.embedded.rights import bootstrap
-from harness.clusters.embedded.settings import ControlPlane, Shape
+from harness.clusters.embedded.settings import ControlPlane, Proxy, Shape
 
 _BACKLOG = 256
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _START_TIMEOUT = 60.0
 
 
@@ -97,6 +102,8 @@ class Supervisor:
             self._tell("node agent and prober", 0)
             self._start_agent()
             self._start_prober()
+            if self._shape.proxy is not Proxy.NFTABLES:
+                self._start_kube_proxies()
             wire.send(self._lifeline, {"built": True})
             # The prober asked to end with the thread that started it: this one stays.
             threading.Event().wait()
@@ -156,13 +163,33 @@ class Supervisor:
         self._start_module("harness.prober.agent", ["--socket", str(self._folder.prober)], "prober")
         _wait_for_path(self._folder.prober, self._folder.logs / "prober.log")
 
+    def _start_kube_proxies(self) -> None:
+        """Start a kube-proxy on each node, each from a thread that goes there."""
+        plane = RealPlane(self._shape.programs, Pki(self._folder.pki), self._folder.scratch)
+        credentials = plane.write_kubeconfig(Client.KUBE_PROXY)
+        for number, node in enumerate(self._shape.plan()):
+            self._tell(f"kube-proxy ({self._shape.proxy.mode})", number)
+            config = self._folder.scratch / f"kube-proxy-{node.name}.yaml"
+            config.write_text(kubeproxy.configuration(self._shape.proxy, node, credentials))
+            argv = (self._shape.programs[KUBE_PROXY], f"--config={config}")
+            name = f"{KUBE_PROXY}-{node.name}"
+            fabric.in_thread(lambda node=node, argv=argv, name=name: self._go_to(node, name, argv))  # type: ignore[misc]
+
+    def _go_to(self, node: NodePlan, name: str, argv: Sequence[str]) -> None:
+        """Start a core program on a node; the calling thread stays there."""
+        netns = namespace_of_node(node.name)
+        self._places.enter(netns)
+        rules = proxy.masquerade_rules(self._shape, node)
+        subprocess.run(("nft", "-f", "-"), input=rules, text=True, check=True)
+        self._start(name, argv, self._own_lock(netns))
+
     def _start_module(self, module: str, flags: Sequence[str], name: str) -> None:
         self._start(name, (sys.executable, "-m", module, *flags))
 
-    def _start(self, name: str, argv: Sequence[str]) -> None:
+    def _start(self, name: str, argv: Sequence[str], more: Mapping[str, str] = _NOTHING) -> None:
         log = self._folder.logs / f"{name}.log"
         with _opened(log) as output, _opened(Path(os.devnull)) as nothing:
-            program = Program(argv, descriptors=(nothing, output, output))
+            program = Program(argv, os.environ | more, (nothing, output, output))
             self._children.start(program, lambda code: self._core_exited(name, code))
 
     def _core_exited(self, name: str, code: int) -> None:
@@ -248,8 +275,10 @@ class Supervisor:
 
     def _environment(self, request: wire.Run) -> Mapping[str, str]:
         """Return the program's environment; each node has an iptables lock of its own."""
-        lock = self._folder.scratch / f"{request.netns}.xtables.lock"
-        return {"XTABLES_LOCKFILE": str(lock)} | dict(request.env)
+        return self._own_lock(request.netns) | dict(request.env)
+
+    def _own_lock(self, netns: str) -> dict[str, str]:
+        return {"XTABLES_LOCKFILE": str(self._folder.scratch / f"{netns}.xtables.lock")}
 
 
 def _end_with(link: socket.socket, pid: int, exited: threading.Event) -> None:
