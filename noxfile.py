@@ -22,7 +22,7 @@ CODE = ("enforcer", "harness", "tests", "noxfile.py")
 WRONG_USE = 2
 """Exit code where something is missing, the same as the programs' own."""
 
-SESSIONS = ("lint", "types", "tests", "functional", "perf", "report", "doctor")
+SESSIONS = ("lint", "types", "tests", "functional", "perf", "report", "control-plane", "doctor")
 
 nox.options.sessions = ["lint", "types", "tests"]
 
@@ -68,6 +68,12 @@ def perf(session: nox.Session) -> None:
 def report(session: nox.Session) -> None:
     """Draw the figures and the report of a stored run again: nox -s report -- results/RUN."""
     hand_over(session, "harness", "report", *session.posargs)
+
+
+@nox.session(python=False, name="control-plane")
+def control_plane(session: nox.Session) -> None:
+    """Get the real kube-apiserver, etcd and their like: download, else build (6 minutes)."""
+    hand_over(session, "harness", "control-plane", *session.posargs)
 
 
 @nox.session(python=False)

@@ -21,9 +21,13 @@ COMMANDS = {
     "functional": "Is an enforcer correct? Judge it with real packets.",
     "perf": "What does an enforcer cost? Measure requests per second with and without it.",
     "report": "Draw a run's figures and report again from what it stored.",
+    "control-plane": "Get kube-apiserver, etcd and their like: download them, or build them.",
     "doctor": "Say what this machine can run, what is missing, and the command that helps.",
 }
-"""Each sub-command with its line of help; ``harness/commands/<name>.py`` exports ``command``."""
+"""Each sub-command with its line of help.
+
+``harness/commands/<name>.py`` exports ``command``; a hyphen is an underscore there.
+"""
 
 
 class LazyGroup(click.Group):
@@ -61,7 +65,7 @@ def load(name: str) -> click.Command:
     Raises :class:`MissingError` where a library of the ``harness`` extra is not installed.
     """
     try:
-        module = importlib.import_module(f"harness.commands.{name}")
+        module = importlib.import_module(f"harness.commands.{name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "harness":
             raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
+from harness.controlplane.programs import KUBE_PROGRAMS, Missing, Programs, find
 from harness.doctor.findings import Finding, absent, attempt, found
 from harness.requirements import find_tool, install_command
 
@@ -39,12 +39,15 @@ def look_kubectl() -> Finding:
 
 
 def look_kube_apiserver() -> Finding:
-    """Look for kube-apiserver in ``KUBEBUILDER_ASSETS``, then on PATH."""
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    program = str(Path(assets) / "kube-apiserver") if assets else "kube-apiserver"
-    return attempt([program, "--version"]).finding(
-        "set KUBEBUILDER_ASSETS to the folder that has it, and etcd"
-    )
+    """Look for a whole real control plane: ``KUBEBUILDER_ASSETS``, ``PATH``, our cache."""
+    programs = find()
+    match programs:
+        case Programs():
+            server = programs.paths[KUBE_PROGRAMS[0]]
+            return found(f"{programs.version}, {Path(server).parent}")
+        case Missing(reason):
+            said, _, _ = reason.partition("; run: ")
+            return absent(said, "nox -s control-plane")
 
 
 def look_docker() -> Finding:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SESSIONS = {"lint", "types", "tests", "functional", "perf", "report", "doctor"}
+SESSIONS = {"lint", "types", "tests", "functional", "perf", "report", "control-plane", "doctor"}
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", ".ci/run"]
 
 
@@ -21,7 +21,9 @@ def sessions() -> dict[str, str]:
     tree = ast.parse((ROOT / "noxfile.py").read_text())
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     decorated = [f for f in functions if any("session" in ast.dump(d) for d in f.decorator_list)]
-    return {f.name: (ast.get_docstring(f) or "").partition("\n")[0] for f in decorated}
+    return {
+        f.name.replace("_", "-"): (ast.get_docstring(f) or "").partition("\n")[0] for f in decorated
+    }
 
 
 def test_every_session_has_a_line_for_users() -> None:
@@ -33,7 +35,7 @@ def test_every_session_has_a_line_for_users() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_documents_name_sessions_that_exist(document: str) -> None:
     """Every ``nox -s NAME`` that is printed somewhere is a session."""
-    printed = re.findall(r"nox -s ([a-z]+(?: [a-z]+)*)", (ROOT / document).read_text())
+    printed = re.findall(r"nox -s ([a-z-]+(?: [a-z-]+)*)", (ROOT / document).read_text())
     named = {name for names in printed for name in names.split()}
 
     assert named
