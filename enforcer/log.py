@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from enforcer.settings import LogFormat
 
 
-class _JsonFormatter(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line; ``fields`` of a record become fields of the object."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -30,5 +31,5 @@ def configure(level: str, style: LogFormat) -> None:
     """Send the log of the whole process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_JsonFormatter() if style is LogFormat.JSON else text)
+    handler.setFormatter(JsonFormatter() if style is LogFormat.JSON else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

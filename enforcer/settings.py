@@ -110,8 +110,8 @@ REPLACED: Mapping[str, str] = {
     "enable-pod-egress": "there is no routing here",
     "hairpin-mode": "a pod may always reach itself, through its own Service too",
     "nodeport-bindon-all-ip": "there is no service proxy here",
-    "service-cluster-ip-range": "Services are judged by their true backend; --service-cidr warns of "
-    "policies whose ipBlock overlaps the range",
+    "service-cluster-ip-range": "Services are judged by their true backend; --service-cidr warns "
+    "of policies whose ipBlock overlaps the range",
     "service-node-port-range": "Services are judged by their true backend; no range is needed",
     "service-external-ip-range": "Services are judged by their true backend; no range is needed",
     "metrics-port": "metrics are served on --health-port",
