@@ -1,0 +1,50 @@
+"""What the daemon says of its syncs."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from enforcer.health import Health
+from enforcer.metrics import Metrics
+from enforcer.model.changes import Put
+from enforcer.model.net import IPNetwork
+from enforcer.model.objects import Node
+from enforcer.node import Synced
+from enforcer.observer import Observer
+from enforcer.policy.cluster import Cluster
+from enforcer.policy.compiled import CompiledPolicy
+from enforcer.ruleset.options import UnknownPods
+from enforcer.settings import Settings
+
+RANGE = (ip_network("10.1.0.0/24"),)
+
+
+@pytest.mark.parametrize(
+    ("setting", "networks", "denied", "warned"),
+    [
+        (UnknownPods.DENY, RANGE, 1, False),
+        (UnknownPods.DENY, (), 0, True),
+        (UnknownPods.ALLOW, RANGE, 0, False),
+        (UnknownPods.ALLOW, (), 0, False),
+    ],
+)
+def test_a_node_whose_unknown_pods_are_open_is_told(
+    setting: UnknownPods,
+    networks: tuple[IPNetwork, ...],
+    denied: int,
+    warned: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without spec.podCIDRs there is nothing to deny: metric, and one line where it was asked."""
+    metrics, cluster = Metrics(), Cluster()
+    cluster.apply(Put(Node("n1", (), networks)))
+    observer = Observer(Health(), metrics, Settings("n1", unknown_pods=setting))
+
+    for _ in range(2):
+        compiled = CompiledPolicy("n1", (), networks, frozenset())
+        observer.synced(cluster, compiled, Synced(0, 1, repaired=False, problems=()))
+
+    assert metrics.registry.get_sample_value("enforcer_unknown_pods_denied") == denied
+    assert caplog.text.count("has no spec.podCIDRs") == warned
