@@ -17,6 +17,7 @@ from functools import cache
 
 import pytest
 
+from harness.controlplane.programs import Programs, find
 from harness.requirements import find_tool
 
 NOT_RUN = pytest.StashKey[Counter[str]]()
@@ -45,17 +46,26 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the marker of this file; nothing is left out yet."""
     config.addinivalue_line(
         "markers",
-        "optional(*needs): about a program of others: a command, or $VARIABLE that names a binary",
+        "optional(*needs): about programs of others: a command, $VARIABLE that names a binary, or"
+        " @control-plane",
     )
     config.stash[NOT_RUN] = Counter()
 
 
 def missing_need(need: str) -> str:
     """Return what one need of an optional test lacks; empty where it is met."""
+    if need == "@control-plane":
+        return _missing_control_plane()
     if not need.startswith("$"):
         return "" if find_tool(need) else f"{need} is not installed"
     path = os.environ.get(need[1:], "")
     return "" if path and os.access(path, os.X_OK) else f"{need[1:]} names no binary"
+
+
+@cache
+def _missing_control_plane() -> str:
+    found = find()
+    return "" if isinstance(found, Programs) else found.reason
 
 
 def leave_out_optional(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,20 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.api_contract.servers import Api, ControlPlane, builtin, connect
+from tests.cluster.api_contract.servers import Api, ControlPlane, builtin, connect, real
+
+REAL = pytest.param("real", marks=[pytest.mark.cluster, pytest.mark.optional("@control-plane")])
 
 
-@pytest.fixture(scope="session", params=["builtin"])
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+@pytest.fixture(scope="session", params=["builtin", REAL])
+def control_plane(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
     """Return each control plane that the suite judges."""
-    with builtin(tmp_path_factory.mktemp("builtin")) as running:
+    folder = tmp_path_factory.mktemp(request.param)
+    with builtin(folder) if request.param == "builtin" else real() as running:
         yield running
 
 
 @pytest.fixture
 async def api(control_plane: ControlPlane) -> AsyncIterator[Api]:
     """Return raw HTTP to the control plane."""
-    async with connect(control_plane.url) as connected:
+    async with connect(control_plane.url, control_plane.tls) as connected:
         yield connected
 
 

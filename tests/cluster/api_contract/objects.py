@@ -52,5 +52,11 @@ def service(name: str, kind: str = "ClusterIP", **spec: Any) -> dict[str, Any]:
 
 
 def config_maps(namespace: str, *more: str) -> str:
-    """Return the path of config maps, which nobody but the test makes."""
+    """Return the path of config maps."""
     return "/".join([f"/api/v1/namespaces/{namespace}/configmaps", *more])
+
+
+def leases(namespace: str, *more: str) -> str:
+    """Return the path of leases: in a test's namespace no controller makes any."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    return "/".join([path, *more])

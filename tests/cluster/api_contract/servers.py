@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +18,11 @@ from typing import Any
 import aiohttp
 import msgspec
 import yaml
+
+from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.clusters.embedded.pki import Client, Pki, client_context
+from harness.clusters.embedded.settings import Shape
+from harness.controlplane.programs import Programs, find
 
 Json = dict[str, Any]
 JSON = "application/json"
@@ -33,6 +40,8 @@ class ControlPlane:
     kind: str
     url: str
     kubeconfig: Path
+    tls: ssl.SSLContext | None = None
+    """Who one is to it, as its administrator."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +156,26 @@ def _kubeconfig(url: str) -> Json:
     }
 
 
+@contextmanager
+def real() -> Iterator[ControlPlane]:
+    """Run the real control plane, in an embedded cluster of one node that nobody uses."""
+    found = find()
+    assert isinstance(found, Programs)
+    shape = Shape(
+        f"t{os.getpid()}-contract", nodes=1, programs=found.paths, kubernetes=found.version
+    )
+    with EmbeddedCluster(shape) as cluster:
+        url = json.loads(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        tls = client_context(Pki(cluster.folder.pki), Client.ADMIN)
+        yield ControlPlane("real", url, cluster.kubeconfig, tls)
+
+
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[Api]:
+async def connect(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Api]:
     """Talk to a server."""
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    async with aiohttp.ClientSession(url, timeout=timeout, read_bufsize=MAX_LINE) as session:
+    connector = aiohttp.TCPConnector(ssl=tls or True)
+    async with aiohttp.ClientSession(
+        url, timeout=timeout, read_bufsize=MAX_LINE, connector=connector
+    ) as session:
         yield Api(session)

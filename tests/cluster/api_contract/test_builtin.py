@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.api_contract.objects import MERGE, config_maps, pod, pods, policies, policy
 from tests.cluster.api_contract.servers import SECONDS, Api, ControlPlane, connect
 
+pytestmark = pytest.mark.parametrize("control_plane", ["builtin"], indirect=True, scope="session")
+
 
 @pytest.fixture(autouse=True)
 def builtin_only(control_plane: ControlPlane) -> None:

@@ -146,14 +146,24 @@ def test_patches_of_both_types_apply(kubectl: Kubectl, namespace: str) -> None:
 
 
 def test_a_policy_can_be_applied_twice(kubectl: Kubectl, namespace: str) -> None:
-    """Apply creates, and then changes."""
+    """Apply creates, then changes, then finds nothing to change."""
     first = inside(namespace, policy("p", ingress=[{"from": [{"podSelector": {}}]}]))
-    second = inside(namespace, policy("p", ingress=[]))
+    second = inside(namespace, policy("p", podSelector={"matchLabels": {"app": "web"}}))
 
     outputs = [create(kubectl, body, verb="apply") for body in (first, second, second)]
 
     assert [text.split()[-1] for text in outputs] == ["created", "configured", "unchanged"]
     assert not found(kubectl, "netpol", "p", "-n", namespace)["spec"].get("ingress")
+
+
+def test_an_empty_list_of_a_policy_is_not_kept(kubectl: Kubectl, namespace: str) -> None:
+    """So apply sees a difference each time, and the meaning is that of a missing one."""
+    body = inside(namespace, policy("p", ingress=[]))
+
+    outputs = [create(kubectl, body, verb="apply") for _ in range(2)]
+
+    assert [text.split()[-1] for text in outputs] == ["created", "configured"]
+    assert "ingress" not in found(kubectl, "netpol", "p", "-n", namespace)["spec"]
 
 
 def test_objects_are_deleted(kubectl: Kubectl, namespace: str) -> None:

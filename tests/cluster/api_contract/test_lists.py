@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from tests.cluster.api_contract.objects import config_maps
+from tests.cluster.api_contract.objects import leases
 from tests.cluster.api_contract.servers import Answer, Api, ControlPlane
 
 PROTOBUF_OR_JSON = "application/vnd.kubernetes.protobuf,application/json"
@@ -15,9 +15,9 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
 async def make(api: Api, namespace: str, name: str, **labels: str) -> None:
-    """Make a config map."""
-    body = {"metadata": {"name": name, "labels": labels}, "data": {"key": "value"}}
-    answer = await api("POST", config_maps(namespace), body)
+    """Make a lease."""
+    body = {"metadata": {"name": name, "labels": labels}}
+    answer = await api("POST", leases(namespace), body)
     assert answer.code == 201
 
 
@@ -46,20 +46,20 @@ async def test_a_list_holds_what_is_selected(
     await make(api, namespace, "b", app="web")
     await make(api, namespace, "c", app="db")
 
-    answer = await api("GET", config_maps(namespace), **query)
+    answer = await api("GET", leases(namespace), **query)
 
-    assert answer.body["kind"] == "ConfigMapList"
+    assert answer.body["kind"] == "LeaseList"
     assert answer.names == expected
 
 
 @pytest.mark.parametrize(
-    "query", [{"labelSelector": "app in web"}, {"fieldSelector": "data.key=value"}]
+    "query", [{"labelSelector": "app in web"}, {"fieldSelector": "spec.holderIdentity=x"}]
 )
 async def test_a_selector_that_is_not_understood_is_refused(
     api: Api, namespace: str, query: dict[str, str]
 ) -> None:
     """It would otherwise select everything."""
-    answer = await api("GET", config_maps(namespace), **query)
+    answer = await api("GET", leases(namespace), **query)
 
     assert (answer.code, answer.reason) == (400, "BadRequest")
 
@@ -68,8 +68,12 @@ async def test_a_list_without_a_namespace_is_of_all_namespaces(api: Api, namespa
     """And can be narrowed to one by a field."""
     await make(api, namespace, "a")
 
-    everywhere = await api("GET", "/api/v1/configmaps")
-    here = await api("GET", "/api/v1/configmaps", fieldSelector=f"metadata.namespace={namespace}")
+    everywhere = await api("GET", "/apis/coordination.k8s.io/v1/leases")
+    here = await api(
+        "GET",
+        "/apis/coordination.k8s.io/v1/leases",
+        fieldSelector=f"metadata.namespace={namespace}",
+    )
 
     found = {item["metadata"]["namespace"] for item in everywhere.body["items"]}
     assert namespace in found
@@ -81,10 +85,10 @@ async def test_the_pages_of_a_list_are_one_list(api: Api, namespace: str) -> Non
     for name in "abcde":
         await make(api, namespace, name)
 
-    first = await api("GET", config_maps(namespace), limit="2")
+    first = await api("GET", leases(namespace), limit="2")
     await make(api, namespace, "bb")
-    second = await api("GET", config_maps(namespace), limit="2", **continuing(first))
-    third = await api("GET", config_maps(namespace), limit="2", **continuing(second))
+    second = await api("GET", leases(namespace), limit="2", **continuing(first))
+    third = await api("GET", leases(namespace), limit="2", **continuing(second))
 
     assert [first.names, second.names, third.names] == [["a", "b"], ["c", "d"], ["e"]]
     assert first.body["metadata"]["remainingItemCount"] == 3
@@ -96,7 +100,7 @@ async def test_a_page_that_is_all_has_no_next(api: Api, namespace: str) -> None:
     """A limit that is not reached changes nothing."""
     await make(api, namespace, "a")
 
-    answer = await api("GET", config_maps(namespace), limit="500")
+    answer = await api("GET", leases(namespace), limit="500")
 
     assert answer.names == ["a"]
     assert "continue" not in answer.body["metadata"]
@@ -104,7 +108,7 @@ async def test_a_page_that_is_all_has_no_next(api: Api, namespace: str) -> None:
 
 async def test_a_broken_continue_token_is_refused(api: Api, namespace: str) -> None:
     """It must not begin a list from somewhere."""
-    answer = await api("GET", config_maps(namespace), **{"limit": "1", "continue": "nonsense"})
+    answer = await api("GET", leases(namespace), **{"limit": "1", "continue": "nonsense"})
 
     assert (answer.code, answer.reason) == (400, "BadRequest")
 
@@ -113,7 +117,7 @@ async def test_kubectl_gets_a_table(api: Api, namespace: str) -> None:
     """Cells fit the columns, and each row carries the metadata that kubectl needs."""
     await make(api, namespace, "a", app="web")
 
-    code, media, body = await api.get_as(config_maps(namespace), TABLE)
+    code, media, body = await api.get_as(leases(namespace), TABLE)
     table = json.loads(body)
 
     assert (code, media, table["kind"]) == (200, "application/json", "Table")
@@ -125,7 +129,7 @@ async def test_kubectl_gets_a_table(api: Api, namespace: str) -> None:
 
 async def test_a_form_that_nobody_has_is_not_acceptable(api: Api, namespace: str) -> None:
     """The client learns that it asked for the wrong thing."""
-    code, _, _ = await api.get_as(config_maps(namespace), "text/html")
+    code, _, _ = await api.get_as(leases(namespace), "text/html")
 
     assert code == 406
 
@@ -161,5 +165,7 @@ async def test_what_is_served_can_be_discovered(api: Api, where: str, expected: 
 
 def test_a_server_that_is_ready_says_so(control_plane: ControlPlane) -> None:
     """Plain text, for probes."""
-    with urllib.request.urlopen(f"{control_plane.url}/readyz") as response:  # noqa: S310
+    with urllib.request.urlopen(  # noqa: S310
+        f"{control_plane.url}/readyz", context=control_plane.tls
+    ) as response:
         assert response.read() == b"ok"

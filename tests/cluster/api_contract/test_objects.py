@@ -77,7 +77,6 @@ async def test_what_is_not_there_is_not_found(api: Api, namespace: str) -> None:
         pod("a", namespace="elsewhere"),
         pod("a", labels={"app": 1}),
         pod("a") | {"spec": "nginx"},
-        pod("a", resourceVersion="1"),
         ["pod"],
     ],
 )
@@ -89,6 +88,15 @@ async def test_a_body_that_is_not_the_object_is_a_bad_request(
 
     assert (answer.code, answer.reason) == (400, "BadRequest")
     assert (await api("GET", pods(namespace))).names == []
+
+
+async def test_a_new_object_has_no_version_yet(api: Api, namespace: str) -> None:
+    """Whoever brings one means to update; Kubernetes answers 500 and gives no reason."""
+    answer = await api("POST", pods(namespace), pod("a", resourceVersion="1"))
+
+    assert answer.code == 500
+    assert "reason" not in answer.body
+    assert answer.body["message"] == "resourceVersion should not be set on objects to be created"
 
 
 async def test_every_mistake_is_told_at_once(api: Api, namespace: str) -> None:

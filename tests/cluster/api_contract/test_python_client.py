@@ -92,10 +92,11 @@ def test_the_watch_of_the_client_follows_a_list(core: Any, namespace: str) -> No
         timeout_seconds=20,
     )
 
-    events = [next(stream) for _ in range(2)]
+    events = [next(stream) for _ in range(3)]
 
     assert [(event["type"], event["object"].metadata.name) for event in events] == [
         ("ADDED", "a"),
+        ("MODIFIED", "a"),  # it is on its way out
         ("DELETED", "a"),
     ]
 

@@ -62,6 +62,25 @@ def _network_policy(policy: Object) -> None:
         for rule in _objects(spec, direction):
             for port in _objects(rule, "ports"):
                 port.setdefault("protocol", "TCP")
+    _drop_empty(spec)
+
+
+_OMITTED_WHEN_EMPTY = frozenset(
+    {"ingress", "egress", "from", "to", "ports", "except", "matchExpressions", "matchLabels"}
+)
+
+
+def _drop_empty(value: Any) -> None:
+    """Drop what Kubernetes does not keep: the ``omitempty`` lists of a NetworkPolicy's types."""
+    match value:
+        case dict():
+            for key in [k for k in value if k in _OMITTED_WHEN_EMPTY and value[k] in ([], {})]:
+                del value[key]
+            for part in value.values():
+                _drop_empty(part)
+        case list():
+            for part in value:
+                _drop_empty(part)
 
 
 def _namespace(namespace: Object) -> None:

@@ -25,6 +25,8 @@ class Reason(enum.Enum):
     EXPIRED = ("Expired", 410)
     UNSUPPORTED_MEDIA_TYPE = ("UnsupportedMediaType", 415)
     INVALID = ("Invalid", 422)
+    UNKNOWN = ("", 500)
+    """Kubernetes' own for errors that it does not sort."""
     INTERNAL_ERROR = ("InternalError", 500)
     NOT_IMPLEMENTED = ("NotImplemented", 501)
     TIMEOUT = ("Timeout", 504)
@@ -61,16 +63,15 @@ class ApiError(Exception):
     def status(self) -> Object:
         """Return the Status object."""
         word, code = self.reason.value
-        return {
+        status = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": word,
-            "details": self.details,
             "code": code,
         }
+        return status | ({"reason": word, "details": self.details} if word else {})
 
 
 def about(reason: Reason, kind: Kind, name: str, what: str) -> ApiError:

@@ -124,6 +124,8 @@ class Registry:
             return self._delete_namespace(record)
         grace = _grace(record.value, options) if kind is PODS else 0
         if grace == 0 and not record.value["metadata"].get("finalizers"):
+            if kind is PODS:  # watchers see that it is on its way before they see that it is gone
+                record = self._begin_deletion(kind, record, grace)
             return self._remove(kind, record)
         return self._begin_deletion(kind, record, grace)
 
@@ -141,7 +143,7 @@ class Registry:
         given = check_metadata(value)
         if given.resource_version:
             message = "resourceVersion should not be set on objects to be created"
-            raise ApiError(Reason.BAD_REQUEST, message)
+            raise ApiError(Reason.UNKNOWN, message)
         if target.kind.scope is Scope.NAMESPACED:
             self._require_namespace(target, given.namespace)
             metadata["namespace"] = target.namespace
