@@ -59,7 +59,7 @@ class Counters:
         async with self._lock:
             if time.monotonic() - self._read < SHORTEST_PERIOD:
                 return
-            listing = await asyncio.to_thread(_listing)
+            listing = await asyncio.to_thread(read_counters)
             self._read = time.monotonic()
             self.add(listing)
 
@@ -84,7 +84,8 @@ def _direction(chain: str) -> Direction | None:
     return next((it for prefix, it in _DENY_CHAINS.items() if chain.startswith(prefix)), None)
 
 
-def _listing() -> dict[_Place, int]:
+def read_counters() -> dict[_Place, int]:
+    """Return the packets that each denying rule of our tables has counted."""
     found: dict[_Place, int] = {}
     for id_ in TABLES:
         try:

@@ -148,10 +148,10 @@ class LogReader:
             code = _error_in(self._socket.recv(RECEIVE_BYTES))
         except OSError as error:
             raise KernelError(f"NFLOG group {self._group}: {error.strerror}") from error
-        if code == errno.EBUSY:
-            raise KernelError(f"NFLOG group {self._group} is read by another program")
-        if code == errno.EPERM:
-            raise MissingError("reading NFLOG needs CAP_NET_ADMIN; run as root")
+        if code in (errno.EPERM, errno.EBUSY):  # the kernel says the former for both
+            raise KernelError(
+                f"NFLOG group {self._group} is read by another program, or CAP_NET_ADMIN is missing"
+            )
         if code:
             raise KernelError(f"NFLOG group {self._group}: {os.strerror(code)}")
 
