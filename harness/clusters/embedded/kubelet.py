@@ -67,6 +67,10 @@ class Pod:
     """Whether its readiness probes have been started."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no process of the pod runs."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once its network has been removed."""
+    before: Pod | None = None
+    """The pod that had its name until it was deleted, and may have its network still."""
 
     @property
     def namespace(self) -> str:
@@ -103,6 +107,7 @@ class Kubelet:
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
         self._free = {name: deque(net.node.pod_addresses) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
+        self._latest: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = 0
 
@@ -143,12 +148,16 @@ class Kubelet:
         address = network.node.address if host_network else free.popleft()
         made = Pod(pod, network.node, address, host_network, workloads(pod))
         made.idle.set()
-        self._pods[uid] = made
+        made.before = self._latest.get(made.key)
+        self._pods[uid] = self._latest[made.key] = made
         self._starting += 1
         self._do(self._start(uid, made))
 
     async def _start(self, uid: str, pod: Pod) -> None:
         try:
+            if pod.before is not None:
+                await pod.before.gone.wait()
+                pod.before = None
             await self._bring_up(uid, pod)
         finally:
             # Only now may it end: a server that gets SIGTERM before it serves might sleep on it.
@@ -313,6 +322,9 @@ class Kubelet:
         if not pod.host_network:
             self._free[pod.node.name].append(pod.address)
         self._pods.pop(uid, None)
+        if self._latest.get(pod.key) is pod:
+            del self._latest[pod.key]
+        pod.gone.set()
         await self._confirm(pod.object)
 
     async def _confirm(self, pod: Object) -> None:

@@ -147,6 +147,20 @@ def test_many_short_lives(cluster: EmbeddedCluster, kit: Any) -> None:
     assert len(links.splitlines()) == ROOM + 1
 
 
+@pytest.mark.optional("kubectl")
+def test_a_pod_made_again_at_once_comes_to_life(cluster: EmbeddedCluster, kit: Any) -> None:
+    """A pod that takes the name of one deleted without grace waits until that one is gone."""
+    nodes = [node.name for node in cluster.nodes()]
+    for round_ in range(10):
+        made = [kit.pod(f"again-{number}", nodes[(number + round_) % 2]) for number in range(2)]
+        cluster.apply(made)
+        cluster.wait_ready()
+        for pod in made:
+            assert reach(cluster, kit.address(cluster, pod["metadata"]["name"]), 80) is Verdict.OPEN
+            name = pod["metadata"]["name"]
+            kubectl(cluster, "delete", "pod", name, "--force", "--grace-period=0", "--wait=false")
+
+
 def test_commands_run_and_end(cluster: EmbeddedCluster, kit: Any) -> None:
     """A command of the host's runs; without restarts its exit code becomes the pod's phase."""
 
