@@ -45,7 +45,9 @@ async def run(settings: Settings) -> None:
     tables = NodeTables(NftKernel(), settings.options, links.connect)
     events, deny_log = Events(settings.node_name), DenyLog(metrics)
     notices = Notices(events, Overlaps(settings.service_cidr))
-    loop = SyncLoop(settings, tables, Observer(health, metrics, settings), (deny_log, notices))
+    observer = Observer(health, metrics, settings)
+    loop = SyncLoop(settings, tables, observer, (deny_log, notices))
+    metrics.elements.set_function(tables.elements)
     health.before_scrape = Counters(metrics).refresh
     with lock.held():
         async with (
@@ -53,7 +55,7 @@ async def run(settings: Settings) -> None:
             serve(health, metrics, settings.health_address, settings.health_port),
         ):
             await _until_signalled(
-                watch_cluster(client, inbox.put),
+                watch_cluster(client, inbox.put, on_heard=observer.heard),
                 loop.follow(inbox),
                 deny_log.follow(settings.options.log_group),
                 events.follow(client),

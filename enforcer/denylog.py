@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from enforcer.errors import EnforcerError
+from enforcer.errors import EnforcerError, KernelError
 from enforcer.metrics import Metrics
 from enforcer.model.net import Direction, IPAddress
 from enforcer.model.objects import Key, Pod
@@ -141,7 +141,12 @@ class DenyLog:
                 loop.remove_reader(reader)
 
     def _read(self, reader: LogReader) -> None:
-        found, lost = reader.read()
+        try:
+            found, lost = reader.read()
+        except KernelError as error:
+            asyncio.get_running_loop().remove_reader(reader)
+            logger.warning("the deny log ends: %s; denied connections are still counted", error)
+            return
         if lost:
             self._metrics.deny_log_lost.inc()
         for logged in found:

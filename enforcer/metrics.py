@@ -68,6 +68,19 @@ class Metrics:
             ("direction",),
             registry=self.registry,
         )
+        self.elements = self._gauge(
+            "enforcer_set_elements", "Elements of our sets and maps in the kernel."
+        )
+        self.same_node_proved = self._gauge(
+            "enforcer_same_node_proved",
+            "1 when packets between pods of this node are proved to meet our rules, else 0.",
+        )
+        self.watch_silence = Gauge(
+            "enforcer_watch_silence_seconds",
+            "Since anything was heard of a kind: a list, an event or a bookmark (one a minute).",
+            ("kind",),
+            registry=self.registry,
+        )
         self.problems = self._gauge(
             "enforcer_policy_problems",
             "Objects that could not be understood; their pods are denied.",

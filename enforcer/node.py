@@ -75,6 +75,15 @@ class NodeTables:
         """Read the kernel at the next sync, whatever its generation number says."""
         self._generation = None
 
+    def elements(self) -> int:
+        """Return how many set and map elements the kernel holds for us, as far as we know."""
+        tables = self._have.tables.values() if self._have else ()
+        return sum(
+            sum(len(item.elements) for item in table.sets.values())
+            + sum(len(item.targets) for item in table.maps.values())
+            for table in tables
+        )
+
     def _look(self) -> tuple[Ruleset, bool]:
         """Return what the kernel holds, and whether somebody else changed what is ours."""
         generation = self._kernel.generation()

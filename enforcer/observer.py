@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Sized
+from functools import partial
 
 from enforcer.errors import KernelError
 from enforcer.health import Health
@@ -32,6 +33,9 @@ class Observer:
         self._denies_unknown = settings.unknown_pods is UnknownPods.DENY
         self._unprotected = False
         self._started = time.monotonic()
+        self._heard = dict.fromkeys(Kind, self._started)
+        for kind in Kind:
+            metrics.watch_silence.labels(kind.value).set_function(partial(self._silence, kind))
         self._complained = False
         self._problems: frozenset[Problem] = frozenset()
         self._unproved: tuple[str, ...] = ()
@@ -50,6 +54,13 @@ class Observer:
             names,
             self._patience,
         )
+
+    def heard(self, kind: Kind) -> None:
+        """Note that the API server has told something of a kind."""
+        self._heard[kind] = time.monotonic()
+
+    def _silence(self, kind: Kind) -> float:
+        return time.monotonic() - self._heard[kind]
 
     def failed(self, error: KernelError) -> None:
         """Note that the kernel refused a sync."""
@@ -116,6 +127,7 @@ class Observer:
         self._problems = problems
 
     def _name_unproved(self, problems: tuple[str, ...]) -> None:
+        self._metrics.same_node_proved.set(not problems)
         for problem in set(problems) - set(self._unproved):
             logger.error("enforcement on this node is not proved: %s", problem)
         self._unproved = problems

@@ -30,6 +30,11 @@ from enforcer.model.changes import Change, Kind, Object, Replaced, Unreadable
 logger = logging.getLogger(__name__)
 
 OnChange = Callable[[Change], None]
+OnHeard = Callable[[Kind], None]
+
+
+def _ignore(_kind: Kind) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +67,32 @@ class Timing:
 DEFAULT_TIMING = Timing()
 
 
-async def watch_cluster(client: Api, on_change: OnChange, timing: Timing = DEFAULT_TIMING) -> Never:
+async def watch_cluster(
+    client: Api,
+    on_change: OnChange,
+    timing: Timing = DEFAULT_TIMING,
+    on_heard: OnHeard = _ignore,
+) -> Never:
     """Tell every change of every kind to ``on_change``, in the order of each kind; never ends.
 
     The first change of each kind is a ``Replaced``. Failures are logged and tried again.
+    ``on_heard`` is told whenever the server says anything of a kind, be it a bookmark.
     """
     async with asyncio.TaskGroup() as group:
         for kind in Kind:
-            group.create_task(_Reflector(kind, client, on_change, timing).run(), name=kind.value)
+            reflector = _Reflector(kind, client, on_change, timing, on_heard)
+            group.create_task(reflector.run(), name=kind.value)
     raise AssertionError("a reflector has ended")
 
 
 class _Reflector:
     """Mirrors one kind."""
 
-    def __init__(self, kind: Kind, client: Api, on_change: OnChange, timing: Timing) -> None:
+    def __init__(
+        self, kind: Kind, client: Api, on_change: OnChange, timing: Timing, on_heard: OnHeard
+    ) -> None:
         self._kind = kind
+        self._on_heard = on_heard
         self._client = client
         self._on_change = on_change
         self._timing = timing
@@ -117,6 +132,7 @@ class _Reflector:
             raise DecodeError(f"the list of {self._kind.value} has no resourceVersion")
         self._on_change(Replaced(self._kind, tuple(objects)))
         self._version = version
+        self._on_heard(self._kind)
         logger.info("listed %d %s", len(objects), self._kind.value)
 
     async def _pages(self, size: int) -> tuple[list[Object | Unreadable], str]:
@@ -163,6 +179,7 @@ class _Reflector:
         if event.change is not None:
             self._on_change(event.change)
         self._version = event.version or self._version
+        self._on_heard(self._kind)
 
 
 class _WatchEndedError(ApiError):

@@ -8,7 +8,7 @@ import pytest
 
 from enforcer.health import Health
 from enforcer.metrics import Metrics
-from enforcer.model.changes import Put
+from enforcer.model.changes import Kind, Put
 from enforcer.model.net import IPNetwork
 from enforcer.model.objects import Node
 from enforcer.node import Synced
@@ -48,3 +48,33 @@ def test_a_node_whose_unknown_pods_are_open_is_told(
 
     assert metrics.registry.get_sample_value("enforcer_unknown_pods_denied") == denied
     assert caplog.text.count("has no spec.podCIDRs") == warned
+
+
+def test_whether_the_same_node_is_proved_is_a_metric() -> None:
+    """0 before the first sync and wherever a bridge hides its packets."""
+    metrics, cluster = Metrics(), Cluster()
+    observer = Observer(Health(), metrics, Settings("n1"))
+    compiled = CompiledPolicy("n1", (), RANGE, frozenset())
+    values = [metrics.registry.get_sample_value("enforcer_same_node_proved")]
+
+    for problems in ((), ("bridge b0 hides",), ()):
+        observer.synced(cluster, compiled, Synced(0, 1, repaired=False, problems=problems))
+        values.append(metrics.registry.get_sample_value("enforcer_same_node_proved"))
+
+    assert values == [0, 1, 0, 1]
+
+
+def test_how_long_a_watch_is_silent_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each kind by itself, in seconds, growing until something is heard."""
+    now = [100.0]
+    monkeypatch.setattr("enforcer.observer.time.monotonic", lambda: now[0])
+    metrics = Metrics()
+    observer = Observer(Health(), metrics, Settings("n1"))
+
+    now[0] = 130.0
+    observer.heard(Kind.PODS)
+    now[0] = 131.0
+
+    value = metrics.registry.get_sample_value
+    assert value("enforcer_watch_silence_seconds", {"kind": "pods"}) == 1
+    assert value("enforcer_watch_silence_seconds", {"kind": "nodes"}) == 31

@@ -300,6 +300,21 @@ async def test_a_bookmark_moves_the_version(script: Script, tmp_path: Path) -> N
     assert script.queries(watch=True)[1]["resourceVersion"] == "99"
 
 
+async def test_a_bookmark_is_heard(script: Script, tmp_path: Path) -> None:
+    """The list, the bookmark and the event: whatever the server says shows that it is there."""
+    mark = line("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
+    script.watches = [script.watch(mark, line("ADDED", namespace("a", 100)))]
+    heard: list[Kind] = []
+    seen = Seen()
+    async with session(script, tmp_path) as client:
+        task = asyncio.create_task(watch_cluster(client, seen.take, FAST, heard.append))
+        await seen.until(lambda: heard.count(Kind.NAMESPACES) >= 3)
+        task.cancel()
+        await asyncio.wait([task])
+
+    assert len(seen.changes) == 2
+
+
 async def test_a_silent_watch_is_taken_for_dead(script: Script, tmp_path: Path) -> None:
     """Silence longer than a bookmark takes: watch again from the same version, no new list."""
     script.watches = [script.watch(), script.watch(line("ADDED", namespace("a", 11)))]
