@@ -12,11 +12,14 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from harness.errors import UsageError
 
 SCHEMA_VERSION = 1
 """Raised whenever a stored file changes its meaning."""
@@ -38,7 +41,11 @@ class RunFolder:
         command: Sequence[str],
         settings: Mapping[str, Any],
     ) -> RunFolder:
-        """Make a new folder below ``root`` and write ``run.json`` and ``env.json`` into it."""
+        """Make a new folder below ``root`` and write ``run.json`` and ``env.json`` into it.
+
+        UsageError where nothing can be written.
+        """
+        require_writable(root)
         started = datetime.now(UTC)
         path = _unused(root / f"{started:%Y%m%dT%H%M%SZ}-{cluster}-{scenario}")
         path.mkdir(parents=True)
@@ -98,6 +105,17 @@ class RunFolder:
         run["status"] = status
         run["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.write_json("run.json", run | facts)
+
+
+def require_writable(root: Path) -> None:
+    """Make the folder of all runs; UsageError where it, or a folder in it, cannot be made."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root):
+            pass
+    except OSError as error:
+        message = f"--results {root}: no results can be written there ({error.strerror})"
+        raise UsageError(message) from error
 
 
 def _unused(path: Path) -> Path:

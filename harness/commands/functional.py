@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +17,7 @@ from harness.errors import HarnessError, UsageError
 from harness.matrix import pytest_plugin
 from harness.matrix.scenario import folder, load_scenario
 from harness.options import CLUSTER_OPTIONS, ClusterSettings, cluster_options
+from harness.results import require_writable
 
 _SETTINGS = Path(pytest_plugin.__file__).with_name("functional.ini")
 _LEAST_NODES = 2
@@ -53,7 +55,7 @@ def command(
     Runs routed and bridged (bridge-nf-call-iptables off), or what --cni names. Ends with 0 only if
     everything was as expected; the last line is the path of the report.
     """
-    _check(settings, own["enforcer"])
+    _check(settings, own["enforcer"], Path(own["results"]))
     catcher = _Catcher()
     arguments = _arguments([*_given(ctx), *pytest_arguments])
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -64,12 +66,17 @@ def command(
     _finish(ctx, int(status), catcher.session)
 
 
-def _check(settings: ClusterSettings, enforcer: str) -> None:
+def _check(settings: ClusterSettings, enforcer: str, results: Path) -> None:
     """Find mistakes before anything is built."""
     mistakes = []
     if settings.nodes < _LEAST_NODES:
         mistakes.append("--nodes: the matrix needs two or more: a same node and another one")
-    for attempt in (lambda: make_enforcer(enforcer), lambda: load_scenario(_cases())):
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: make_enforcer(enforcer),
+        lambda: load_scenario(_cases()),
+        lambda: require_writable(results),
+    )
+    for attempt in attempts:
         try:
             attempt()
         except UsageError as error:
