@@ -104,6 +104,8 @@ def down(name: str, *, everything: bool) -> None:
         with _attached(one) as cluster:
             cluster.down()
         click.echo(f"cluster {one} is down")
+    if everything:
+        state.forget_dead()
     if not names:
         click.echo("no cluster is up")
 

@@ -162,6 +162,7 @@ def command(
         command=["harness", *sys.argv[1:]],
         settings={**asdict(settings), **asdict(asked), "services": plan.services},
     )
+    cluster.logs_to = folder.path / "logs" / "cluster"
     code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
     click.echo(str(folder.path / report.HTML))
     ctx.exit(code)

@@ -19,6 +19,7 @@ from rich.console import Console
 # pytest takes every name of a plugin that starts with `pytest_` for a hook
 from harness import options as cluster_options
 from harness.clusters import make_cluster
+from harness.clusters.base import Cluster
 from harness.enforcers import make_enforcer
 from harness.errors import HarnessError, UsageError
 from harness.matrix.compare import Finding
@@ -126,7 +127,9 @@ class MatrixSession:
             option = self._config.option
             plan = Plan(
                 scenario,
-                tuple(_wiring(name, settings) for name, settings in self.wirings.items()),
+                tuple(
+                    _wiring(name, settings, self._folder) for name, settings in self.wirings.items()
+                ),
                 lambda: make_enforcer(option.enforcer),
                 Patience(probe=option.probe_timeout / 1000),
             )
@@ -176,8 +179,14 @@ def _console() -> Console:
     return found if found.is_terminal else Console(width=_LINE)
 
 
-def _wiring(name: str, settings: ClusterSettings) -> Wiring:
-    return Wiring(name, lambda: make_cluster(settings))
+def _wiring(name: str, settings: ClusterSettings, folder: RunFolder | None) -> Wiring:
+    def make() -> Cluster:
+        cluster = make_cluster(settings)
+        if folder is not None:
+            cluster.logs_to = folder.path / "logs" / name / "cluster"
+        return cluster
+
+    return Wiring(name, make)
 
 
 class CasesFile(pytest.File):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,6 +63,8 @@ class EmbeddedCluster:
         self._tell = tell
         self._use(state.Folder(state.root() / shape.name))
         self._launched: launch.Launched | None = None
+        self.logs_to: Path | None = None
+        """Where its programs' logs are copied to when it ends."""
 
     @classmethod
     def attach(cls, name: str, tell: Tell = _say_nothing) -> Self:
@@ -92,13 +95,23 @@ class EmbeddedCluster:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take it down, unless it was told to stay."""
+        """Take it down, unless it was told to stay. ClusterError if it had ended by itself."""
         self.close()
         launched, self._launched = self._launched, None
-        if launched is not None:
-            launched.lifeline.close()
-            launch.end(launched.folder)
-            launched.unshare.wait()
+        if launched is None:
+            return
+        died = launched.folder.died
+        self._keep_logs(launched.folder.logs)
+        launched.lifeline.close()
+        launch.end(launched.folder)
+        launched.unshare.wait()
+        if died:
+            raise ClusterError(f"cluster {self.name} ended by itself: {died}")
+
+    def _keep_logs(self, logs: Path) -> None:
+        if self.logs_to is not None:
+            with contextlib.suppress(shutil.Error):  # pods and their logs come and go
+                shutil.copytree(logs, self.logs_to, dirs_exist_ok=True)
 
     def stay(self) -> None:
         """Let the cluster live on after this process; ``harness cluster down`` ends it."""
@@ -155,7 +168,8 @@ class EmbeddedCluster:
                 link.sendall(json.dumps({"namespace": namespace}).encode() + b"\n")
                 answer: dict[str, Any] = json.loads(link.makefile().readline() or "{}")
             except OSError as error:
-                message = f"cluster {self.name} does not answer ({error.strerror}): it is gone"
+                why = self._folder.died or error.strerror
+                message = f"cluster {self.name} does not answer, it is gone: {why}"
                 raise ClusterError(message) from error
         return answer
 

@@ -65,6 +65,7 @@ class Pod:
     doomed: bool = False
     asked: bool = False
     """Whether its readiness probes have been started."""
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no process of the pod runs."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -274,19 +275,20 @@ class Kubelet:
         self._run(uid, pod, number)
 
     async def _tell(self, pod: Pod) -> None:
-        """Write the pod's status."""
-        status = podstatus.status(
-            pod.object,
-            podstatus.Life(
-                str(pod.address),
-                str(pod.node.address),
-                pod.started,
-                pod.exits,
-                pod.restarts,
-                frozenset(pod.unready),
-            ),
-        )
-        await self._report(pod.object, status)
+        """Write the pod's status; one write at a time, so that the last one is the newest."""
+        async with pod.telling:
+            status = podstatus.status(
+                pod.object,
+                podstatus.Life(
+                    str(pod.address),
+                    str(pod.node.address),
+                    pod.started,
+                    pod.exits,
+                    pod.restarts,
+                    frozenset(pod.unready),
+                ),
+            )
+            await self._report(pod.object, status)
 
     async def _report(self, pod: Object, status: Object) -> None:
         meta = pod["metadata"]

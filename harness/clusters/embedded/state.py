@@ -91,6 +91,11 @@ class Folder:
             return facts
         return {}
 
+    @property
+    def died(self) -> str:
+        """Why the cluster ended by itself; empty for one that did not."""
+        return str(self.facts().get("died", ""))
+
     def note(self, **facts: Any) -> None:
         """Add facts, whole or not at all."""
         part = self.path / "state.json.part"
@@ -139,6 +144,8 @@ def claim(name: str) -> tuple[Folder, int]:
     with _exclusive():
         _sweep()
         folder = Folder(root() / name)
+        if folder.path.exists() and not folder.alive():
+            folder.remove()
         if folder.path.exists():
             message = (
                 f"a cluster named {name!r} is up already; take it down with "
@@ -155,10 +162,22 @@ def claim(name: str) -> tuple[Folder, int]:
 
 
 def running() -> tuple[Folder, ...]:
-    """Return the clusters that are up, sorted by name, after removing what dead ones left."""
+    """Return the clusters that are up, sorted by name, after removing what dead ones left.
+
+    One that ended by itself keeps its folder, with its logs, until its name is used again or
+    :func:`forget_dead`.
+    """
     with _exclusive():
         _sweep()
-        return tuple(_folders())
+        return tuple(folder for folder in _folders() if folder.alive())
+
+
+def forget_dead() -> None:
+    """Remove the folders of clusters that ended by themselves."""
+    with _exclusive():
+        for folder in _folders():
+            if not folder.alive():
+                folder.remove()
 
 
 def find(name: str) -> Folder:
@@ -168,6 +187,8 @@ def find(name: str) -> Folder:
     for folder in folders:
         if folder.name == name:
             return folder
+    if reason := Folder(root() / name).died:
+        raise ClusterError(f"cluster {name} ended by itself: {reason}")
     others = ", ".join(folder.name for folder in folders) or "none"
     message = f"no cluster named {name!r} is up (up: {others}); start it with 'harness cluster up'"
     raise ClusterError(message)
@@ -194,7 +215,7 @@ def _folders() -> list[Folder]:
 
 def _sweep() -> None:
     for folder in _folders():
-        if not folder.alive():
+        if not folder.alive() and not folder.died:
             folder.remove()
 
 

@@ -193,13 +193,17 @@ class Supervisor:
             self._children.start(program, lambda code: self._core_exited(name, code))
 
     def _core_exited(self, name: str, code: int) -> None:
-        """End the cluster: without one of its programs it is none; say why."""
-        reason = f"{name} ended with exit code {code}; its log: {self._folder.logs}/{name}.log"
+        """End the cluster: without one of its programs it is none; say why, and leave the logs."""
+        path = self._folder.logs / f"{name}.log"
+        reason = f"{name} ended with exit code {code}; its log: {path}"
         say(reason)
-        log = (self._folder.logs / f"{name}.log").read_text(errors="replace").splitlines()
+        log = path.read_text(errors="replace").splitlines()
+        reason = "\n".join([reason, *log[-15:]])
+        self._ending.acquire()
+        self._folder.note(died=reason)
         with contextlib.suppress(OSError):
-            wire.send(self._lifeline, {"error": "\n".join([reason, *log[-15:]])})
-        self.end()
+            wire.send(self._lifeline, {"error": reason})
+        os._exit(1)
 
     # ---- the lifeline and the requests ----
 
