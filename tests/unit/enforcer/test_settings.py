@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from enforcer.errors import SettingsError
 from enforcer.flags import FLAGS, run_options, settings_from
 from enforcer.ruleset.options import DenyAction
-from enforcer.settings import Settings, parse_duration
+from enforcer.settings import LOG_GROUP, Settings, parse_duration
 
 STUDY_FLAGS = (
     "--run-router=false",
@@ -105,3 +105,18 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_every_setting_has_a_flag() -> None:
     """A setting that no flag fills could never be set."""
     assert {flag.field for flag in FLAGS} == set(Settings.__dataclass_fields__)
+
+
+def test_without_a_deny_log_the_table_has_no_log_rules() -> None:
+    """Off takes the rules away; on is the default."""
+    assert parse()[0].options.log_group == LOG_GROUP
+    assert parse("--deny-log=off")[0].options.log_group is None
+
+
+def test_service_ranges_are_networks_with_commas_between() -> None:
+    """One for each family, usually; what is none is said."""
+    settings, _ = parse("--service-cidr=10.96.0.0/12, fd00:96::/112")
+
+    assert [str(network) for network in settings.service_cidr] == ["10.96.0.0/12", "fd00:96::/112"]
+    with pytest.raises(SettingsError, match=r"--service-cidr: .*10\.96"):
+        parse("--service-cidr=10.96.0.1/12")
