@@ -202,7 +202,9 @@ class CasesFile(pytest.File):
             for case in scenario.cases:
                 for placement in Placement:
                     name = f"{case.id}[{wiring}-{placement.value}]"
-                    item = MatrixItem.from_parent(self, name=name)
+                    # Told whole: pytest 9.2 would not know its own id of a name with brackets again
+                    nodeid = f"{self.nodeid}::{name}"
+                    item = MatrixItem.from_parent(self, name=name, nodeid=nodeid)
                     item.ask(scenario, case.id, wiring, placement)
                     for mark in (settings.cni, wiring, placement.value):
                         item.add_marker(mark)
