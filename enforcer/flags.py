@@ -20,6 +20,7 @@ from enforcer.model.net import IPNetwork
 from enforcer.ruleset.options import DenyAction, ExistingConnections, UnknownPods
 from enforcer.settings import (
     NOT_DONE,
+    PERIODS,
     REPLACED,
     DenyLogging,
     LogFormat,
@@ -83,7 +84,33 @@ def _networks(text: str) -> tuple[IPNetwork, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
 
 
+def _switch(text: str) -> bool:
+    if text not in _SWITCH:
+        message = f"{text!r} is neither true nor false"
+        raise ValueError(message)
+    return _SWITCH[text]
+
+
+def _firewall(text: str) -> None:
+    if not _switch(text):
+        message = "false leaves nothing to do; remove the flag"
+        raise ValueError(message)
+
+
+def _not_done(why: str) -> Callable[[str], None]:
+    def read(text: str) -> None:
+        if _switch(text):
+            message = f"this is an enforcer: {why}. Set it to false"
+            raise ValueError(message)
+
+    return read
+
+
 _LAST_PORT = 65535
+# As Go reads them, and so kube-router: https://pkg.go.dev/strconv#ParseBool
+_SWITCH = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "FALSE", "false", "False"), False
+)
 _LEVELS = ("debug", "info", "warning", "error")
 
 FLAGS: tuple[Flag, ...] = (
@@ -135,9 +162,17 @@ FLAGS: tuple[Flag, ...] = (
 )
 
 
+_KUBE_ROUTER: Mapping[str, Callable[[str], object]] = {
+    **{name: _not_done(why) for name, why in NOT_DONE.items()},
+    "run-firewall": _firewall,
+    **dict.fromkeys(PERIODS, parse_duration),
+}
+"""kube-router's flags whose value may be wrong, though none of them sets anything here."""
+
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add every flag of the table, and kube-router's, to a click command."""
-    for name in (*NOT_DONE, *REPLACED):
+    for name in {**_KUBE_ROUTER, **REPLACED}:
         option = f"-{name}" if len(name) == 1 else f"--{name}"
         command = click.option(
             option,
@@ -147,9 +182,6 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
             hidden=True,
             default=None,
         )(command)
-    command = click.option(
-        "--run-firewall", is_flag=False, flag_value="true", hidden=True, default=None
-    )(command)
     return _with_flags(command, FLAGS)
 
 
@@ -211,7 +243,7 @@ def settings_from(values: Mapping[str, str | None]) -> tuple[Settings, list[str]
             filled[flag.field] = flag.read(text)
         except ValueError as error:
             mistakes.append(f"{flag.name}: {error}")
-    mistakes += _not_done(values)
+    mistakes += _kube_router_mistakes(values)
     settings = Settings(**({"node_name": ""} | filled))
     try:
         check(settings)
@@ -222,14 +254,15 @@ def settings_from(values: Mapping[str, str | None]) -> tuple[Settings, list[str]
     return settings, _warnings(values)
 
 
-def _not_done(values: Mapping[str, str | None]) -> list[str]:
-    mistakes = [
-        f"--{name}: this is an enforcer: {why}. Set it to false"
-        for name, why in NOT_DONE.items()
-        if values.get(_key(name)) not in (None, "false")
-    ]
-    if values.get("run_firewall") not in (None, "true"):
-        mistakes.append("--run-firewall: false leaves nothing to do; remove the flag")
+def _kube_router_mistakes(values: Mapping[str, str | None]) -> list[str]:
+    mistakes = []
+    for name, read in _KUBE_ROUTER.items():
+        text = values.get(_key(name))
+        try:
+            if text is not None:
+                read(text)
+        except ValueError as error:
+            mistakes.append(f"--{name}: {error}")
     return mistakes
 
 

@@ -121,6 +121,9 @@ REPLACED: Mapping[str, str] = {
 }
 """kube-router's flags that mean nothing here, and what takes their place."""
 
+PERIODS = ("iptables-sync-period", "ipvs-sync-period", "routes-sync-period")
+"""Those of :data:`REPLACED` that are durations; what is none is a mistake to kube-router, too."""
+
 NOT_DONE: Mapping[str, str] = {
     "run-router": "it enforces NetworkPolicy only; your CNI routes",
     "run-service-proxy": "it enforces NetworkPolicy only; kube-proxy serves Services",

@@ -54,6 +54,33 @@ def test_a_switch_for_what_is_not_done_here_is_refused() -> None:
         parse("--run-router=true")
 
 
+def test_what_kube_router_would_refuse_is_refused_with_the_reason() -> None:
+    """A value that is neither true nor false, or no duration, is said to be so, all at once."""
+    with pytest.raises(SettingsError) as raised:
+        parse(
+            "--run-firewall=maybe",
+            "--run-router=perhaps",
+            "--iptables-sync-period=foo",
+            "--routes-sync-period=5",
+        )
+
+    assert str(raised.value).splitlines() == [
+        "--run-router: 'perhaps' is neither true nor false",
+        "--run-firewall: 'maybe' is neither true nor false",
+        "--iptables-sync-period: 'foo' is no duration; write it like 1s, 5m or 1m30s",
+        "--routes-sync-period: '5' is no duration; write it like 1s, 5m or 1m30s",
+    ]
+
+
+@pytest.mark.parametrize("text", ["false", "0", "F"])
+def test_an_enforcer_without_its_firewall_is_refused(text: str) -> None:
+    """Switches are written as in Go; without a firewall there is nothing to do."""
+    parse(f"--run-router={text}")
+
+    with pytest.raises(SettingsError, match="--run-firewall: false leaves nothing to do"):
+        parse(f"--run-firewall={text}")
+
+
 def test_every_mistake_is_reported_at_once() -> None:
     """Five wrong values give five lines."""
     with pytest.raises(SettingsError) as raised:
