@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from enforcer import programs
 from enforcer.nft.objects import Ruleset
 from enforcer.ruleset.names import BRIDGE
 from enforcer.selfcheck import prove
@@ -95,7 +96,7 @@ def _flags_off(bridge: str, links: Iterable[Mapping[str, Any]]) -> frozenset[Bri
 
 def _set_flags(bridge: str, flags: Mapping[BridgeFlag, int]) -> str:
     words = [word for flag, value in flags.items() for word in (flag.value, str(value))]
-    command = ["ip", "link", "set", "dev", bridge, "type", "bridge", *words]
+    command = [programs.find("ip"), "link", "set", "dev", bridge, "type", "bridge", *words]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode:
         return f"bridge {bridge} could not be set up: {' '.join(command)}: {result.stderr.strip()}"

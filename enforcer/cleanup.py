@@ -6,6 +6,7 @@ from enforcer import bridges, lock
 from enforcer.errors import KernelError
 from enforcer.nft.diff import diff
 from enforcer.nft.kernel import NftKernel, check_nft
+from enforcer.programs import check_all, check_iproute2
 from enforcer.ruleset.lower import NOTHING
 from enforcer.ruleset.names import TABLES
 
@@ -16,7 +17,7 @@ def clean() -> list[str]:
     SettingsError while an enforcer runs here, which would make them again at once. KernelError when
     a bridge could not be put back; the tables are gone by then.
     """
-    check_nft()
+    check_all(check_nft, check_iproute2)
     with lock.held():
         return _clean()
 

@@ -30,6 +30,7 @@ from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.policy.warnings import Overlaps
+from enforcer.programs import check_all, check_iproute2
 from enforcer.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ GENERATION_PERIOD = 2.0
 
 async def run(settings: Settings) -> None:
     """Enforce until SIGTERM or SIGINT; SettingsError, MissingError or ApiError at the start."""
-    check_nft()
+    check_all(check_nft, check_iproute2)
     inbox, health, metrics = Inbox(), Health(), Metrics()
     tables = NodeTables(NftKernel(), settings.options, links.connect)
     events, deny_log = Events(settings.node_name), DenyLog(metrics)

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from enforcer import bridges
-from enforcer.errors import KernelError, MissingError
+from enforcer import bridges, programs
+from enforcer.errors import KernelError
 from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.wiring import BridgePort, PodBridge, Wiring
@@ -148,12 +148,8 @@ def _ip(*arguments: str) -> tuple[Item, ...]:
 
 
 def _run(*command: str) -> tuple[Item, ...]:
-    try:
-        result = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
-    except FileNotFoundError as error:
-        raise MissingError(
-            f"{command[0]} is not installed; run: apt-get install iproute2"
-        ) from error
+    argv = [programs.find(command[0]), *command[1:]]
+    result = subprocess.run(argv, capture_output=True, check=False)  # noqa: S603
     if result.returncode:
         said = result.stderr.decode(errors="replace").strip()
         raise KernelError(f"{' '.join(command)} failed: {said}")

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from enforcer import programs
 from enforcer.errors import EnforcerError, KernelError
 from enforcer.nft.kernel import run_nft
 
@@ -108,8 +109,8 @@ def _wire_up(bridge: str, mtu: int) -> list[str]:
 def _clean_up() -> None:
     """Take away what a check made, or a check that was killed left behind."""
     text = "".join(f"link del {port}\n" for port in PORTS)
-    subprocess.run(
-        ["ip", "-force", "-batch", "-"],  # noqa: S607 - found by PATH, as everywhere
+    subprocess.run(  # noqa: S603 - arguments of our own
+        [programs.find("ip"), "-force", "-batch", "-"],
         input=text,
         capture_output=True,
         text=True,
@@ -121,11 +122,11 @@ def _clean_up() -> None:
 def _ip_batch(lines: list[str]) -> None:
     _clean_up()
     for command, text in (
-        (["ip", "-batch", "-"], "".join(f"{line}\n" for line in lines)),
+        ([programs.find("ip"), "-batch", "-"], "".join(f"{line}\n" for line in lines)),
         # Known to the bridge beforehand: a frame to nobody would be shown to every pod.
         (
             [
-                "bridge",
+                programs.find("bridge"),
                 "fdb",
                 "replace",
                 _colons(RECEIVER_MAC),

@@ -7,13 +7,13 @@ arrive, and its parser's memory goes with it.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from enforcer import programs
 from enforcer.errors import DecodeError, KernelError, MissingError
 from enforcer.nft import elements, netlink
 from enforcer.nft.objects import (
@@ -99,12 +99,8 @@ def run_nft(arguments: list[str], text: str | None = None) -> subprocess.Complet
 
     Raises MissingError where nft, the privilege or nf_tables is missing.
     """
-    program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    if program is None:
-        msg = "nft is not installed; run: apt-get install nftables"
-        raise MissingError(msg)
     result = subprocess.run(  # noqa: S603 - a fixed program, arguments of our own
-        [program, *arguments],
+        [programs.find("nft"), *arguments],
         input=text,
         capture_output=True,
         check=False,

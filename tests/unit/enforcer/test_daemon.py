@@ -154,7 +154,7 @@ async def test_nothing_is_applied_before_every_kind_has_been_listed(
 def test_cleaning_up_under_a_running_enforcer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would make its tables again within seconds."""
     monkeypatch.setattr("enforcer.lock._NAME", f"\0npd-test-{os.getpid()}")
-    monkeypatch.setattr("enforcer.cleanup.check_nft", lambda: None)
+    monkeypatch.setattr("enforcer.cleanup.check_all", lambda *_: None)
 
     with lock.held(), pytest.raises(SettingsError, match="another enforcer"):
         clean()

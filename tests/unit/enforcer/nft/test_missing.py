@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from enforcer import daemon, programs
 from enforcer.errors import KernelError, MissingError
 from enforcer.nft.kernel import NftKernel, check_nft
 from enforcer.nft.objects import TableFamily, TableId
 from enforcer.nft.transaction import AddTable, Transaction
+from enforcer.settings import Settings
 
 T = TableId(TableFamily.INET, "npd")
 
@@ -35,6 +37,32 @@ def test_nft_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(MissingError, match="apt-get install nftables"):
         check_nft()
+
+
+async def test_all_that_is_missing_is_said_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The daemon names nft and iproute2 at once, before it listens or lists."""
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+
+    with pytest.raises(MissingError) as raised:
+        await daemon.run(Settings("n1"))
+
+    assert str(raised.value).splitlines() == [
+        "nft is not installed; run: apt-get install nftables",
+        "ip is not installed; run: apt-get install iproute2",
+    ]
+
+
+def test_a_program_beside_the_path_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PATH without sbin, as services and containers have it, is enough."""
+    (tmp_path / "ip").touch(mode=0o755)
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+    assert programs.find("ip") == str(tmp_path / "ip")
 
 
 def test_nft_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
