@@ -88,7 +88,7 @@ CLUSTER_OPTIONS = (
         "control-plane",
         "auto",
         "builtin = a small API server of ours; real = kube-apiserver, etcd, controllers and"
-        " scheduler (get them: nox -s control-plane); auto = real when found.",
+        " scheduler (get them: nox -s control-plane); auto = real when found; in perf, builtin.",
         choices=("auto", "builtin", "real"),
     ),
     Option(
@@ -145,6 +145,11 @@ class ClusterSettings:
     """conntrack's TIME_WAIT timeout on nodes, seconds; 0 leaves the kernel's. No flag sets it."""
     pod_logs: bool = False
     """Whether each nginx logs its requests, for ``kubectl logs``. No flag sets it."""
+
+    @property
+    def needs_real(self) -> bool:
+        """Whether something was asked for that the builtin control plane does not have."""
+        return bool(self.kubernetes_version) or self.proxy.startswith("kube-proxy")
 
 
 def cluster_options(function: Function) -> Function:

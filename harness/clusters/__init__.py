@@ -42,7 +42,9 @@ def make_cluster(
         kubernetes="" if found is None else found.version,
         pod_logs=settings.pod_logs,
     )
-    return EmbeddedCluster(shape) if tell is None else EmbeddedCluster(shape, tell)
+    cluster = EmbeddedCluster(shape) if tell is None else EmbeddedCluster(shape, tell)
+    cluster.may_fall_back = settings.control_plane == "auto" and not settings.needs_real
+    return cluster
 
 
 def _control_plane(settings: ClusterSettings) -> Programs | None:
@@ -55,7 +57,6 @@ def _control_plane(settings: ClusterSettings) -> Programs | None:
     found = find(settings.kubernetes_version)
     if isinstance(found, Programs):
         return found
-    needs_it = settings.kubernetes_version or settings.proxy.startswith("kube-proxy")
-    if settings.control_plane == "real" or needs_it:
+    if settings.control_plane == "real" or settings.needs_real:
         raise MissingError(found.reason)
     return None

@@ -111,8 +111,10 @@ class MatrixRun:
         return self._up[1]
 
     def _bring_up(self, wiring: Wiring) -> Lab:
-        self.say(f"{wiring.name}: bringing the cluster up")
-        cluster = self._stack.enter_context(wiring.make())
+        made = wiring.make()
+        plane = made.describe().get("control_plane", "its own")
+        self.say(f"{wiring.name}: bringing the cluster up, control plane: {plane}")
+        cluster = self._stack.enter_context(made)
         enforcer = self.plan.make_enforcer()
         lab = Lab(
             cluster,

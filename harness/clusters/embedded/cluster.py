@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +65,8 @@ class EmbeddedCluster:
         self._tell = tell
         self._use(state.Folder(state.root() / shape.name))
         self._launched: launch.Launched | None = None
+        self.may_fall_back = False
+        """Whether a real control plane that does not come up is replaced by the builtin one."""
         self.logs_to: Path | None = None
         """Where its programs' logs are copied to when it ends."""
 
@@ -90,9 +94,20 @@ class EmbeddedCluster:
     def __enter__(self) -> Self:
         """Bring the cluster up; on failure, nothing is left. It ends with this process."""
         requirements.require(self._shape)
-        self._launched = launch.launch(self._shape, self._tell)
+        try:
+            self._launched = launch.launch(self._shape, self._tell)
+        except ClusterError as error:
+            if not self.may_fall_back or self._shape.control_plane is ControlPlane.BUILTIN:
+                raise
+            self._fall_back(error)
+            self._launched = launch.launch(self._shape, self._tell)
         self._use(self._launched.folder)
         return self
+
+    def _fall_back(self, error: ClusterError) -> None:
+        """Take the builtin control plane, and say on stderr why the real one is not taken."""
+        sys.stderr.write(f"--control-plane auto: builtin, since the real one failed: {error}\n")
+        self._shape = dataclasses.replace(self._shape, programs={}, kubernetes="")
 
     def __exit__(self, *exc: object) -> None:
         """Take it down, unless it was told to stay. ClusterError if it had ended by itself."""

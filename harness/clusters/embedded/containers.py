@@ -156,9 +156,12 @@ _OWN_LOG = ("notice", "/dev/stdout combined buffer=8k flush=1s")
 _SHARED_LOG = ("error", "off")
 
 
-def nginx_config(ports: Sequence[int], logs: tuple[str, str] = _SHARED_LOG) -> str:
-    """Return a small configuration: every port answers with the pod's name and its client."""
-    listens = "\n".join(f"    listen 0.0.0.0:{port} backlog={_BACKLOG};" for port in ports)
+def nginx_config(
+    ports: Sequence[int], logs: tuple[str, str] = _SHARED_LOG, *, options: str = ""
+) -> str:
+    """Return a small configuration: every port answers with the host's name and its client."""
+    options = f"backlog={_BACKLOG}{options}"
+    listens = "\n".join(f"    listen 0.0.0.0:{port} {options};" for port in ports)
     level, requests = logs
     return f"""\
 daemon off;

@@ -26,10 +26,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
-from harness.clusters.embedded import fabric, kubeproxy, proxy, state, wire
+from harness.clusters.embedded import fabric, kubeproxy, outside, proxy, state, wire
 from harness.clusters.embedded.addresses import (
     API_PORT,
     CONTROL_PLANE_ADDRESS,
+    OUTSIDE_NAMESPACE,
     SERVICE_NETWORK,
     NodePlan,
     namespace_of_node,
@@ -38,7 +39,13 @@ from harness.clusters.embedded.adminapi import AdminApi
 from harness.clusters.embedded.children import Children, Program
 from harness.clusters.embedded.kubeconfig import kubeconfig, write
 from harness.clusters.embedded.log import say
-from harness.clusters.embedded.namespaces import NETNS_DIR, mount, unmount
+from harness.clusters.embedded.namespaces import (
+    CLONE_NEWUTS,
+    NETNS_DIR,
+    mount,
+    unmount,
+    unshare,
+)
 from harness.clusters.embedded.pki import Client, Pki
 from harness.clusters.embedded.places import Places
 from harness.clusters.embedded.realplane import KUBE_PROXY, URL, RealPlane
@@ -98,6 +105,7 @@ class Supervisor:
             self._tell("links between the nodes", 0)
             fabric.build(self._shape, lambda done: self._tell("links between the nodes", done))
             self._places.prepare(self._shape.plan())
+            fabric.in_thread(self._start_outside)
             self._start_control_plane(api_listener)
             self._tell("node agent and prober", 0)
             self._start_agent()
@@ -115,6 +123,14 @@ class Supervisor:
 
     def _tell(self, step: str, done: int) -> None:
         wire.send(self._lifeline, {"step": step, "done": done, "of": self._shape.nodes})
+
+    def _start_outside(self) -> None:
+        """Start the outside host's server; the calling thread stays there."""
+        self._places.enter(OUTSIDE_NAMESPACE)
+        unshare(CLONE_NEWUTS)
+        socket.sethostname(OUTSIDE_NAMESPACE)
+        self._start("nginx-outside", outside.command(self._folder.scratch))
+        outside.wait_listening()
 
     def _start_control_plane(self, listener: int) -> None:
         match self._shape.control_plane:
