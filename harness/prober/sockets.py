@@ -118,6 +118,9 @@ def listen_at(made: socket.socket, address: str, port: int) -> None:
     """Bind a server's socket; the address need not be there yet."""
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+    if not ipaddress.ip_address(address).is_unspecified:
+        # Goes before a server at all addresses that lets others in, such as the outside host's.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if made.family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     made.bind((address, port))

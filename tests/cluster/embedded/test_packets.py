@@ -82,6 +82,14 @@ def test_every_way_is_open(cluster: EmbeddedCluster, kit: Any) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("address", [INSIDE_CIDR, OUTSIDE_CIDR, "8.8.8.8"])
+def test_the_outside_serves(cluster: EmbeddedCluster, kit: Any, address: str) -> None:
+    """A server answers at every public address, and sees the pod that asks."""
+    said = kit.fetch(cluster, "a1", address)
+
+    assert said == f"outside to {kit.address(cluster, 'a1')}"
+
+
 def test_a_service_uses_all_its_endpoints(cluster: EmbeddedCluster, kit: Any) -> None:
     """Connections to a ClusterIP are spread over every endpoint."""
     address = front(cluster, kit, "all")
@@ -137,13 +145,13 @@ def test_outside_addresses_survive_both_ways(
 def peer_of_a_pod(cluster: EmbeddedCluster, server: str) -> str:
     """Return the client's address that a server outside sees when pod b1 connects."""
     program = (
-        "import socket; s = socket.create_server(('" + server + "', 5978)); "
+        "import socket; s = socket.create_server(('" + server + "', 5979)); "
         "print('ready', flush=True); print(s.accept()[1][0], flush=True)"
     )
     client = (
         "import socket, sys, time\n"
         "for _ in range(500):\n"
-        "    try: socket.create_connection((sys.argv[1], 5978), 5); break\n"
+        "    try: socket.create_connection((sys.argv[1], 5979), 5); break\n"
         "    except ConnectionRefusedError: time.sleep(0.01)\n"
     )
     log = cluster.folder.path / f"peer-{server}.log"
