@@ -110,6 +110,7 @@ def _build_outside(nodes: Sequence[NodePlan]) -> None:
     enter_network(OUTSIDE_NAMESPACE)
     _quiet()
     _forwarding()
+    _every_rejection()
     messages = [
         *_own_address(OUTSIDE_ADDRESS),
         rtnetlink.unreachable(_EVERYWHERE),

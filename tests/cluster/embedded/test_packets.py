@@ -90,6 +90,15 @@ def test_the_outside_serves(cluster: EmbeddedCluster, kit: Any, address: str) ->
     assert said == f"outside to {kit.address(cluster, 'a1')}"
 
 
+def test_every_error_from_outside_arrives(cluster: EmbeddedCluster) -> None:
+    """Of many packets at once to where nobody is, each is told so."""
+    nowhere = [Probe(PodRef("default", "a1"), "192.0.2.1", port) for port in range(1, 31)]
+
+    outcomes = cluster.probe(nowhere, timeout=1.0)
+
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.REJECTED}
+
+
 def test_a_service_uses_all_its_endpoints(cluster: EmbeddedCluster, kit: Any) -> None:
     """Connections to a ClusterIP are spread over every endpoint."""
     address = front(cluster, kit, "all")
