@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from enforcer.nft.kernel import Kernel
 from enforcer.nft.netlink import is_mark_in_use
@@ -16,6 +17,9 @@ from enforcer.ruleset.plan import MarkInUse, Plan, plan
 from enforcer.wiring import Wiring
 
 logger = logging.getLogger(__name__)
+
+_UNKNOWN: Final = 0
+"""No kernel's generation: it begins at 1, and leaves 0 out when it wraps."""
 
 Connect = Callable[[CompiledPolicy], Wiring]
 """Finds out how the local pods are connected, and makes their bridges show us their packets."""
@@ -52,7 +56,7 @@ class NodeTables:
         self._connect = connect
         self._mark_in_use = mark_in_use
         self._have: Ruleset | None = None
-        self._generation: int | None = None
+        self._generation = _UNKNOWN
 
     def disturbed(self) -> bool:
         """Whether any table has changed since our last look. Cheap: one netlink message."""
@@ -73,7 +77,7 @@ class NodeTables:
 
     def distrust(self) -> None:
         """Read the kernel at the next sync, whatever its generation number says."""
-        self._generation = None
+        self._generation = _UNKNOWN
 
     def elements(self) -> int:
         """Return how many set and map elements the kernel holds for us, as far as we know."""
@@ -102,5 +106,5 @@ class NodeTables:
             self._kernel.apply(transaction)
             logger.debug("applied: %s", transaction.purpose)
         self._have = planned.want if planned.transactions else before
-        if planned.transactions:
-            self._generation = self._kernel.generation()
+        # Not asked of the kernel: it would count in what others changed since our look.
+        self._generation += len(planned.transactions)

@@ -49,7 +49,7 @@ class Kernel(Protocol):
         """
 
     def generation(self) -> int:
-        """Return a number that changes with every change of any table, by anyone."""
+        """Return a number that grows by one with every transaction on any table, by anyone."""
 
 
 class NftKernel:

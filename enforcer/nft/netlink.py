@@ -39,7 +39,10 @@ TIMEOUT_SECONDS: Final = 10.0
 
 
 def ruleset_generation() -> int:
-    """Return the number that changes with every committed nftables transaction, by anyone."""
+    """Return the number that grows by one with every committed nftables transaction, by anyone.
+
+    One that changes nothing is not counted; after 2**32 - 1 comes 1.
+    """
     kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN
     for payload in _ask(kind, NLM_F_REQUEST, b""):
         for attribute, value in _attributes(payload):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 
 from enforcer.errors import KernelError
+from enforcer.model.net import Direction
+from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import (
@@ -38,6 +41,10 @@ from enforcer.nft.transaction import (
     FlushSet,
     Transaction,
 )
+from enforcer.node import NodeTables
+from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
+from enforcer.ruleset.options import LowerOptions
+from enforcer.wiring import NO_WIRING
 from tests.kernel.netlab import Namespace, run
 
 pytestmark = pytest.mark.kernel
@@ -181,4 +188,53 @@ def test_the_generation_tells_that_somebody_changed_a_table(space: Namespace) ->
 
     space.run("nft", "add table ip foreign")
 
-    assert space.call(NftKernel().generation) != first
+    assert space.call(NftKernel().generation) == first + 1
+
+
+@pytest.mark.parametrize("commands", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_a_transaction_is_one_generation(space: Namespace, commands: tuple[Command, ...]) -> None:
+    """However much it does, a transaction counts as one; refused, or without effect, as none."""
+    kernel = NftKernel()
+    space.call(kernel.apply, Transaction(START))
+    first = space.call(kernel.generation)
+    before = space.call(kernel.read, [T])
+
+    space.call(kernel.apply, Transaction(commands))
+    grown = space.call(kernel.generation) - first
+    with pytest.raises(KernelError):
+        space.call(kernel.apply, Transaction((*commands, FlushChain(T, "gone"))))
+
+    assert grown <= 1
+    assert grown == 1 or space.call(kernel.read, [T]) == before
+    assert space.call(kernel.generation) == first + grown
+
+
+def test_only_others_changes_disturb(space: Namespace) -> None:
+    """A sync's own transactions are known by their number; one more was somebody else's."""
+    node = NodeTables(NftKernel(), LowerOptions(), lambda _: NO_WIRING)
+    for number in (1, 2, 3):
+        synced = space.call(node.sync, isolated_pods(number))
+        assert (synced.transactions > 0, space.call(node.disturbed)) == (True, False)
+
+    meddled = NodeTables(MeddledKernel(), LowerOptions(), lambda _: NO_WIRING)
+    space.call(meddled.sync, isolated_pods(4))
+
+    assert space.call(meddled.disturbed)
+
+
+def isolated_pods(number: int) -> CompiledPolicy:
+    """Return the policy of a node with some pods that nobody may reach."""
+    deny = PolicyClass(Direction.INGRESS, (Key("ns", f"deny-{number}"),), Allowed())
+    pods = (
+        LocalPod(Key("ns", f"p{last}"), (ip_address(f"10.2.0.{last}"),), deny)
+        for last in range(number)
+    )
+    return CompiledPolicy("node", tuple(pods), (), frozenset())
+
+
+class MeddledKernel(NftKernel):
+    """Another program makes a table right after each transaction of ours."""
+
+    def apply(self, transaction: Transaction) -> None:
+        super().apply(transaction)
+        run("nft", "add table ip foreign; delete table ip foreign")

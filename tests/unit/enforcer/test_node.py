@@ -43,6 +43,19 @@ class RefusingKernel(FakeKernel):
         super().apply(transaction)
 
 
+class MeddledKernel(FakeKernel):
+    """Another program deletes our table as soon as it has been made."""
+
+    meddles = True
+
+    def apply(self, transaction: Transaction) -> None:
+        """Do as the fake does, and once what the other program does."""
+        super().apply(transaction)
+        if self.meddles:
+            self.meddles = False
+            super().apply(Transaction((DeleteTable(INET),), "sabotage"))
+
+
 def test_an_unchanged_cluster_sends_nothing() -> None:
     """Equal policies give equal rulesets, and an empty difference sends nothing."""
     kernel = FakeKernel()
@@ -80,6 +93,18 @@ def test_a_table_that_somebody_deleted_is_made_again_and_counted() -> None:
     assert node.disturbed()
     assert node.sync(policy()).repaired
     assert kernel.read(TABLES).tables[INET].maps == before.tables[INET].maps
+
+
+def test_a_change_in_the_middle_of_a_sync_is_noticed_after_it() -> None:
+    """Who changes our table between our look and the sync's end is not taken for ourselves."""
+    kernel = MeddledKernel()
+    node = tables(kernel)
+
+    node.sync(policy())
+
+    assert node.disturbed()
+    assert node.sync(policy()).repaired
+    assert not node.disturbed()
 
 
 def test_a_change_of_others_tables_is_no_repair() -> None:
