@@ -1,8 +1,8 @@
 """/healthz, /livez, /readyz and /metrics over HTTP.
 
-Liveness means that the loop turns: the answer itself is the proof, and a sync task that has
-ended is the one reason for a no. A slow sync is a metric, never a reason to restart. Readiness
-means in sync and proved, and a no says why.
+Liveness means that the event loop turns: the answer itself is the proof. No task can be dead
+behind it, as the daemon ends with the first task that ends. A slow sync is a metric, never a reason
+to restart. Readiness means in sync and proved, and a no says why.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from enforcer.metrics import Metrics
 class Health:
     """What the daemon knows of itself. Written by the loop, read by the HTTP handlers."""
 
-    alive: Callable[[], bool] = lambda: True
     waiting_for: list[str] = field(default_factory=lambda: ["the first sync"])
     """Reasons for not being ready; empty when ready."""
 
@@ -58,9 +57,7 @@ async def serve(health: Health, metrics: Metrics, address: str, port: int) -> As
 
 def _application(health: Health, metrics: Metrics) -> web.Application:
     async def live(_request: web.Request) -> web.Response:
-        if health.alive():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="the sync loop has ended\n")
+        return web.Response(text="ok\n")
 
     async def ready(_request: web.Request) -> web.Response:
         if health.ready:

@@ -112,6 +112,25 @@ def test_a_sync_that_has_begun_is_finished_before_the_end() -> None:
     assert "10.1.0.2" in kernel.read(TABLES).tables[INET].maps["in_d4"].targets
 
 
+async def test_the_daemon_ends_with_the_first_task_that_ends() -> None:
+    """No process stays alive without its sync loop: an error of one task is the end of all."""
+    others = asyncio.Event()
+
+    async def fail() -> None:
+        raise RuntimeError("a bug")
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            others.set()
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await daemon._until_signalled(wait(), fail())
+
+    assert others.is_set()
+
+
 async def test_a_refused_sync_is_tried_again_without_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

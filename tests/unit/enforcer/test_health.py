@@ -46,16 +46,6 @@ async def test_ready_when_nothing_is_waited_for() -> None:
         assert await get(port, "/readyz") == (200, "ok\n")
 
 
-async def test_dead_when_the_loop_has_ended() -> None:
-    """Liveness fails only when the sync loop is gone."""
-    port = free_port()
-
-    async with serve(Health(alive=lambda: False), Metrics(), "127.0.0.1", port):
-        status, _ = await get(port, "/livez")
-
-    assert status == 503
-
-
 async def test_metrics_follow_the_conventions() -> None:
     """Every metric of ours has a help text and the daemon's prefix."""
     port = free_port()
