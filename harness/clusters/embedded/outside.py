@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import time
 from pathlib import Path
 
+from harness.clusters.embedded.addresses import FABRIC_NETWORK, POD_NETWORK, PUBLIC_NETWORKS
 from harness.clusters.embedded.containers import nginx_config
 
 PORTS = (80, 5978, 6379)
@@ -18,6 +20,19 @@ PORTS = (80, 5978, 6379)
 
 _PATIENCE = 30.0
 _RETRY_SECONDS = 0.005
+
+
+def reject_the_rest() -> None:
+    """Answer packets to nobody's addresses with an ICMP error, each of them.
+
+    The unreachable route would do so only now and then: its errors have a limit of their own,
+    which is the whole machine's (route/error_cost), beside icmp_ratemask.
+    """
+    known = ", ".join(map(str, (FABRIC_NETWORK, POD_NETWORK, *PUBLIC_NETWORKS)))
+    rule = f'iifname "eth0" ip daddr != {{ {known} }} reject with icmp type net-unreachable'
+    chain = f"type filter hook prerouting priority 0; {rule}"
+    rules = f"table ip outside {{\n chain nobody {{ {chain}; }}\n}}\n"
+    subprocess.run(("nft", "-f", "-"), input=rules, text=True, check=True)
 
 
 def command(scratch: Path) -> tuple[str, ...]:

@@ -129,6 +129,7 @@ class Supervisor:
         self._places.enter(OUTSIDE_NAMESPACE)
         unshare(CLONE_NEWUTS)
         socket.sethostname(OUTSIDE_NAMESPACE)
+        outside.reject_the_rest()
         self._start("nginx-outside", outside.command(self._folder.scratch))
         outside.wait_listening()
 
