@@ -84,6 +84,11 @@ class Pod:
         return str(self.object["metadata"]["name"])
 
     @property
+    def lives(self) -> bool:
+        """Whether it takes room: it has not been deleted, and not all its containers ended."""
+        return not self.doomed and (not self.exits or len(self.exits) < len(self.workloads))
+
+    @property
     def key(self) -> str:
         """``namespace/name``."""
         return f"{self.namespace}/{self.name}"
@@ -99,15 +104,19 @@ class Pod:
 class Kubelet:
     """All pods of all nodes of one embedded cluster."""
 
-    def __init__(self, api: Api, networks: Mapping[str, NodeNetwork], runtime: Runtime) -> None:
-        """Serve the nodes in ``networks``; call it inside the event loop."""
+    def __init__(
+        self, api: Api, networks: Mapping[str, NodeNetwork], runtime: Runtime, room: int
+    ) -> None:
+        """Serve the nodes in ``networks``, each with room for so many pods; in the event loop."""
         self._api = api
+        self._room = room
         self._networks = networks
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
         self._free = {name: deque(net.node.pod_addresses) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
+        self._bound: dict[str, set[str]] = {name: set() for name in networks}
         self._latest: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = 0
@@ -124,10 +133,12 @@ class Kubelet:
         pod = event.object
         uid = pod["metadata"]["uid"]
         node = pod["spec"].get("nodeName", "")
+        ending = event.kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
         if node not in self._networks:
+            if node and ending and event.kind != "DELETED":
+                self._do(self._confirm(pod))  # as pod garbage collection: nobody else will
             return
         known = self._pods.get(uid)
-        ending = event.kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
         if known is not None:
             known.object = pod
             if ending:
@@ -142,17 +153,32 @@ class Kubelet:
     def _admit(self, uid: str, pod: Object, network: NodeNetwork) -> None:
         host_network = bool(pod["spec"].get("hostNetwork"))
         free = self._free[network.node.name]
-        if not host_network and not free:
-            reason = f"node {network.node.name} has no pod address left"
-            self._do(self._report(pod, podstatus.refused(pod, "OutOfpods", reason)))
+        if self._is_full(network.node) or not (host_network or free):
+            self._refuse(pod, network.node)
             return
         address = network.node.address if host_network else free.popleft()
         made = Pod(pod, network.node, address, host_network, workloads(pod))
         made.idle.set()
         made.before = self._latest.get(made.key)
         self._pods[uid] = self._latest[made.key] = made
+        self._bound[network.node.name].add(uid)
         self._starting += 1
         self._do(self._start(uid, made))
+
+    def _is_full(self, node: NodePlan) -> bool:
+        """Whether as many pods live on a node as it has room for."""
+        bound = self._bound[node.name]
+        if len(bound) < self._room:
+            return False
+        return sum(self._pods[uid].lives for uid in bound) >= self._room
+
+    def _refuse(self, pod: Object, node: NodePlan) -> None:
+        """Say of a pod what a kubelet's admission says: it never runs."""
+        message = (
+            f"Pod was rejected: Node {node.name} didn't have enough resource: pods, "
+            f"requested: 1, used: {self._room}, capacity: {self._room}"
+        )
+        self._do(self._report(pod, podstatus.refused(pod, "OutOfpods", message)))
 
     async def _start(self, uid: str, pod: Pod) -> None:
         try:
@@ -324,6 +350,7 @@ class Kubelet:
         if not pod.host_network:
             self._free[pod.node.name].append(pod.address)
         self._pods.pop(uid, None)
+        self._bound[pod.node.name].discard(uid)
         if self._latest.get(pod.key) is pod:
             del self._latest[pod.key]
         pod.gone.set()

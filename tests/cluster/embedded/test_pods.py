@@ -111,6 +111,31 @@ def test_a_pod_beyond_the_room_waits(cluster: EmbeddedCluster, kit: Any) -> None
     assert set(pods(cluster)) == {"late", *(f"p{n}" for n in range(1, 2 * ROOM))}
 
 
+def test_a_pod_bound_beyond_the_room_is_refused(cluster: EmbeddedCluster, kit: Any) -> None:
+    """A node that is full refuses a pod with its name in nodeName, as a kubelet does."""
+    cluster.apply([kit.pod(f"p{n}", "node-1") for n in range(ROOM)])
+    cluster.wait_ready(timeout=30)
+    cluster.apply([kit.pod("more", "node-1")])
+
+    status = kit.until(lambda: pods(cluster)["more"]["status"].get("reason") and pods(cluster))
+
+    assert status["more"]["status"]["phase"] == "Failed"
+    assert status["more"]["status"]["reason"] == "OutOfpods"
+    cluster.delete([kit.pod("p0"), kit.pod("more")])
+    kit.until(lambda: not {"p0", "more"} & set(pods(cluster)))
+    cluster.apply([kit.pod("more", "node-1")])
+    cluster.wait_ready(timeout=30)
+
+
+def test_a_pod_of_no_node_ends_when_deleted(cluster: EmbeddedCluster, kit: Any) -> None:
+    """A pod bound to a node that does not exist waits for ever, but its deletion does not."""
+    cluster.apply([kit.pod("lost", "node-99")])
+
+    cluster.delete([kit.pod("lost")])
+
+    kit.until(lambda: "lost" not in pods(cluster))
+
+
 def test_a_deleted_pod_is_gone(cluster: EmbeddedCluster, kit: Any) -> None:
     """Its process, its interface, its route and its namespace go; a new one of its name lives."""
     cluster.apply([kit.pod("p", "node-1")])
