@@ -9,6 +9,7 @@ code.
 from __future__ import annotations
 
 import importlib
+import signal
 from typing import Any
 
 import click
@@ -28,6 +29,10 @@ COMMANDS = {
 
 ``harness/commands/<name>.py`` exports ``command``; a hyphen is an underscore there.
 """
+
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""What a shell takes as the end by Ctrl-C."""
 
 
 class LazyGroup(click.Group):
@@ -57,6 +62,9 @@ class LazyGroup(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"harness: {line}", err=True)
             ctx.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("harness: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
 
 
 def load(name: str) -> click.Command:
