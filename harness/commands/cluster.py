@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import signal
 import sys
 import time
@@ -33,6 +34,8 @@ from harness.options import ClusterSettings, cluster_options
 _DEFAULT_NAME = "npd"
 _TERMINATED = 128 + signal.SIGTERM
 _NOT_OPEN = 1
+_NOT_FOUND = 127
+"""What a shell ends with where there is no such command."""
 
 _NAME = click.option("--name", default="", help="Which cluster; needed when several are up.")
 
@@ -122,9 +125,10 @@ def status(name: str) -> None:
 def _status_lines(cluster: EmbeddedCluster) -> Iterator[str]:
     facts = cluster.folder.facts()
     seen = cluster.progress()
+    shape = {key: value for key, value in cluster.describe().items() if value != ""}
     lines = {
         "name": cluster.name,
-        "shape": ", ".join(f"{key}={value}" for key, value in cluster.describe().items()),
+        "shape": ", ".join(f"{key}={value}" for key, value in shape.items()),
         "nodes": ", ".join(f"{node.name} {node.address}" for node in cluster.nodes()),
         "pods": f"{seen['ready']} of {seen['pods']} ready, {seen['unscheduled']} without a node",
         "services": "in sync" if seen["proxies_settled"] else "being programmed",
@@ -157,6 +161,9 @@ def execute(ctx: click.Context, name: str, place: str, argv: tuple[str, ...]) ->
     It sees the place's network and this machine's files, and ends with its own exit code.
     """
     command_line = argv[1:] if argv[0] == "--" else argv
+    if shutil.which(command_line[0]) is None:
+        click.echo(f"harness: {command_line[0]}: no such command on this machine", err=True)
+        ctx.exit(_NOT_FOUND)
     with _attached(name) as cluster:
         code = cluster.attach_to(find_place(cluster, place), command_line)
     ctx.exit(code if code >= 0 else 128 - code)

@@ -94,6 +94,7 @@ def _pod_address(pod: Any, place: Place) -> str:
 def _pod(cluster: EmbeddedCluster, namespace: str, name: str) -> Place:
     word = f"{namespace}/{name}"
     pod = _get(cluster, f"/api/v1/namespaces/{namespace}/pods/{name}", word)
+    _pod_address(pod, PodRef(namespace, name))  # before it has one, it has no network either
     if pod["spec"].get("hostNetwork"):
         return NodeRef(pod["spec"]["nodeName"])
     return PodRef(namespace, name)

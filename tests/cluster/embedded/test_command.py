@@ -110,6 +110,47 @@ def test_exec_ends_with_the_command_s_code(
     assert " 10.128.1.2/32 " in capfd.readouterr().out
 
 
+def test_exec_of_a_command_that_is_not_there(cluster: EmbeddedCluster) -> None:
+    """A command that the machine does not have is said so, and ends with 127 as in a shell."""
+    result = harness("exec", "--name", cluster.name, "default/web", "--", "no-such-command")
+
+    assert result.output == "harness: no-such-command: no such command on this machine\n"
+    assert result.exit_code == 127
+
+
+def test_a_pod_without_a_network(cluster: EmbeddedCluster, kit: Any) -> None:
+    """A probe from a pod that waits for a node says that it has no address yet."""
+    waiting = kit.pod("waiting", nodeSelector={"no": "such"})
+    cluster.apply([waiting])
+
+    result = harness("probe", "--name", cluster.name, "waiting", "web:80")
+    cluster.delete([waiting])
+
+    assert "pod default/waiting has no address yet (phase Pending)" in result.output
+    assert result.exit_code == 2
+
+
+def test_status_shows_no_empty_settings(cluster: EmbeddedCluster) -> None:
+    """A setting without a value is not printed."""
+    output = harness("status", "--name", cluster.name).output
+
+    assert "=," not in output
+
+
+def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt is told as a shell expects it."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "running", interrupted)
+
+    result = harness("list")
+
+    assert result.exit_code == 130
+    assert result.output.endswith("harness: interrupted\n")
+
+
 def test_a_cluster_that_is_not_there() -> None:
     """Asking for an unknown cluster names those that are up, and ends with 1."""
     result = harness("status", "--name", "no-such-cluster")
