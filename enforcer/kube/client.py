@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -125,7 +126,7 @@ class HttpApi:
         except aiohttp.SocketTimeoutError as error:
             raise StalledError(f"{what}: silent for {request.silence:g} s") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"{what}: {str(error) or type(error).__name__}") from error
+            raise UnreachableError(f"{what}: {_reason(error)}") from error
 
     async def _accepted(self, request: _Request, stack: AsyncExitStack) -> aiohttp.ClientResponse:
         """Send a request; where a plugin's credentials are refused, once more with new ones."""
@@ -178,6 +179,16 @@ def _authorization(credentials: Credentials) -> dict[str, str]:
 
 def _bearer(issued: Issued) -> dict[str, str]:
     return {"Authorization": f"Bearer {issued.token}"} if issued.token else {}
+
+
+def _reason(error: Exception) -> str:
+    """Return why there was no answer; aiohttp's own text shows its objects to people."""
+    is_tls = isinstance(error, aiohttp.ClientSSLError)
+    if isinstance(error, aiohttp.ClientConnectorError) and not is_tls:
+        number = error.os_error.errno or 0  # that of a failed look-up is negative
+        reason = os.strerror(number) if number in errno.errorcode else error.os_error.strerror
+        return reason or str(error)
+    return str(error) or type(error).__name__
 
 
 async def _status_error(what: str, answer: aiohttp.ClientResponse) -> StatusError:

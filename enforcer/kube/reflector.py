@@ -24,7 +24,8 @@ from enforcer.kube.backoff import Backoff
 from enforcer.kube.client import Api
 from enforcer.kube.decode import Page, decode_page
 from enforcer.kube.events import WatchError, decode_event
-from enforcer.kube.failures import GONE, StalledError, StatusError
+from enforcer.kube.failures import GONE, StalledError, StatusError, UnreachableError
+from enforcer.kube.outage import Outage
 from enforcer.model.changes import Change, Kind, Object, Replaced, Unreadable
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,9 @@ class Timing:
     backoff_first: float = 0.25
     """The first wait after a failure, in seconds: a policy is late by no more than that."""
 
+    reminder: float = 60.0
+    """Seconds between two warnings of one outage of the API server."""
+
     backoff_most: float = 10.0
     """The longest wait, in seconds; a hundred nodes then ask a server in trouble 60 times a s."""
 
@@ -78,24 +82,31 @@ async def watch_cluster(
     The first change of each kind is a ``Replaced``. Failures are logged and tried again.
     ``on_heard`` is told whenever the server says anything of a kind, be it a bookmark.
     """
+    outage = Outage(timing.reminder)
     async with asyncio.TaskGroup() as group:
         for kind in Kind:
-            reflector = _Reflector(kind, client, on_change, timing, on_heard)
+            reflector = _Reflector(kind, client, timing, _Listeners(on_change, on_heard, outage))
             group.create_task(reflector.run(), name=kind.value)
     raise AssertionError("a reflector has ended")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    """Who is told what the reflectors see."""
+
+    on_change: OnChange
+    on_heard: OnHeard
+    outage: Outage
 
 
 class _Reflector:
     """Mirrors one kind."""
 
-    def __init__(
-        self, kind: Kind, client: Api, on_change: OnChange, timing: Timing, on_heard: OnHeard
-    ) -> None:
+    def __init__(self, kind: Kind, client: Api, timing: Timing, listeners: _Listeners) -> None:
         self._kind = kind
-        self._on_heard = on_heard
         self._client = client
-        self._on_change = on_change
         self._timing = timing
+        self._listeners = listeners
         self._backoff = Backoff(timing.backoff_first, timing.backoff_most)
         self._version = ""
         """Where to go on watching; empty: list first."""
@@ -115,10 +126,19 @@ class _Reflector:
             self._version = ""
         wish = error.retry_after if isinstance(error, StatusError) else 0.0
         wait = self._backoff.next(at_least=wish)
-        level = logging.INFO if isinstance(error, StalledError) else logging.WARNING
         then = "go on" if self._version else "list"
-        logger.log(level, "%s; %s again in %.1f s", error, then, wait)
+        match error:
+            case StalledError():
+                logger.info("%s; %s again in %.1f s", error, then, wait)
+            case UnreachableError():
+                self._listeners.outage.failed(self._kind, error)
+            case _:
+                logger.warning("%s; %s again in %.1f s", error, then, wait)
         await asyncio.sleep(wait)
+
+    def _heard(self) -> None:
+        self._listeners.outage.answered(self._kind)
+        self._listeners.on_heard(self._kind)
 
     async def _list(self) -> None:
         try:
@@ -130,9 +150,9 @@ class _Reflector:
             objects, version = await self._pages(0)
         if not version:
             raise DecodeError(f"the list of {self._kind.value} has no resourceVersion")
-        self._on_change(Replaced(self._kind, tuple(objects)))
+        self._listeners.on_change(Replaced(self._kind, tuple(objects)))
         self._version = version
-        self._on_heard(self._kind)
+        self._heard()
         logger.info("listed %d %s", len(objects), self._kind.value)
 
     async def _pages(self, size: int) -> tuple[list[Object | Unreadable], str]:
@@ -177,9 +197,9 @@ class _Reflector:
         if isinstance(event, WatchError):
             raise _WatchEndedError(self._kind, event)
         if event.change is not None:
-            self._on_change(event.change)
+            self._listeners.on_change(event.change)
         self._version = event.version or self._version
-        self._on_heard(self._kind)
+        self._heard()
 
 
 class _WatchEndedError(ApiError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -182,15 +183,31 @@ def kubeconfig(folder: Path, server: str, **user: str) -> Path:
 
 
 @asynccontextmanager
-async def session(script: Script, folder: Path, **user: str) -> AsyncIterator[HttpApi]:
-    """Start the server and connect to it by a kubeconfig."""
+async def serving(script: Script, port: int | None = None) -> AsyncIterator[str]:
+    """Start the server and return its URL; quiet watches end with it."""
     application = web.Application()
     application.router.add_get("/{path:.*}", script.answer)
     application.router.add_post("/{path:.*}", script.event)
-    async with TestServer(application) as server:
-        async with connect(kubeconfig(folder, str(server.make_url("/")), **user)) as client:
-            yield client
+    async with TestServer(application, port=port) as server:
+        yield str(server.make_url("/"))
         script.closing.set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - a log sets no event
+            await asyncio.sleep(FAST.backoff_first)
+
+
+@asynccontextmanager
+async def session(script: Script, folder: Path, **user: str) -> AsyncIterator[HttpApi]:
+    """Start the server and connect to it by a kubeconfig."""
+    async with (
+        serving(script) as url,
+        connect(kubeconfig(folder, url, **user)) as client,
+    ):
+        yield client
 
 
 @asynccontextmanager
@@ -407,6 +424,29 @@ async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
         task.cancel()
         await asyncio.wait([task])
     assert seen.all == []
+
+
+async def test_an_outage_is_told_once_and_so_is_its_end(
+    script: Script, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four kinds that try again and again warn once: why, where, and that the rules stay."""
+    caplog.set_level("DEBUG", "enforcer.kube")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        port = taken.getsockname()[1]
+        async with connect(kubeconfig(tmp_path, f"http://127.0.0.1:{port}")) as client:
+            task = asyncio.create_task(watch_cluster(client, Seen().take, FAST))
+            await until(lambda: len(caplog.records) > 2 * len(Kind))
+            taken.close()
+            async with serving(script, port):
+                await until(lambda: "answers again" in caplog.text)
+                task.cancel()
+                await asyncio.wait([task])
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert f"at http://127.0.0.1:{port}: Connection refused; the rules stay" in warnings[0]
+    assert caplog.text.count("answers again") == 1
 
 
 async def test_a_token_file_is_read_again(script: Script, tmp_path: Path) -> None:
