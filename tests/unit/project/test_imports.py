@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,14 @@ def test_an_import_in_the_wrong_direction_breaks_its_contract(
 def test_the_sources_keep_every_contract(pristine: Path) -> None:
     """As they stand, the sources import in the directions of the design only."""
     assert broken(pristine) == []
+
+
+def test_a_new_module_of_the_enforcer_speaks_no_http_unless_said_so() -> None:
+    """The contract names every module but the two that speak HTTP."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    http = next(item for item in contracts["contracts"] if "speak HTTP" in item["name"])
+    modules = {found.name for found in pkgutil.iter_modules([str(ROOT / "enforcer")])}
+
+    expected = {f"enforcer.{name}" for name in modules - {"__main__", "health", "kube"}}
+
+    assert expected == set(http["source_modules"])
