@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.api_contract.objects import MERGE, config_maps, pod, pods, policies, policy
+from tests.cluster.api_contract.objects import (
+    MERGE,
+    config_maps,
+    pod,
+    pods,
+    policies,
+    policy,
+    service,
+    services,
+)
 from tests.cluster.api_contract.servers import SECONDS, Api, ControlPlane, connect
 
 pytestmark = pytest.mark.parametrize("control_plane", ["builtin"], indirect=True, scope="session")
@@ -283,3 +292,30 @@ async def test_a_status_of_wrong_types_is_refused(api: Api, namespace: str) -> N
 
     assert (answer.code, answer.reason) == (400, "BadRequest")
     assert (await api("POST", "/api/v1/nodes", node)).code == 400
+
+
+async def test_endpoints_follow_from_services_and_pods(api: Api, namespace: str) -> None:
+    """Who reads Endpoints or EndpointSlices sees a Service's pods, ready and not, as they are."""
+    for name, address, ready in (("a", "10.9.0.1", "True"), ("b", "10.9.0.2", "False")):
+        await api("POST", pods(namespace), pod(name, labels={"app": "web"}))
+        conditions = [{"type": "Ready", "status": ready}]
+        status = {"phase": "Running", "podIP": address, "conditions": conditions}
+        await api("PATCH", pods(namespace, name, "status"), {"status": status}, MERGE)
+    for name in ("web", "nobody"):
+        await api("POST", services(namespace), service(name, selector={"app": name}))
+    core, slices = f"/api/v1/namespaces/{namespace}", "/apis/discovery.k8s.io/v1"
+
+    one = (await api("GET", f"{core}/endpoints/web")).body
+    listed = (await api("GET", f"{slices}/namespaces/{namespace}/endpointslices")).body["items"]
+    label = "labelSelector=kubernetes.io/service-name%3Dweb"
+    (web,) = (await api("GET", f"{slices}/endpointslices?{label}")).body["items"]
+
+    (subset,) = one["subsets"]
+    assert [address["ip"] for address in subset["addresses"]] == ["10.9.0.1"]
+    assert [address["ip"] for address in subset["notReadyAddresses"]] == ["10.9.0.2"]
+    assert subset["ports"] == [{"port": 80, "protocol": "TCP"}]
+    assert len(listed) == 2
+    seen = {tuple(one["addresses"]): one["conditions"]["ready"] for one in web["endpoints"]}
+    assert seen == {("10.9.0.1",): True, ("10.9.0.2",): False}
+    await api("DELETE", services(namespace, "web"))
+    assert (await api("GET", f"{core}/endpoints/web")).code == 404

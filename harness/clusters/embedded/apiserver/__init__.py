@@ -7,8 +7,9 @@ with ``patch``, ``selectors`` and ``protobuf``) -> ``server`` (which verb) -> ``
 (``defaults``, ``validation`` on typed ``shapes``, ``allocate``) -> ``store`` (versions and
 history) -> ``answers`` (lists in ``paging``, tables by ``printers``) or ``watching`` (everybody who
 follows). ``resources`` is the table of kinds: to serve another kind is a line there. ``discovery``
-tells clients of it. ``scheduler`` is the one controller inside.
+tells clients of it. ``scheduler`` is the one controller inside; ``endpoints`` works Endpoints and
+EndpointSlices out for those who read them.
 
-Never in here: pods' life (the kubelet is a client of this API), endpoints (each node's proxy works
-them out), files, authentication, and any import of the cluster around it.
+Never in here: pods' life (the kubelet is a client of this API), files, authentication, and any
+import of the cluster around it.
 """

@@ -112,6 +112,8 @@ NETWORK_POLICIES = Kind(
     short=("netpol",),
     lists=Lists.ATOMIC,
 )
+ENDPOINTS = Kind("Endpoints", "endpoints", short=("ep",))
+ENDPOINT_SLICES = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
 
 KINDS = (
     NAMESPACES,
@@ -120,8 +122,8 @@ KINDS = (
     SERVICES,
     NETWORK_POLICIES,
     Kind("ConfigMap", "configmaps", short=("cm",)),
-    Kind("Endpoints", "endpoints", short=("ep",)),
-    Kind("EndpointSlice", "endpointslices", "discovery.k8s.io"),
+    ENDPOINTS,
+    ENDPOINT_SLICES,
     Kind("Event", "events", short=("ev",), fields=_EVENT_FIELDS),
     Kind("Lease", "leases", "coordination.k8s.io"),
     Kind("ServiceAccount", "serviceaccounts", short=("sa",)),

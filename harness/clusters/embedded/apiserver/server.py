@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from harness.clusters.embedded.apiserver import answers, discovery, reading, watching
+from harness.clusters.embedded.apiserver import answers, discovery, endpoints, reading, watching
 from harness.clusters.embedded.apiserver.errors import ApiError, Reason, expired, not_served
 from harness.clusters.embedded.apiserver.paging import Page, Pages
 from harness.clusters.embedded.apiserver.reading import Form, Query
@@ -80,7 +80,7 @@ class Server:
         render = answers.renderer(target.kind, reading.form(request), request.query)
         if reading.flag(request.query, "watch"):
             raise not_served("a watch of one object by its path (use fieldSelector=metadata.name=)")
-        return answers.json(render(self._store.get(target.kind, target.key)))
+        return answers.json(render(endpoints.get(self._store, target.kind, target.key)))
 
     async def _list(self, request: web.Request, target: Target) -> web.StreamResponse:
         form, query = reading.form(request), request.query
@@ -128,7 +128,7 @@ class Server:
         if query.get("resourceVersionMatch") == "Exact" and version != self._store.version:
             raise expired(f"resource version {version} is no longer kept whole: list the newest")
         selection = reading.selection(target, query)
-        records = self._store.list(target.kind, target.namespace)
+        records = endpoints.listed(self._store, target.kind, target.namespace)
         if selection.filters:
             records = [record for record in records if selection.matches(record.value)]
         return self._pages.first(records, self._store.version, limit)
