@@ -166,7 +166,10 @@ def up(name: str, *flags: str) -> subprocess.Popen[bytes]:
 def test_a_signal_during_up_leaves_nothing(
     kit: Any, name: str, number: signal.Signals, moment: str
 ) -> None:
-    """Ctrl-C, SIGTERM and kill -9 of a cluster that is coming up leave nothing of it."""
+    """Ctrl-C, SIGTERM and kill -9 of a cluster that is coming up leave nothing of it.
+
+    After kill -9 in the moment before there is a supervisor, the next look removes the folder.
+    """
     folder = state.root() / name
     process = up(name, "--nodes", "20", "--enforcer", "none")
     sign = folder if moment == "claimed" else folder / moment
@@ -175,6 +178,8 @@ def test_a_signal_during_up_leaves_nothing(
     process.send_signal(number)
 
     assert process.wait(30) != 0
+    if number is signal.SIGKILL:
+        kit.until(lambda: name not in [folder.name for folder in state.running()])
     assert_nothing_left(kit, name)
 
 
