@@ -9,7 +9,8 @@
 
 Everything is done by one thread that walks from namespace to namespace. No interface here leads
 to the host, and no route to anywhere else: packets to an address that nobody owns end at the
-outside host, which answers that it is unreachable.
+outside host, which answers that it is unreachable. So do a node's own routes for fabric addresses
+that nobody owns: it never asks who has one, which would fill the machine's neighbour table.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from harness.clusters.embedded import rtnetlink
 from harness.clusters.embedded.addresses import (
@@ -112,7 +113,7 @@ def _build_outside(nodes: Sequence[NodePlan]) -> None:
     _forwarding()
     _every_rejection()
     messages = [
-        *_own_address(OUTSIDE_ADDRESS),
+        *_own_address(OUTSIDE_ADDRESS, nodes),
         rtnetlink.unreachable(_EVERYWHERE),
         *(rtnetlink.any_local(network) for network in PUBLIC_NETWORKS),
         *_towards(nodes),
@@ -128,7 +129,7 @@ def _build_node(shape: Shape, node: NodePlan, nodes: Sequence[NodePlan]) -> None
     if shape.time_wait:
         sysctl(_TIME_WAIT, shape.time_wait)
     messages = [
-        *_own_address(node.address),
+        *_own_address(node.address, nodes),
         rtnetlink.neighbour(ETH0_INDEX, OUTSIDE_ADDRESS, hardware_address(OUTSIDE_ADDRESS)),
         rtnetlink.route(_EVERYWHERE, ETH0_INDEX, OUTSIDE_ADDRESS),
         *_towards([other for other in nodes if other != node]),
@@ -142,12 +143,18 @@ def _build_node(shape: Shape, node: NodePlan, nodes: Sequence[NodePlan]) -> None
     _run(messages)
 
 
-def _own_address(address: IPv4Address) -> list[Message]:
+def _own_address(address: IPv4Address, nodes: Sequence[NodePlan]) -> list[Message]:
     control = CONTROL_PLANE_ADDRESS
+    inhabited = (OUTSIDE_ADDRESS, control, *(node.address for node in nodes))
     return [
         rtnetlink.set_up(LOOPBACK),
         rtnetlink.set_up(ETH0_INDEX),
-        rtnetlink.address(ETH0_INDEX, address, FABRIC_NETWORK.prefixlen),
+        rtnetlink.address(ETH0_INDEX, address, FABRIC_NETWORK.max_prefixlen),
+        rtnetlink.unreachable(FABRIC_NETWORK),
+        *(
+            rtnetlink.route(block, ETH0_INDEX)
+            for block in collapse_addresses(map(IPv4Network, inhabited))
+        ),
         rtnetlink.neighbour(ETH0_INDEX, control, hardware_address(control)),
     ]
 

@@ -99,6 +99,17 @@ def test_every_error_from_outside_arrives(cluster: EmbeddedCluster) -> None:
     assert {outcome.verdict for outcome in outcomes} == {Verdict.REJECTED}
 
 
+def test_nobody_s_fabric_address_is_never_asked_for(cluster: EmbeddedCluster) -> None:
+    """Packets to a fabric address without an owner leave no entry in any neighbour table."""
+    sources: list[Place] = [PodRef("default", "a1"), NodeRef("node-1"), OutsideRef(INSIDE_CIDR)]
+
+    outcomes = cluster.probe([Probe(one, "172.20.9.9", 80) for one in sources], timeout=0.5)
+
+    assert Verdict.OPEN not in {outcome.verdict for outcome in outcomes}
+    for place in sources:
+        assert cluster.exec(place, ("ip", "neighbour", "show", "172.20.9.9")).stdout == ""
+
+
 def test_a_service_uses_all_its_endpoints(cluster: EmbeddedCluster, kit: Any) -> None:
     """Connections to a ClusterIP are spread over every endpoint."""
     address = front(cluster, kit, "all")
