@@ -183,6 +183,8 @@ def _bearer(issued: Issued) -> dict[str, str]:
 
 def _reason(error: Exception) -> str:
     """Return why there was no answer; aiohttp's own text shows its objects to people."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer broke off"
     is_tls = isinstance(error, aiohttp.ClientSSLError)
     if isinstance(error, aiohttp.ClientConnectorError) and not is_tls:
         number = error.os_error.errno or 0  # that of a failed look-up is negative
