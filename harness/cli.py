@@ -9,13 +9,12 @@ code.
 from __future__ import annotations
 
 import importlib
-import signal
 from typing import Any
 
 import click
 
 from harness import __version__
-from harness.errors import HarnessError, MissingError
+from harness.errors import HarnessError, Interrupted, MissingError
 
 COMMANDS = {
     "cluster": "Build a cluster on this machine, look into it, send probes, take it down.",
@@ -29,10 +28,6 @@ COMMANDS = {
 
 ``harness/commands/<name>.py`` exports ``command``; a hyphen is an underscore there.
 """
-
-
-_INTERRUPTED = 128 + signal.SIGINT
-"""What a shell takes as the end by Ctrl-C."""
 
 
 class LazyGroup(click.Group):
@@ -64,7 +59,7 @@ class LazyGroup(click.Group):
             ctx.exit(error.exit_code)
         except (KeyboardInterrupt, click.Abort):
             click.echo("harness: interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(Interrupted.exit_code)
 
 
 def load(name: str) -> click.Command:

@@ -6,7 +6,8 @@
     ├── UsageError        an option, a scenario or a manifest is wrong; all mistakes at once; 2
     ├── MissingError      the machine lacks a tool, a privilege or a kernel feature; 2
     ├── ClusterError      a cluster did not come up, or is not what it should be; 1
-    └── EnforcerFailed    the enforcer under test did not install, get ready or switch; 1
+    ├── EnforcerFailed    the enforcer under test did not install, get ready or switch; 1
+    └── Interrupted       Ctrl-C, once everything was taken down; 130, as shells have it
 
 Only :func:`harness.cli.main` ends the process.
 """
@@ -38,3 +39,9 @@ class ClusterError(HarnessError):
 
 class EnforcerFailed(HarnessError):  # noqa: N818  # it names whose failure it is, not ours
     """The enforcer under test did not install, get ready or switch; carries its last log lines."""
+
+
+class Interrupted(HarnessError):  # noqa: N818  # a person's wish, no failure
+    """Ctrl-C ended it."""
+
+    exit_code = 130

@@ -13,7 +13,7 @@ import pytest
 from click.core import ParameterSource
 
 from harness.enforcers import make_enforcer
-from harness.errors import HarnessError, UsageError
+from harness.errors import Interrupted, UsageError
 from harness.matrix import pytest_plugin
 from harness.matrix.scenario import folder, load_scenario
 from harness.options import CLUSTER_OPTIONS, ClusterSettings, cluster_options
@@ -135,7 +135,7 @@ def _finish(ctx: click.Context, status: int, session: pytest_plugin.MatrixSessio
         case pytest.ExitCode.NO_TESTS_COLLECTED:
             raise UsageError("no case was selected; see -k, -m and the paths given")
         case pytest.ExitCode.INTERRUPTED:
-            raise HarnessError("interrupted; everything was taken down")
+            raise Interrupted("interrupted; everything was taken down")
     if session and session.report:
         click.echo(session.report)
     ctx.exit(0 if status == 0 else 1)
