@@ -50,7 +50,10 @@ class Api(Protocol):
         """Return the JSON of one page of a list."""
 
     def watch(self, kind: Kind, query: Query, stall: float) -> AsyncGenerator[bytes, None]:
-        """Return the lines of a watch as they come; StalledError after ``stall`` s of silence."""
+        """Return the lines of a watch as they come; StalledError after ``stall`` s of silence.
+
+        The first is empty and comes at once: the server has accepted the watch.
+        """
 
     async def get(self, path: str) -> bytes:
         """Return the JSON of any path: for discovery."""
@@ -97,6 +100,7 @@ class HttpApi:
         async with self._answer(request) as answer:
             # An object may be longer than any line that aiohttp's own readline accepts.
             rest = b""
+            yield rest
             async for chunk in answer.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in filter(None, lines):

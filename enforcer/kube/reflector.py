@@ -136,10 +136,6 @@ class _Reflector:
                 logger.warning("%s; %s again in %.1f s", error, then, wait)
         await asyncio.sleep(wait)
 
-    def _heard(self) -> None:
-        self._listeners.outage.answered(self._kind)
-        self._listeners.on_heard(self._kind)
-
     async def _list(self) -> None:
         try:
             objects, version = await self._pages(self._timing.page_size)
@@ -152,7 +148,8 @@ class _Reflector:
             raise DecodeError(f"the list of {self._kind.value} has no resourceVersion")
         self._listeners.on_change(Replaced(self._kind, tuple(objects)))
         self._version = version
-        self._heard()
+        self._listeners.outage.answered(self._kind)
+        self._listeners.on_heard(self._kind)
         logger.info("listed %d %s", len(objects), self._kind.value)
 
     async def _pages(self, size: int) -> tuple[list[Object | Unreadable], str]:
@@ -183,7 +180,10 @@ class _Reflector:
         try:
             async with aclosing(self._client.watch(self._kind, query, stall)) as lines:
                 async for line in lines:
-                    self._take(line)
+                    # Not heard of: a server may take every watch and never tell anything.
+                    self._listeners.outage.answered(self._kind)
+                    if line:
+                        self._take(line)
         finally:
             age = time.monotonic() - started
             if age >= self._timing.healthy_watch:
@@ -199,7 +199,7 @@ class _Reflector:
         if event.change is not None:
             self._listeners.on_change(event.change)
         self._version = event.version or self._version
-        self._heard()
+        self._listeners.on_heard(self._kind)
 
 
 class _WatchEndedError(ApiError):

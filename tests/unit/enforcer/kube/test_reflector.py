@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestServer, unused_port
 
 from enforcer.kube import connect, watch_cluster
 from enforcer.kube.client import HttpApi
@@ -447,6 +447,27 @@ async def test_an_outage_is_told_once_and_so_is_its_end(
     assert len(warnings) == 1
     assert f"at http://127.0.0.1:{port}: Connection refused; the rules stay" in warnings[0]
     assert caplog.text.count("answers again") == 1
+
+
+async def test_a_quiet_watch_ends_an_outage(
+    script: Script, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that takes watches again is back, though it has nothing to tell yet."""
+    caplog.set_level("INFO", "enforcer.kube")
+    port = unused_port()
+    async with connect(kubeconfig(tmp_path, f"http://127.0.0.1:{port}")) as client:
+        async with serving(script, port):
+            task = asyncio.create_task(watch_cluster(client, Seen().take, FAST))
+            await until(lambda: caplog.text.count("listed") == len(Kind))
+        await until(lambda: "Connection refused" in caplog.text)
+        script.closing.clear()
+
+        async with serving(script, port):
+            await until(lambda: "answers again" in caplog.text)
+            task.cancel()
+            await asyncio.wait([task])
+
+    assert caplog.text.count("listed") == len(Kind)
 
 
 async def test_a_token_file_is_read_again(script: Script, tmp_path: Path) -> None:
