@@ -158,7 +158,7 @@ def command(
     folder = RunFolder.create(
         results,
         cluster=settings.cluster,
-        scenario=f"perf-{enforcer.name}",
+        scenario="perf",
         command=["harness", *sys.argv[1:]],
         settings={**asdict(settings), **asdict(asked), "services": plan.services},
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,8 @@ class MatrixSession:
         return RunFolder.create(
             option.results,
             cluster=next(iter(self.wirings.values())).cluster,
-            scenario=f"functional-{option.enforcer.partition('=')[0]}",
-            command=["harness", "functional", *map(str, self._config.invocation_params.args)],
+            scenario="functional",
+            command=["harness", *sys.argv[1:]],
             settings={n: dataclasses.asdict(s) for n, s in self.wirings.items()}
             | {"enforcer": option.enforcer, "probe_timeout_ms": option.probe_timeout},
         )

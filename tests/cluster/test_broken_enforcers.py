@@ -81,7 +81,7 @@ def run(tmp_path: Path, cni: str, case: str, *rules: str) -> Step:
     study = load_scenario(folder() / "study" / "cases.yaml")
     quick = Patience(stable=0.5)
     with (
-        make_cluster(settings_from({"cni": cni})) as cluster,
+        make_cluster(settings_from({"cni": cni, "control_plane": "builtin"})) as cluster,
         Lab(cluster, Broken(rules), study, quick, wiring=cni).ready(tmp_path) as lab,
     ):
         return lab.step(study.case(case))

@@ -108,7 +108,8 @@ async def run(folder: Folder, shape: Shape) -> None:
     networks = {node.name: NodeNetwork(node, shape.cni) for node in shape.plan()}
     runtime = Runtime(children, folder.scratch, folder.logs, pod_logs=shape.pod_logs)
     async with _api(folder, shape) as api:
-        kubelet = Kubelet(api, networks, runtime, shape.pods_per_node)
+        builtin = shape.control_plane is ControlPlane.BUILTIN
+        kubelet = Kubelet(api, networks, runtime, shape.pods_per_node, collects=builtin)
         proxies: NodeProxies | KubeProxies
         if shape.proxy is Proxy.NFTABLES:
             proxies = NodeProxies(shape, children, folder.scratch, lambda: kubelet.starting > 0)

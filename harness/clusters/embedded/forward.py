@@ -17,8 +17,8 @@ _CHUNK = 1 << 18
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until one side ends; then tell the other."""
-    with contextlib.suppress(ConnectionError):
+    """Copy until one side ends; then tell the other, which may have gone before."""
+    with contextlib.suppress(OSError):
         while data := await reader.read(_CHUNK):
             writer.write(data)
             await writer.drain()

@@ -105,9 +105,20 @@ class Kubelet:
     """All pods of all nodes of one embedded cluster."""
 
     def __init__(
-        self, api: Api, networks: Mapping[str, NodeNetwork], runtime: Runtime, room: int
+        self,
+        api: Api,
+        networks: Mapping[str, NodeNetwork],
+        runtime: Runtime,
+        room: int,
+        *,
+        collects: bool = True,
     ) -> None:
-        """Serve the nodes in ``networks``, each with room for so many pods; in the event loop."""
+        """Serve the nodes in ``networks``, each with room for so many pods; in the event loop.
+
+        ``collects``: deleted pods of other nodes are ended too, as pod garbage collection does
+        where there is a controller manager.
+        """
+        self._collects = collects
         self._api = api
         self._room = room
         self._networks = networks
@@ -135,8 +146,8 @@ class Kubelet:
         node = pod["spec"].get("nodeName", "")
         ending = event.kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
         if node not in self._networks:
-            if node and ending and event.kind != "DELETED":
-                self._do(self._confirm(pod))  # as pod garbage collection: nobody else will
+            if self._collects and node and ending and event.kind != "DELETED":
+                self._do(self._confirm(pod))
             return
         known = self._pods.get(uid)
         if known is not None:

@@ -25,7 +25,11 @@ def services(namespace: str, *more: str) -> str:
     return "/".join([f"/api/v1/namespaces/{namespace}/services", *more])
 
 
-def pod(name: str, node: str = "node-of-nobody", **metadata: Any) -> dict[str, Any]:
+NOBODY = "node-of-nobody"
+"""A node without a kubelet: what happens to its pods is the API server's doing alone."""
+
+
+def pod(name: str, node: str = NOBODY, **metadata: Any) -> dict[str, Any]:
     """Return a pod that a scheduler leaves alone."""
     containers = [{"name": "nginx", "image": "nginx", "ports": [{"containerPort": 80}]}]
     return {

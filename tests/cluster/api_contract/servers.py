@@ -23,6 +23,7 @@ from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.pki import Client, Pki, client_context
 from harness.clusters.embedded.settings import Shape
 from harness.controlplane.programs import Programs, find
+from tests.cluster.api_contract.objects import NOBODY
 
 Json = dict[str, Any]
 JSON = "application/json"
@@ -165,6 +166,8 @@ def real() -> Iterator[ControlPlane]:
         f"t{os.getpid()}-contract", nodes=1, programs=found.paths, kubernetes=found.version
     )
     with EmbeddedCluster(shape) as cluster:
+        # A pod of a node that is not there goes at once; this one is there, and has no kubelet.
+        cluster.apply([{"apiVersion": "v1", "kind": "Node", "metadata": {"name": NOBODY}}])
         url = json.loads(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
         tls = client_context(Pki(cluster.folder.pki), Client.ADMIN)
         yield ControlPlane("real", url, cluster.kubeconfig, tls)

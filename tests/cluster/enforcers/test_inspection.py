@@ -44,7 +44,7 @@ class Node:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """Bring up a cluster with a client, a server that nobody may reach, and the enforcer."""
-    with make_cluster(settings_from({})) as cluster:
+    with make_cluster(settings_from({"control_plane": "builtin"})) as cluster:
         cluster.apply(manifests(cluster.nodes()[0].name))
         cluster.wait_ready()
         cluster.apply([DENY])

@@ -74,7 +74,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Bring up two routed nodes with a client and a server on the first."""
-    with make_cluster(settings_from({})) as made:
+    with make_cluster(settings_from({"control_plane": "builtin"})) as made:
         made.apply(manifests(made.nodes()[0].name))
         made.wait_ready()
         made.apply([DENY])

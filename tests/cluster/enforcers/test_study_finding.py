@@ -155,7 +155,8 @@ def settle(cluster: Cluster, policy: int, wanted: Seen) -> Seen:
 
 def up(*, bridge_netfilter: str) -> EmbeddedCluster:
     """Return two bridged nodes, as in the study, not up yet."""
-    return make_cluster(settings_from({"cni": "bridged", "bridge_netfilter": bridge_netfilter}))
+    shape = {"cni": "bridged", "bridge_netfilter": bridge_netfilter, "control_plane": "builtin"}
+    return make_cluster(settings_from(shape))
 
 
 @pytest.fixture(scope="module", params=["off", "on"], ids=["bridge-nf off", "bridge-nf on"])
