@@ -1,4 +1,7 @@
-"""What each locust user does: GET / of one Service after another, without a pause.
+"""What each locust user does: GET / of one Service of its share after another, without a pause.
+
+The users share the Services out among them, so that there are no more open connections than
+Services: a thousand for each user would be more than a process may have files.
 
 Run by locust, never imported by the harness. ``NPD_TARGETS`` holds the URLs, separated by
 spaces, ``NPD_SOURCE`` the address that connections come from.
@@ -8,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 
 import gevent.socket  # type: ignore[import-untyped]
 from geventhttpclient import connectionpool
@@ -16,6 +18,7 @@ from locust import FastHttpUser, task
 
 TARGETS = os.environ["NPD_TARGETS"].split()
 SOURCE = os.environ.get("NPD_SOURCE", "")
+NUMBERS = itertools.count()
 
 
 def _bound_socket(
@@ -32,14 +35,14 @@ setattr(connectionpool.ConnectionPool, "_create_tcp_socket", _bound_socket)  # n
 
 
 class Visitor(FastHttpUser):
-    """A client of all services, which keeps its connections open."""
+    """A client of its share of the Services, which keeps its connections open."""
 
     host = TARGETS[0]
 
     def on_start(self) -> None:
-        """Start at a service of one's own, so that users do not walk in step."""
-        first = random.randrange(len(TARGETS))  # noqa: S311  # spreads load, guards nothing
-        self.targets = itertools.cycle(TARGETS[first:] + TARGETS[:first])
+        """Take a share of the Services, or all of them where there are more users."""
+        users = self.environment.parsed_options.num_users
+        self.targets = itertools.cycle(TARGETS[next(NUMBERS) :: users] or TARGETS)
 
     @task
     def visit(self) -> None:
