@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,23 +66,115 @@ class OutsideRef:
 Place = PodRef | NodeRef | OutsideRef
 
 
+class Transport(enum.StrEnum):
+    """What a probe may speak; the address says whether over IPv4 or IPv6."""
+
+    TCP = "TCP"
+    """Open once the handshake is complete."""
+
+    UDP = "UDP"
+    """Open once the server's answer to a datagram has come."""
+
+    UDP_ONE_WAY = "UDP-one-way"
+    """Open once a datagram has reached the server, which stays silent: no reply ever passes.
+
+    The server must be an echo server of the prober's, as pods and the matrix have them.
+    """
+
+    SCTP = "SCTP"
+    """Open once the association is there. Many kernels lack it: ask :meth:`Cluster.unsupported`."""
+
+    ICMP = "ICMP"
+    """Open once an echo request is answered (ICMPv6 for IPv6 addresses). The port means nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One real connection: from a place to an address, port and protocol (``TCP`` or ``UDP``)."""
+    """One real connection: from a place to an address and port, by a :class:`Transport`."""
 
     source: Place
     address: str
     port: int
-    protocol: str = "TCP"
+    protocol: str = Transport.TCP
+
+
+_ICMP_NAMES = {
+    (False, 3, 0): "net-unreachable",
+    (False, 3, 1): "host-unreachable",
+    (False, 3, 2): "prot-unreachable",
+    (False, 3, 3): "port-unreachable",
+    (False, 3, 9): "net-prohibited",
+    (False, 3, 10): "host-prohibited",
+    (False, 3, 13): "admin-prohibited",
+    (True, 1, 0): "no-route",
+    (True, 1, 1): "admin-prohibited",
+    (True, 1, 3): "addr-unreachable",
+    (True, 1, 4): "port-unreachable",
+    (True, 1, 5): "policy-fail",
+    (True, 1, 6): "reject-route",
+}
+"""Types and codes of RFC 792, RFC 1812 and RFC 4443, by the names that nft's ``reject`` has."""
+
+
+@dataclass(frozen=True, slots=True)
+class IcmpError:
+    """The ICMP error that ended a probe: type, code, and the address that sent it."""
+
+    kind: int
+    code: int
+    sender: str
+
+    @property
+    def name(self) -> str:
+        """What nft calls it: ``icmp-admin-prohibited``, ``icmpv6-port-unreachable``."""
+        version6 = ":" in self.sender
+        family = "icmpv6" if version6 else "icmp"
+        known = _ICMP_NAMES.get((version6, self.kind, self.code))
+        return f"{family}-{known or f'{self.kind}-{self.code}'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a probe ended, how long it took (seconds), and what exactly was seen."""
+    """How a probe ended, how long it took (seconds), and what exactly was seen.
+
+    ``errno`` is the kernel's error number (0: none); ``icmp`` is there where an ICMP error came.
+    A probe that was rejected without ``icmp`` got a reset (TCP) or an abort (SCTP).
+    """
 
     verdict: Verdict
     seconds: float
     detail: str = ""
+    errno: int = 0
+    icmp: IcmpError | None = None
+
+    @property
+    def cause(self) -> str:
+        """What ended the probe, in a word: ``icmp-port-unreachable``, ``reset``, ``ENOENT``.
+
+        Empty where nothing did: it was open, or nothing came.
+        """
+        match self.verdict:
+            case Verdict.OPEN:
+                return ""
+            case _ if self.icmp is not None:
+                return self.icmp.name
+            case Verdict.RESET | Verdict.REJECTED | Verdict.REFUSED:
+                return "reset"
+            case _:
+                return errno.errorcode.get(self.errno, str(self.errno)) if self.errno else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A connection that :meth:`Cluster.hold` opened and keeps.
+
+    ``outcome`` says how opening it ended; only where that is OPEN there is something to ask.
+    """
+
+    probe: Probe
+    outcome: Outcome
+    key: int = 0
+    """The prober's own number for it; 0 where it did not open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +275,32 @@ class Cluster(Protocol):
 
         ``timeout`` is the silence after which a probe counts as dropped, in seconds.
         """
+
+    def unsupported(self) -> Mapping[str, str]:
+        """Say which :class:`Transport` cannot be probed here, each with the reason.
+
+        What is in it is *not run*; such a probe would end as ERROR with ``EPROTONOSUPPORT``.
+        """
+
+    def hold(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Held]:
+        """Open connections that stay, all at once, each proved by bytes in both directions.
+
+        Connection ``i`` belongs to probe ``i``. TCP and SCTP servers have to answer what they
+        are sent: nginx and the pods' echo servers do. UDP and ICMP keep their ports and their
+        identifier, so that conntrack sees one flow. ``UDP-one-way`` cannot be held.
+        """
+
+    def ask(self, held: Sequence[Held], timeout: float = 0.25) -> list[Outcome]:
+        """Ask held connections whether they still carry bytes in both directions.
+
+        Outcome ``i`` belongs to connection ``i``: OPEN, or what a probe may end with. One that
+        was cut while it was asked sends again for a while, as TCP does: it may answer later, and
+        what it answers late is not taken for the answer to the next question. One that did not
+        open, or was released, is an ERROR.
+        """
+
+    def release(self, held: Sequence[Held]) -> None:
+        """Close held connections at once. Idempotent; what is held ends with the cluster, too."""
 
     def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
         """Run a command inside a place and wait for it; no shell."""

@@ -23,19 +23,22 @@ from rich.progress import (
 )
 
 from harness.clusters import make_cluster
-from harness.clusters.base import OutsideRef, PodRef, Probe, Verdict
+from harness.clusters.base import OutsideRef, PodRef, Probe, Transport, Verdict
 from harness.clusters.embedded import state
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.naming import Target, find_place, find_target
 from harness.enforcers import make_enforcer
 from harness.errors import UsageError
 from harness.options import ClusterSettings, cluster_options
+from harness.prober.support import unsupported
 
 _DEFAULT_NAME = "npd"
 _TERMINATED = 128 + signal.SIGTERM
 _NOT_OPEN = 1
 _NOT_FOUND = 127
 """What a shell ends with where there is no such command."""
+
+_TRANSPORTS = {one.value.lower(): one for one in Transport}
 
 _NAME = click.option("--name", default="", help="Which cluster; needed when several are up.")
 
@@ -173,7 +176,7 @@ def execute(ctx: click.Context, name: str, place: str, argv: tuple[str, ...]) ->
 @_NAME
 @click.option(
     "--protocol",
-    type=click.Choice(["tcp", "udp"], case_sensitive=False),
+    type=click.Choice(list(_TRANSPORTS), case_sensitive=False),
     default="tcp",
     show_default=True,
 )
@@ -195,11 +198,15 @@ def probe(ctx: click.Context, /, source: str, target: str, **options: object) ->
     svc/NAMESPACE/NAME too. An outside TO gets an echo server for the probe. Ends with 0 if the
     connection was open, else with 1.
     """
-    protocol = str(options["protocol"]).upper()
+    protocol = _TRANSPORTS[str(options["protocol"])]
+    if protocol in unsupported():
+        raise UsageError(f"not run: {unsupported()[protocol]}")
     patience = int(str(options["timeout"])) / 1000
     with _attached(str(options["name"])) as cluster:
         place, to = find_place(cluster, source), find_target(cluster, target)
-        serving = bool(options["serve"]) or isinstance(to.owner, OutsideRef)
+        serving = protocol is not Transport.ICMP and (
+            bool(options["serve"]) or isinstance(to.owner, OutsideRef)
+        )
         with _server(cluster, to, protocol) if serving else contextlib.nullcontext():
             wanted = Probe(place, to.address, to.port, protocol)
             (outcome,) = cluster.probe([wanted], patience)
@@ -211,11 +218,12 @@ def probe(ctx: click.Context, /, source: str, target: str, **options: object) ->
 
 
 @contextlib.contextmanager
-def _server(cluster: EmbeddedCluster, to: Target, protocol: str) -> Iterator[None]:
+def _server(cluster: EmbeddedCluster, to: Target, protocol: Transport) -> Iterator[None]:
     if to.owner is None:
         raise UsageError(f"--serve: {to.address} belongs to no single place, so nobody can listen")
     address = to.address if not isinstance(to.owner, PodRef) else "0.0.0.0"  # noqa: S104
-    server = (cluster.netns(to.owner), address, to.port, protocol)
+    spoken = Transport.UDP if protocol is Transport.UDP_ONE_WAY else protocol
+    server = (cluster.netns(to.owner), address, to.port, spoken)
     cluster.prober.serve(*server)
     try:
         yield

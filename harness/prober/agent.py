@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -20,15 +21,21 @@ from typing import assert_never
 
 import msgspec
 
+from harness.clusters.base import Outcome, Verdict
 from harness.prober import servers
-from harness.prober.attempts import attempt
+from harness.prober.attempts import attempt, failed
+from harness.prober.hearing import Hearing
+from harness.prober.held import HeldConnections
 from harness.prober.protocol import (
     ENCODE,
     LINE_LIMIT,
     REQUESTS,
+    AskAll,
     Attempt,
     CloseServer,
+    HoldAll,
     ProbeAll,
+    Release,
     Reply,
     Request,
     Seen,
@@ -46,29 +53,47 @@ class Agent:
     def __init__(self, namespaces: Namespaces) -> None:
         """Serve the namespaces given."""
         self._namespaces = namespaces
+        self._hearing = Hearing()
         self._servers: dict[CloseServer, servers.Close] = {}
         self._room = asyncio.Semaphore(CONCURRENCY)
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one client's requests, one after the other, until it hangs up."""
-        with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
-                writer.write(ENCODE(await self.answer(line)) + b"\n")
-                await writer.drain()
-        writer.close()
+        """Answer one client's requests, one after the other, until it hangs up.
 
-    async def answer(self, line: bytes) -> Reply:
+        The connections that it holds end with it.
+        """
+        held = HeldConnections(self._namespaces)
+        try:
+            with contextlib.suppress(ConnectionError):
+                while line := await reader.readline():
+                    writer.write(ENCODE(await self._answer(line, held)) + b"\n")
+                    await writer.drain()
+        finally:
+            held.release_all()
+            writer.close()
+
+    async def _answer(self, line: bytes, held: HeldConnections) -> Reply:
         """Carry out one request; whatever goes wrong is said in the reply."""
         try:
-            return await self._carry_out(REQUESTS.decode(line))
+            return await self._carry_out(REQUESTS.decode(line), held)
         except (OSError, ValueError, msgspec.MsgspecError) as problem:
             return Reply(problem=str(problem))
 
-    async def _carry_out(self, request: Request) -> Reply:
+    async def _carry_out(self, request: Request, held: HeldConnections) -> Reply:
         match request:
             case ProbeAll():
                 tries = (self._attempt(one, request.timeout) for one in request.attempts)
                 return Reply(seen=list(await asyncio.gather(*tries)))
+            case HoldAll():
+                tried = (self._hold(one, request.timeout, held) for one in request.attempts)
+                seen = await asyncio.gather(*tried)
+                return Reply([one for one, _ in seen], [number for _, number in seen])
+            case AskAll():
+                asked = (self._ask(number, request.timeout, held) for number in request.held)
+                return Reply(seen=list(await asyncio.gather(*asked)))
+            case Release():
+                for number in request.held:
+                    held.release(number)
             case Serve():
                 await self._serve(request)
             case CloseServer():
@@ -79,13 +104,37 @@ class Agent:
 
     async def _attempt(self, wanted: Attempt, wait: float) -> Seen:
         async with self._room:
-            outcome = await attempt(self._namespaces, wanted, wait)
-        return Seen(outcome.verdict.value, outcome.seconds, outcome.detail)
+            return _seen(await attempt(self._namespaces, self._hearing, wanted, wait))
+
+    async def _hold(self, wanted: Attempt, wait: float, held: HeldConnections) -> tuple[Seen, int]:
+        async with self._room:
+            try:
+                connection = held.make(wanted)
+            except (OSError, ValueError) as problem:
+                return _seen(failed(wanted, problem)), 0
+            outcome = await connection.open(wait)
+        if outcome.verdict is Verdict.OPEN:
+            return _seen(outcome), held.keep(connection)
+        connection.close()
+        return _seen(outcome), 0
+
+    async def _ask(self, number: int, wait: float, held: HeldConnections) -> Seen:
+        connection = held.find(number)
+        if connection is None:
+            return _seen(Outcome(Verdict.ERROR, 0.0, "not held", errno.ENOTCONN))
+        async with self._room:
+            return _seen(await connection.ask(wait))
 
     async def _serve(self, wanted: Serve) -> None:
         key = CloseServer(wanted.netns, wanted.address, wanted.port, wanted.protocol)
         self._servers.pop(key, _nothing)()
-        self._servers[key] = await servers.start(self._namespaces, wanted)
+        self._servers[key] = await servers.start(self._namespaces, self._hearing, wanted)
+
+
+def _seen(outcome: Outcome) -> Seen:
+    icmp = outcome.icmp
+    what = None if icmp is None else (icmp.kind, icmp.code, icmp.sender)
+    return Seen(outcome.verdict.value, outcome.seconds, outcome.detail, outcome.errno, what)
 
 
 def _nothing() -> None:

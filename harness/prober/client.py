@@ -9,16 +9,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from harness.clusters.base import Outcome, Verdict
+from harness.clusters.base import IcmpError, Outcome, Verdict
 from harness.errors import ClusterError
 from harness.prober.protocol import (
     ENCODE,
     REPLIES,
+    AskAll,
     Attempt,
     CloseServer,
+    HoldAll,
     ProbeAll,
+    Release,
     Reply,
     Request,
+    Seen,
     Serve,
 )
 from harness.prober.sockets import short_path
@@ -29,6 +33,10 @@ _PAUSE = 0.02
 """Seconds between two tries to connect to an agent that is about to listen."""
 _BATCH = 20_000
 """Attempts in one request; more are sent in several."""
+
+
+AnyAttempt = tuple[str, str | None, str, int, str]
+"""An :class:`Attempt` as a plain tuple."""
 
 
 class ProberClient:
@@ -58,7 +66,7 @@ class ProberClient:
 
     def probe(
         self,
-        probes: Iterable[Attempt | tuple[str, str | None, str, int, str]],
+        probes: Iterable[Attempt | AnyAttempt],
         timeout: float = 0.25,
     ) -> list[Outcome]:
         """Try all of ``(netns, source, address, port, protocol)`` at once.
@@ -71,21 +79,42 @@ class ProberClient:
         return [outcome for batch in batches for outcome in self._probe(batch, timeout)]
 
     def _probe(self, batch: list[Attempt], timeout: float) -> Sequence[Outcome]:
-        reply = self._ask(ProbeAll(batch, timeout), patience=len(batch) * timeout)
-        return [Outcome(Verdict(s.verdict), s.seconds, s.detail) for s in reply.seen]
+        reply = self._request(ProbeAll(batch, timeout), patience=len(batch) * timeout)
+        return [_outcome(seen) for seen in reply.seen]
+
+    def hold(
+        self, probes: Iterable[Attempt | AnyAttempt], timeout: float = 0.25
+    ) -> list[tuple[Outcome, int]]:
+        """Open connections that stay; return how that ended and each one's number, 0 if it is not.
+
+        They end with this client at the latest.
+        """
+        wanted = [Attempt(*probe) for probe in probes]
+        reply = self._request(HoldAll(wanted, timeout), patience=len(wanted) * timeout)
+        outcomes = [_outcome(seen) for seen in reply.seen]
+        return list(zip(outcomes, reply.held, strict=True))
+
+    def ask(self, held: Sequence[int], timeout: float = 0.25) -> list[Outcome]:
+        """Ask held connections whether they still carry bytes, both ways."""
+        reply = self._request(AskAll(list(held), timeout), patience=len(held) * timeout)
+        return [_outcome(seen) for seen in reply.seen]
+
+    def release(self, held: Sequence[int]) -> None:
+        """Close held connections. Idempotent."""
+        self._request(Release(list(held)))
 
     def serve(self, netns: str, address: str, port: int, protocol: str = "TCP") -> None:
-        """Start an echo server, TCP or UDP; one that is there already is replaced.
+        """Start an echo server: TCP, UDP or SCTP; one that is there already is replaced.
 
         ``address`` may be ``0.0.0.0`` or ``::`` and need not exist yet.
         """
-        self._ask(Serve(netns, address, port, protocol))
+        self._request(Serve(netns, address, port, protocol))
 
     def close_server(self, netns: str, address: str, port: int, protocol: str = "TCP") -> None:
         """Stop an echo server. Idempotent."""
-        self._ask(CloseServer(netns, address, port, protocol))
+        self._request(CloseServer(netns, address, port, protocol))
 
-    def _ask(self, request: Request, patience: float = 0.0) -> Reply:
+    def _request(self, request: Request, patience: float = 0.0) -> Reply:
         with self._turn:
             self._socket.settimeout(patience + _PATIENCE)
             try:
@@ -102,6 +131,11 @@ class ProberClient:
             message = f"the prober refused: {reply.problem}"
             raise ClusterError(message)
         return reply
+
+
+def _outcome(seen: Seen) -> Outcome:
+    icmp = None if seen.icmp is None else IcmpError(*seen.icmp)
+    return Outcome(Verdict(seen.verdict), seen.seconds, seen.detail, seen.errno, icmp)
 
 
 def _connect(path: Path, deadline: float) -> socket.socket:

@@ -10,8 +10,8 @@ import msgspec
 class Attempt(NamedTuple):
     """One connection to try, from inside the network namespace that is called ``netns``.
 
-    ``source`` is the address to send from (``None``: as the routes there say), ``protocol`` one of
-    ``TCP``, ``UDP``, ``SCTP`` and ``ICMP`` (whose ``port`` means nothing).
+    ``source`` is the address to send from (``None``: as the routes there say), ``protocol`` a value
+    of :class:`harness.clusters.base.Transport`.
     """
 
     netns: str
@@ -28,8 +28,31 @@ class ProbeAll(msgspec.Struct, tag="probe", frozen=True):
     timeout: float
 
 
+class HoldAll(msgspec.Struct, tag="hold", frozen=True):
+    """Open connections and keep those that carry bytes; they end with this conversation."""
+
+    attempts: list[Attempt]
+    timeout: float
+
+
+class AskAll(msgspec.Struct, tag="ask", frozen=True):
+    """Ask held connections whether they carry bytes; ``timeout`` seconds of silence: they do not.
+
+    ``held`` are numbers out of :attr:`Reply.held`.
+    """
+
+    held: list[int]
+    timeout: float
+
+
+class Release(msgspec.Struct, tag="release", frozen=True):
+    """Close held connections; those that are not there are fine."""
+
+    held: list[int]
+
+
 class Serve(msgspec.Struct, tag="serve", frozen=True):
-    """Echo whatever arrives at an address and port of a namespace (``TCP`` or ``UDP``)."""
+    """Echo whatever arrives at an address and port of a namespace (TCP, UDP, SCTP)."""
 
     netns: str
     address: str
@@ -46,21 +69,30 @@ class CloseServer(msgspec.Struct, tag="close", frozen=True):
     protocol: str
 
 
-Request = ProbeAll | Serve | CloseServer
+Request = ProbeAll | HoldAll | AskAll | Release | Serve | CloseServer
 
 
 class Seen(NamedTuple):
-    """What became of one attempt: a verdict's value, seconds, and what exactly was seen."""
+    """What became of one attempt: an :class:`harness.clusters.base.Outcome`, flat.
+
+    ``icmp`` is type, code and sender of the ICMP error that came.
+    """
 
     verdict: str
     seconds: float
     detail: str
+    errno: int
+    icmp: tuple[int, int, str] | None
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """``problem`` is empty unless the request could not be carried out."""
+    """``problem`` is empty unless the request could not be carried out.
+
+    ``held`` has a number for each connection that is kept, and 0 for each that is not.
+    """
 
     seen: list[Seen] = []
+    held: list[int] = []
     problem: str = ""
 
 

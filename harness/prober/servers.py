@@ -1,4 +1,7 @@
-"""Echo servers: they send back what they get, from the very address that it was sent to."""
+"""Echo servers: they send back what they get, from the very address that it was sent to.
+
+A datagram that asks for silence (:data:`harness.prober.hearing.ONE_WAY`) is noted instead.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import socket
 import struct
 from collections.abc import Callable
 
+from harness.clusters.base import Transport
+from harness.prober.hearing import ONE_WAY, Hearing
 from harness.prober.protocol import Serve
-from harness.prober.sockets import Namespaces, is_ipv6, listen_at
+from harness.prober.sockets import IPPROTO_SCTP, Namespaces, is_ipv6, listen_at
 
 _BACKLOG = 1024
 # linux/in.h: struct in_pktinfo is interface, local address, header's destination
@@ -19,17 +24,24 @@ _IN_PKTINFO = struct.Struct("=I4s4s")
 Close = Callable[[], None]
 
 
-async def start(namespaces: Namespaces, wanted: Serve) -> Close:
+_KINDS = {
+    Transport.TCP: (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    Transport.UDP: (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    Transport.SCTP: (socket.SOCK_STREAM, IPPROTO_SCTP),
+}
+
+
+async def start(namespaces: Namespaces, hearing: Hearing, wanted: Serve) -> Close:
     """Start an echo server and return what ends it; OSError where it cannot listen."""
-    kind = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}.get(wanted.protocol)
-    if kind is None:
+    transport = Transport(wanted.protocol)
+    if transport not in _KINDS:
         message = f"no echo server for protocol {wanted.protocol}"
         raise ValueError(message)
-    made = namespaces.socket(wanted.netns, wanted.address, kind)
+    made = namespaces.socket(wanted.netns, wanted.address, *_KINDS[transport])
     try:
         listen_at(made, wanted.address, wanted.port)
-        if wanted.protocol == "UDP":
-            return _start_datagrams(made)
+        if transport is Transport.UDP:
+            return _start_datagrams(made, hearing)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Echo, sock=made, backlog=_BACKLOG)
     except OSError:
@@ -51,13 +63,13 @@ class Echo(asyncio.Protocol):
         self._transport.write(data)
 
 
-def _start_datagrams(made: socket.socket) -> Close:
+def _start_datagrams(made: socket.socket, hearing: Hearing) -> Close:
     if is_ipv6(str(made.getsockname()[0])):
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     loop = asyncio.get_running_loop()
-    loop.add_reader(made, _return_datagrams, made)
+    loop.add_reader(made, _return_datagrams, made, hearing)
 
     def close() -> None:
         loop.remove_reader(made)
@@ -66,11 +78,14 @@ def _start_datagrams(made: socket.socket) -> Close:
     return close
 
 
-def _return_datagrams(made: socket.socket) -> None:
+def _return_datagrams(made: socket.socket, hearing: Hearing) -> None:
     # Errors are the peers': an ICMP error that came back, a way that is closed. The server goes on.
     with contextlib.suppress(OSError):
         while True:
             data, ancillary, _, peer = made.recvmsg(65536, 256)
+            if data.startswith(ONE_WAY):
+                hearing.note(data)
+                continue
             with contextlib.suppress(OSError):
                 made.sendmsg([data], [_from_same(*message) for message in ancillary], 0, peer)
 

@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+IPPROTO_SCTP = 132
+"""socket.IPPROTO_SCTP, which Python has only where it was built with SCTP's headers."""
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
@@ -29,6 +32,7 @@ _IPV6_RECVERR = 25
 _IP_FREEBIND = 15
 _IP_BIND_ADDRESS_NO_PORT = 24
 _MSG_ERRQUEUE = 0x2000
+_TCP_THIN_LINEAR_TIMEOUTS = 16  # linux/tcp.h
 # struct sock_extended_err of linux/errqueue.h: errno, origin, type, code, pad, info, data
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 _ORIGIN_LOCAL = 1
@@ -131,6 +135,11 @@ def close_at_once(made: socket.socket) -> None:
     with contextlib.suppress(OSError):
         made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
     made.close()
+
+
+def retry_steadily(made: socket.socket) -> None:
+    """Let TCP send again at a steady pace for a while, not ever more seldom (``tcp(7)``)."""
+    made.setsockopt(socket.IPPROTO_TCP, _TCP_THIN_LINEAR_TIMEOUTS, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.clusters.base import Verdict
+from harness.clusters.base import Transport, Verdict
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
+from harness.prober.support import unsupported
 
 pytestmark = pytest.mark.kernel
 
@@ -144,6 +147,153 @@ def test_verdict(lab: Lab, port: int, protocol: str, expected: Verdict) -> None:
 def test_verdict_ipv6(lab: Lab, port: int, protocol: str, expected: Verdict) -> None:
     """IPv6 is judged like IPv4."""
     assert expected == lab.verdict(port, protocol, "fd09:2::2")
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [(80, Verdict.OPEN), (81, Verdict.RESET), (1001, Verdict.DROPPED), (1004, Verdict.REJECTED)],
+)
+def test_datagrams_without_reply(lab: Lab, port: int, expected: Verdict) -> None:
+    """A datagram that is never answered is open once its server has heard it."""
+    assert expected == lab.verdict(port, Transport.UDP_ONE_WAY)
+
+
+def test_one_way_needs_no_way_back(lab: Lab) -> None:
+    """A datagram from a source that no reply could reach arrives all the same."""
+    probe = (lab.client, "10.8.1.3", "10.9.2.2", 80, Transport.UDP_ONE_WAY)
+    (outcome,) = lab.prober.probe([probe], WAIT)
+
+    assert outcome.verdict == Verdict.OPEN
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "address", "expected"),
+    [
+        (1001, "TCP", "10.9.2.2", ""),
+        (1002, "TCP", "10.9.2.2", "reset"),
+        (1003, "TCP", "10.9.2.2", "icmp-admin-prohibited"),
+        (1003, "TCP", "fd09:2::2", "icmpv6-admin-prohibited"),
+        (1004, "UDP", "10.9.2.2", "icmp-port-unreachable"),
+    ],
+)
+def test_cause(lab: Lab, port: int, protocol: str, address: str, expected: str) -> None:
+    """A rejected probe says whether a reset or which ICMP error came; a dropped one, nothing."""
+    (outcome,) = lab.prober.probe([(lab.client, None, address, port, protocol)], WAIT)
+
+    assert expected == outcome.cause
+
+
+def test_error_number(lab: Lab) -> None:
+    """A probe that could not be tried says the kernel's error number."""
+    (outcome,) = lab.prober.probe([(lab.client, "192.0.2.1", "10.9.2.2", 80, "TCP")], WAIT)
+
+    assert (outcome.errno, outcome.cause) == (errno.EADDRNOTAVAIL, "EADDRNOTAVAIL")
+
+
+def test_sctp(lab: Lab) -> None:
+    """SCTP is probed where the kernel has it; elsewhere the reason is there, and no silence."""
+    missing = unsupported().get(Transport.SCTP)
+    if missing:
+        (outcome,) = lab.prober.probe([(lab.client, None, "10.9.2.2", 80, "SCTP")], WAIT)
+        assert (outcome.verdict, outcome.cause) == (Verdict.ERROR, "EPROTONOSUPPORT")
+        pytest.skip(f"SCTP not run: {missing}")
+    lab.prober.serve(lab.server, "10.9.2.2", 80, "SCTP")
+
+    assert (lab.verdict(80, "SCTP"), lab.verdict(81, "SCTP")) == (Verdict.OPEN, Verdict.RESET)
+
+
+@contextlib.contextmanager
+def cut(lab: Lab, match: str) -> Iterator[None]:
+    """Drop what matches on the router for a while."""
+    nft = ["ip", "netns", "exec", lab.router, "nft"]
+    chain = f"type filter hook forward priority -1; {match} drop"
+    rules = f"table inet cut {{\n chain c {{ {chain}; }}\n}}\n"
+    subprocess.run([*nft, "-f", "-"], input=rules, text=True, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*nft, "delete table inet cut"], check=True)
+
+
+@pytest.mark.parametrize("address", ["10.9.2.2", "fd09:2::2"])
+@pytest.mark.parametrize("protocol", ["TCP", "UDP", "ICMP"])
+@pytest.mark.parametrize("direction", ["up1", "up2"])
+def test_held(lab: Lab, protocol: str, address: str, direction: str) -> None:
+    """A held connection carries bytes, is silent while either direction is cut, and goes on."""
+    probe = (lab.client, None, address, 80, protocol)
+    ((opened, key),) = lab.prober.hold([probe], 2.0)
+    before = lab.prober.ask([key], 2.0)
+    with cut(lab, f"iifname {direction}"):
+        during = lab.prober.ask([key], WAIT)
+    after = lab.prober.ask([key], 10.0)
+    lab.prober.release([key])
+
+    seen = [outcome.verdict for outcome in (opened, *before, *during, *after)]
+    assert seen == [Verdict.OPEN, Verdict.OPEN, Verdict.DROPPED, Verdict.OPEN]
+
+
+def test_held_is_one_connection(lab: Lab) -> None:
+    """Questions travel on the connection that was opened: new ones are cut, it is not."""
+    probe = (lab.client, None, "10.9.2.2", 80, "TCP")
+    ((_, key),) = lab.prober.hold([probe], 2.0)
+    with cut(lab, "tcp flags & (syn | ack) == syn"):
+        (asked,) = lab.prober.ask([key], 2.0)
+        (fresh,) = lab.prober.probe([probe], WAIT)
+    lab.prober.release([key])
+
+    assert (asked.verdict, fresh.verdict) == (Verdict.OPEN, Verdict.DROPPED)
+
+
+def wait_for_bytes(netns: str) -> None:
+    """Return once a connection in a namespace has bytes that nobody has read."""
+    argv = ["ip", "netns", "exec", netns, "ss", "-Htn", "state", "established"]
+    deadline = time.monotonic() + 20
+    while not any(
+        int(line.split()[0]) for line in subprocess.check_output(argv, text=True).splitlines()
+    ):
+        assert time.monotonic() < deadline, "no answer came"
+        time.sleep(0.05)
+
+
+def test_late_answers_do_not_count(lab: Lab) -> None:
+    """What answers an old question late is not the answer to the question asked now."""
+    ((_, key),) = lab.prober.hold([(lab.client, None, "10.9.2.2", 80, "TCP")], 2.0)
+    with cut(lab, "iifname up2"):
+        (cut_off,) = lab.prober.ask([key], WAIT)
+    wait_for_bytes(lab.client)  # TCP's own retransmission delivers the old answer
+    with cut(lab, "iifname up1"):
+        (asked,) = lab.prober.ask([key], WAIT)
+    lab.prober.release([key])
+
+    assert (cut_off.verdict, asked.verdict) == (Verdict.DROPPED, Verdict.DROPPED)
+
+
+def test_released(lab: Lab) -> None:
+    """A connection that was let go of, or never opened, has no answer but an error."""
+    ((_, key),) = lab.prober.hold([(lab.client, None, "10.9.2.2", 80, "TCP")], 2.0)
+    ((refused, none),) = lab.prober.hold([(lab.client, None, "10.9.2.2", 81, "TCP")], 2.0)
+    lab.prober.release([key])
+    lab.prober.release([key])
+
+    outcomes = lab.prober.ask([key, none], WAIT)
+    assert (refused.verdict, none) == (Verdict.RESET, 0)
+    assert [outcome.cause for outcome in outcomes] == ["ENOTCONN", "ENOTCONN"]
+
+
+def test_a_server_that_ends_is_told(lab: Lab) -> None:
+    """A held connection whose server has gone is an error, never silence."""
+    server = (
+        "import socket; s = socket.create_server(('10.9.2.2', 97));"
+        "print('ready', flush=True); c = s.accept()[0]; c.send(c.recv(999)); c.recv(1); c.close()"
+    )
+    argv = ["ip", "netns", "exec", lab.server, sys.executable, "-c", server]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        ((_, key),) = lab.prober.hold([(lab.client, None, "10.9.2.2", 97, "TCP")], 5.0)
+        (outcome,) = lab.prober.ask([key], 5.0)
+
+    assert outcome.verdict in {Verdict.ERROR, Verdict.RESET}
 
 
 def test_no_route(lab: Lab) -> None:

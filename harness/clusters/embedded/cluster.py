@@ -16,6 +16,7 @@ from typing import Any, Self, assert_never
 
 from harness.clusters.base import (
     Completed,
+    Held,
     Manifest,
     NodeInfo,
     NodeRef,
@@ -41,6 +42,8 @@ from harness.clusters.embedded.rights import account as manifests_of_account
 from harness.clusters.embedded.settings import ControlPlane, Shape
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
+from harness.prober.protocol import Attempt
+from harness.prober.support import unsupported
 
 Tell = launch.Tell
 _POLL_SECONDS = 0.05
@@ -273,17 +276,31 @@ class EmbeddedCluster:
 
     def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:
         """Run all probes at once; outcome ``i`` belongs to probe ``i``."""
-        attempts = [
-            (
-                self.netns(probe.source),
-                probe.source.address if isinstance(probe.source, OutsideRef) else None,
-                probe.address,
-                probe.port,
-                probe.protocol,
-            )
-            for probe in probes
+        return self.prober.probe(map(self._attempt, probes), timeout)
+
+    def _attempt(self, probe: Probe) -> Attempt:
+        source = probe.source.address if isinstance(probe.source, OutsideRef) else None
+        netns = self.netns(probe.source)
+        return Attempt(netns, source, probe.address, probe.port, probe.protocol)
+
+    def unsupported(self) -> Mapping[str, str]:
+        """Say which transports cannot be probed here, each with the reason."""
+        return unsupported()
+
+    def hold(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Held]:
+        """Open connections that stay, all at once; connection ``i`` belongs to probe ``i``."""
+        seen = self.prober.hold(map(self._attempt, probes), timeout)
+        return [
+            Held(probe, outcome, key) for probe, (outcome, key) in zip(probes, seen, strict=True)
         ]
-        return self.prober.probe(attempts, timeout)
+
+    def ask(self, held: Sequence[Held], timeout: float = 0.25) -> list[Outcome]:
+        """Ask held connections whether they still carry bytes in both directions."""
+        return self.prober.ask([one.key for one in held], timeout)
+
+    def release(self, held: Sequence[Held]) -> None:
+        """Close held connections. Idempotent."""
+        self.prober.release([one.key for one in held])
 
     def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
         """Run a command inside a place and wait for it; no shell."""

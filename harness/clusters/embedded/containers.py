@@ -177,6 +177,7 @@ http {{
   server_tokens off;
   tcp_nodelay on;
   keepalive_requests 1000000;
+  keepalive_timeout 1d;
   client_body_temp_path body;
   proxy_temp_path proxy;
   fastcgi_temp_path fastcgi;

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from harness.clusters.base import (
     Completed,
+    Held,
     Manifest,
     NodeInfo,
     Outcome,
@@ -185,6 +186,19 @@ class FakeCluster:
         self._needs_up()
 
     def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
+        self._needs_up()
+
+    def unsupported(self) -> Mapping[str, str]:
+        return {}
+
+    def hold(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Held]:
+        outcomes = self.probe(probes, timeout)
+        return [Held(probe, one) for probe, one in zip(probes, outcomes, strict=True)]
+
+    def ask(self, held: Sequence[Held], timeout: float = 0.25) -> list[Outcome]:
+        return self.probe([one.probe for one in held], timeout)
+
+    def release(self, held: Sequence[Held]) -> None:
         self._needs_up()
 
     def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:

@@ -1,0 +1,26 @@
+"""What this machine's kernel cannot probe, and why."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from harness.clusters.base import Transport
+from harness.prober.sockets import IPPROTO_SCTP
+
+
+def unsupported() -> dict[str, str]:
+    """Return each transport that has no socket here, with the reason as a sentence."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_SCTP).close()
+    except OSError as problem:
+        return {Transport.SCTP: _reason(problem)}
+    return {}
+
+
+def _reason(problem: OSError) -> str:
+    if problem.errno in {errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT}:
+        release = os.uname().release
+        return f"the kernel ({release}) has no SCTP; where it is a module, run: modprobe sctp"
+    return f"SCTP: {problem.strerror}"
