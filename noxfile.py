@@ -22,7 +22,17 @@ CODE = ("enforcer", "harness", "tests", "noxfile.py")
 WRONG_USE = 2
 """Exit code where something is missing, the same as the programs' own."""
 
-SESSIONS = ("lint", "types", "tests", "functional", "perf", "report", "control-plane", "doctor")
+SESSIONS = (
+    "lint",
+    "types",
+    "tests",
+    "functional",
+    "perf",
+    "report",
+    "control-plane",
+    "image",
+    "doctor",
+)
 
 nox.options.sessions = ["lint", "types", "tests"]
 
@@ -74,6 +84,12 @@ def report(session: nox.Session) -> None:
 def control_plane(session: nox.Session) -> None:
     """Get the real kube-apiserver, etcd and their like: download, else build (6 minutes)."""
     hand_over(session, "harness", "control-plane", *session.posargs)
+
+
+@nox.session(python=False)
+def image(session: nox.Session) -> None:
+    """Build the enforcer's container image, with no image registry in reach (docker or podman)."""
+    hand_over(session, "harness", "image", *session.posargs)
 
 
 @nox.session(python=False)

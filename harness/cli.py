@@ -22,6 +22,7 @@ COMMANDS = {
     "perf": "What does an enforcer cost? Measure requests per second with and without it.",
     "report": "Draw a run's figures and report again from what it stored.",
     "control-plane": "Get kube-apiserver, etcd and their like: download them, or build them.",
+    "image": "Build the container images, from Debian packages and wheels.",
     "doctor": "Say what this machine can run, what is missing, and the command that helps.",
 }
 """Each sub-command with its line of help.

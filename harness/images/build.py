@@ -1,0 +1,56 @@
+"""From a recipe to an image in the engine's store."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harness import __version__
+from harness.images.engine import Engine
+from harness.images.files import root_filesystem
+from harness.images.recipes import ROOT, Architecture, Recipe
+
+Tell = Callable[[str], None]
+
+
+def build(
+    recipe: Recipe, architecture: Architecture, engine: Engine, mirror: str | None, tell: Tell
+) -> str:
+    """Build an image and return its tag. What is needed on the way is removed again."""
+    tag = f"{recipe.tag}:{__version__}-{architecture.value}"
+    with tempfile.TemporaryDirectory(prefix="npd-image-") as folder:
+        context = Path(folder) / "context"
+        shutil.copytree(recipe.dockerfile.parent, context)
+        tell(f"{tag}: unpacking Debian packages and wheels for {architecture.value}")
+        root_filesystem(recipe, architecture, Path(folder) / "root.tar", mirror)
+        shutil.move(Path(folder) / "root.tar", context / "root.tar")
+        tell(f"{tag}: wrapping them up with {Path(engine.program).name}")
+        engine.build(context, tag, f"linux/{architecture.value}", labels(recipe))
+    return tag
+
+
+def labels(recipe: Recipe) -> Mapping[str, str]:
+    """Return the image's labels: https://specs.opencontainers.org/image-spec/annotations/."""
+    return {
+        "org.opencontainers.image.title": recipe.title,
+        "org.opencontainers.image.version": __version__,
+        "org.opencontainers.image.revision": commit(),
+        "org.opencontainers.image.licenses": "Apache-2.0",
+    }
+
+
+def commit() -> str:
+    """Return the clone's commit, ``-dirty`` after it where files differ; empty without git."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run(  # our own arguments
+        [git, "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,86 @@
+"""What is in each image."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The clone: images are built from it, not from an installed package."""
+
+SUITE = "trixie"
+"""The Debian release that images are made of; its Python is :data:`PYTHON`."""
+
+PYTHON = "3.13"
+
+
+class Architecture(enum.Enum):
+    """A machine that images are built for, by Debian's name, which is Docker's, too."""
+
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+
+    @property
+    def platform(self) -> str:
+        """Its name in the tags of wheels (https://peps.python.org/pep-0600/)."""
+        return {Architecture.AMD64: "x86_64", Architecture.ARM64: "aarch64"}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One image."""
+
+    tag: str
+    title: str
+    dockerfile: Path
+    packages: tuple[str, ...]
+    """Debian packages; what they depend on comes along."""
+    extra: str | None
+    """The extra of the project that is installed; None for the plain distribution."""
+    code: tuple[str, ...]
+    """The project's own packages that stay; the others of the distribution are left out."""
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "enforcer": Recipe(
+            tag="npd-enforcer",
+            title="npd enforcer: NetworkPolicy in nftables",
+            dockerfile=ROOT / "enforcer" / "deploy" / "Dockerfile",
+            packages=(
+                "ca-certificates",
+                "iproute2",
+                "libpython3-stdlib",
+                "nftables",
+                "python3-minimal",
+            ),
+            extra=None,
+            code=("enforcer",),
+        ),
+    }
+)
+
+NEEDLESS = (
+    # Documentation and languages; the copyright files stay, as their licences ask.
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/bash-completion",
+    "usr/share/zoneinfo",
+    # What packages' own scripts would need, and none of them runs.
+    "usr/share/perl5",
+    "usr/share/debconf",
+    "usr/share/dpkg",
+    "usr/bin/perl*",
+    "usr/bin/dpkg*",
+    "usr/bin/debconf*",
+    "usr/bin/openssl",
+    "usr/lib/*/perl-base",
+    "usr/lib/*/gconv",
+    "var/cache/*",
+)
+"""Paths of the root filesystem, as the shell matches them, that no image of ours needs."""
