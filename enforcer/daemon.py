@@ -27,7 +27,7 @@ from enforcer.node import NodeTables, Synced
 from enforcer.notices import Notices, UnenforcedWatch
 from enforcer.observer import Observer
 from enforcer.policy.cluster import Cluster
-from enforcer.policy.compile import compile_node
+from enforcer.policy.compile import NodeCompiler
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.policy.warnings import Overlaps
 from enforcer.programs import check_all, check_iproute2
@@ -88,6 +88,7 @@ class SyncLoop:
         self._observer = observer
         self._listeners = (observer, *listeners)
         self._cluster = Cluster()
+        self._compiler = NodeCompiler(self._cluster, settings.node_name)
         self._owed = False
         self._checked = time.monotonic()
 
@@ -124,7 +125,7 @@ class SyncLoop:
         self._observer.timed(started, since)
 
     def _compile_and_apply(self) -> tuple[CompiledPolicy, Synced]:
-        compiled = compile_node(self._cluster, self._settings.node_name)
+        compiled = self._compiler.compile()
         return compiled, self._tables.sync(compiled)
 
 

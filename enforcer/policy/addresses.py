@@ -30,7 +30,7 @@ def one_pod_per_address(
             problems.append(_problem(pod, first))
         own = tuple(address for address in pod.addresses if address not in owners)
         owners.update(dict.fromkeys(own, len(settled)))
-        settled.append(replace(newest, addresses=own))
+        settled.append(newest if own == pod.addresses else replace(newest, addresses=own))
     return tuple(pod for pod in settled if pod.addresses), tuple(problems)
 
 

@@ -11,113 +11,143 @@ import functools
 import ipaddress
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from enforcer.model.net import IPAddress, IPNetwork, PortRange, Protocol
 from enforcer.policy import intervals
 from enforcer.policy.compiled import Allowed
+from enforcer.policy.groups import PeerPort
 from enforcer.policy.intervals import Intervals
 
-PeerPort = tuple[IPAddress, Protocol, int]
-OnPort = Callable[[frozenset[IPAddress], PortRange], frozenset[PeerPort]]
-
 _Element = TypeVar("_Element")
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
-class AllowedUnion:
-    """Collects what each rule allows; :meth:`total` is the union."""
+@dataclass(slots=True)
+class Union:
+    """What some rules allow together, as they say it: nothing is merged yet."""
+
+    everything: bool = False
+    peers: list[frozenset[IPAddress]] = field(default_factory=list)
+    peer_ports: list[frozenset[PeerPort]] = field(default_factory=list)
+    ports: list[PortRange] = field(default_factory=list)
+    blocks: list[Intervals] = field(default_factory=list)
+    blocks_on: list[tuple[PortRange, Intervals]] = field(default_factory=list)
+    peers_on: list[tuple[PortRange, frozenset[IPAddress]]] = field(default_factory=list)
+    """Peers on a range of ports; on a single port they are in ``peer_ports``."""
+
+    def add(self, other: Union) -> None:
+        """Allow also what ``other`` allows."""
+        self.everything |= other.everything
+        self.peers += other.peers
+        self.peer_ports += other.peer_ports
+        self.ports += other.ports
+        self.blocks += other.blocks
+        self.blocks_on += other.blocks_on
+        self.peers_on += other.peers_on
+
+
+class Normaliser:
+    """Makes an :class:`~enforcer.policy.compiled.Allowed` of a union, time and again.
+
+    Each part of it stays the same object until something changes that it is made of.
+    """
 
     def __init__(self) -> None:
-        """Start with nothing allowed."""
-        self._everything = False
-        self._peers: list[frozenset[IPAddress]] = []
-        self._peer_ports: list[frozenset[PeerPort]] = []
-        self._ports: list[PortRange] = []
-        self._blocks: list[Intervals] = []
-        self._block_ports: defaultdict[PortRange, list[Intervals]] = defaultdict(list)
-        self._pod_ports: defaultdict[PortRange, list[frozenset[IPAddress]]] = defaultdict(list)
+        """Start without a memory."""
+        self._peers: _Remembered[tuple[frozenset[IPAddress], ...], frozenset[IPAddress]]
+        self._peers = _Remembered(_unite)
+        self._peer_ports: _Remembered[tuple[frozenset[PeerPort], ...], frozenset[PeerPort]]
+        self._peer_ports = _Remembered(_unite)
+        self._ports = _Remembered(_merge)
+        self._networks = _Remembered(_networks)
+        self._network_ports = _Remembered(_network_ports)
 
-    def add_everything(self) -> None:
-        """Allow every peer on every protocol and port."""
-        self._everything = True
-
-    def add_ports(self, ports: PortRange) -> None:
-        """Allow every peer on these ports."""
-        self._ports.append(ports)
-
-    def add_peers(self, addresses: frozenset[IPAddress]) -> None:
-        """Allow these peers on every protocol and port."""
-        self._peers.append(addresses)
-
-    def add_peer_ports(self, peer_ports: frozenset[PeerPort]) -> None:
-        """Allow peers on one port each, which differs among them."""
-        self._peer_ports.append(peer_ports)
-
-    def add_peers_on(self, addresses: frozenset[IPAddress], ports: PortRange) -> None:
-        """Allow these peers on these ports, be it one or a range."""
-        self._pod_ports[ports].append(addresses)
-
-    def add_block(self, block: Intervals) -> None:
-        """Allow these addresses on every protocol and port."""
-        self._blocks.append(block)
-
-    def add_block_on(self, block: Intervals, ports: PortRange) -> None:
-        """Allow these addresses on these ports."""
-        self._block_ports[ports].append(block)
-
-    def total(self, on_port: OnPort) -> Allowed:
-        """Return the union of all that was added.
-
-        ``on_port`` gives each of some addresses the same port; who shares it among unions spares
-        each of them the same thousands of elements.
-        """
-        if self._everything:
+    def normal(self, union: Union) -> Allowed:
+        """Return what the union allows."""
+        if union.everything:
             return Allowed(everything=True)
-        one_port = [
-            on_port(_union(pods), ports)
-            for ports, pods in self._pod_ports.items()
-            if ports.is_single
-        ]
         return Allowed(
-            peers=_union(self._peers),
-            peer_ports=_union([*self._peer_ports, *one_port]),
-            ports=frozenset(_merge(self._ports)),
-            networks=frozenset(intervals.to_networks(_union_of_blocks(self._blocks))),
-            network_ports=frozenset(self._network_ports()),
+            peers=self._peers(tuple(union.peers)),
+            peer_ports=self._peer_ports(tuple(union.peer_ports)),
+            ports=self._ports(tuple(union.ports)),
+            networks=self._networks(tuple(union.blocks)),
+            network_ports=self._network_ports((tuple(union.blocks_on), tuple(union.peers_on))),
         )
 
-    def _network_ports(self) -> Iterator[tuple[IPNetwork, PortRange]]:
-        for protocol in Protocol:
-            for row in self._rows(protocol):
-                ports = PortRange(protocol, row.first, row.last)
-                networks = intervals.to_networks(row.blocks)
-                yield from ((network, ports) for network in networks)
-                yield from ((host_network(address), ports) for address in row.addresses)
 
-    def _rows(self, protocol: Protocol) -> list[_Row]:
-        """Cut the ports wherever a range begins or ends; each piece has its own networks."""
-        named = self._block_ports.keys() | {key for key in self._pod_ports if not key.is_single}
-        ranges = [ports for ports in named if ports.protocol is protocol]
-        cuts = sorted({cut for ports in ranges for cut in (ports.first, ports.last + 1)})
-        rows: list[_Row] = []
-        for first, after in itertools.pairwise(cuts):
-            covering = [ports for ports in ranges if ports.first <= first < ports.last + 1]
-            row = self._row(first, after - 1, covering)
-            if rows and rows[-1].goes_on_in(row):
-                rows[-1] = _Row(rows[-1].first, row.last, row.blocks, row.addresses)
-            elif row.blocks or row.addresses:
-                rows.append(row)
-        return rows
+class _Remembered(Generic[_In, _Out]):
+    """A function that remembers its last answer."""
 
-    def _row(self, first: int, last: int, covering: list[PortRange]) -> _Row:
-        blocks = [block for ports in covering for block in self._block_ports.get(ports, ())]
-        of_pods = [ports for ports in covering if not ports.is_single]
-        pods = [pods for ports in of_pods for pods in self._pod_ports.get(ports, ())]
-        merged = _union_of_blocks(blocks)
-        outside = (address for address in _union(pods) if not intervals.contains(merged, address))
-        return _Row(first, last, merged, frozenset(outside))
+    def __init__(self, function: Callable[[_In], _Out]) -> None:
+        self._function = function
+        self._last: tuple[_In, _Out] | None = None
+
+    def __call__(self, given: _In) -> _Out:
+        if self._last is None or self._last[0] != given:
+            self._last = given, self._function(given)
+        return self._last[1]
+
+
+def _unite(sets: tuple[frozenset[_Element], ...]) -> frozenset[_Element]:
+    """Unite sets; one set alone stays the same object, which saves 8,000 hashes a class."""
+    different = {id(item): item for item in sets if item}
+    if len(different) == 1:
+        return next(iter(different.values()))
+    return frozenset().union(*different.values())
+
+
+def _networks(blocks: tuple[Intervals, ...]) -> frozenset[IPNetwork]:
+    return frozenset(intervals.to_networks(_union_of_blocks(blocks)))
+
+
+_BlocksOn = tuple[tuple[PortRange, Intervals], ...]
+_PeersOn = tuple[tuple[PortRange, frozenset[IPAddress]], ...]
+
+
+def _network_ports(given: tuple[_BlocksOn, _PeersOn]) -> frozenset[tuple[IPNetwork, PortRange]]:
+    return frozenset(
+        (network, PortRange(protocol, row.first, row.last))
+        for protocol in Protocol
+        for row in _rows(*given, protocol)
+        for network in (*intervals.to_networks(row.blocks), *map(host_network, row.addresses))
+    )
+
+
+def _rows(blocks: _BlocksOn, peers: _PeersOn, protocol: Protocol) -> list[_Row]:
+    """Cut the ports wherever a range begins or ends; each piece has its own networks."""
+    named = [
+        *((ports, block, frozenset[IPAddress]()) for ports, block in blocks),
+        *((ports, (), addresses) for ports, addresses in peers),
+    ]
+    opening: defaultdict[int, list[int]] = defaultdict(list)
+    closing: defaultdict[int, list[int]] = defaultdict(list)
+    for number, (ports, *_) in enumerate(named):
+        if ports.protocol is protocol:
+            opening[ports.first].append(number)
+            closing[ports.last + 1].append(number)
+    rows: list[_Row] = []
+    here: set[int] = set()
+    for first, after in itertools.pairwise(sorted({*opening, *closing})):
+        here = (here - {*closing[first]}) | {*opening[first]}
+        row = _row(first, after - 1, [named[number] for number in here])
+        if rows and rows[-1].goes_on_in(row):
+            rows[-1] = _Row(rows[-1].first, row.last, row.blocks, row.addresses)
+        elif row.blocks or row.addresses:
+            rows.append(row)
+    return rows
+
+
+def _row(
+    first: int, last: int, allowed: list[tuple[PortRange, Intervals, frozenset[IPAddress]]]
+) -> _Row:
+    blocks = _union_of_blocks([block for _, block, _ in allowed if block])
+    pods = _unite(tuple(addresses for _, _, addresses in allowed))
+    outside = (address for address in pods if not intervals.contains(blocks, address))
+    return _Row(first, last, blocks, frozenset(outside) if blocks else pods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,27 +169,22 @@ class _Row:
         return same and self.last + 1 == other.first
 
 
-def _union(sets: list[frozenset[_Element]]) -> frozenset[_Element]:
-    """Unite sets; one set alone stays the same object, which saves 8,000 hashes a class."""
-    different = {id(item): item for item in sets if item}
+def _union_of_blocks(blocks: Iterable[Intervals]) -> Intervals:
+    different = {id(item): item for item in blocks}
     if len(different) == 1:
         return next(iter(different.values()))
-    return frozenset().union(*different.values())
+    return intervals.union(itertools.chain.from_iterable(different.values()))
 
 
-def _union_of_blocks(blocks: list[Intervals]) -> Intervals:
-    if len(blocks) == 1:
-        return blocks[0]
-    return intervals.union(itertools.chain.from_iterable(blocks))
-
-
-def _merge(ranges: Iterable[PortRange]) -> Iterator[PortRange]:
+def _merge(ranges: tuple[PortRange, ...]) -> frozenset[PortRange]:
     """Merge the ranges of each protocol that overlap or touch."""
     numbers = {protocol: number for number, protocol in enumerate(Protocol)}
     protocols = list(Protocol)
     as_intervals = ((numbers[item.protocol], item.first, item.last) for item in ranges)
-    for number, first, last in intervals.union(as_intervals):
-        yield PortRange(protocols[number], first, last)
+    return frozenset(
+        PortRange(protocols[number], first, last)
+        for number, first, last in intervals.union(as_intervals)
+    )
 
 
 @functools.lru_cache(maxsize=1 << 16)

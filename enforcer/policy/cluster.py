@@ -6,8 +6,7 @@ nor of policies (but for a new list of a kind). Readers see mappings that they n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import TypeVar, assert_never
 
 from enforcer.model.changes import (
@@ -22,47 +21,11 @@ from enforcer.model.changes import (
     kind_of,
 )
 from enforcer.model.net import IPAddress
-from enforcer.model.objects import Key, Namespace, Node, Pod, Policy
-from enforcer.model.selectors import Operator, Selector
+from enforcer.model.objects import Key, Namespace, Node, Pod, PodPeer, Policy
+from enforcer.model.selectors import Selector
+from enforcer.policy.groups import Groups, PodGroup, Selection
 
 _Item = TypeVar("_Item")
-_LabelSet = frozenset[tuple[str, str]]
-
-
-@dataclass(slots=True)
-class PodGroup:
-    """Peers of one namespace with equal labels: a selector is asked once for all of them."""
-
-    namespace: str
-    labels: Mapping[str, str]
-    pods: dict[Key, Pod] = field(default_factory=dict)
-    _addresses: frozenset[IPAddress] | None = None
-
-    @property
-    def addresses(self) -> frozenset[IPAddress]:
-        """The addresses of all its pods."""
-        if self._addresses is None:
-            pods = self.pods.values()
-            self._addresses = frozenset(address for pod in pods for address in pod.addresses)
-        return self._addresses
-
-    def put(self, pod: Pod) -> None:
-        """Add a pod."""
-        self.pods[pod.key] = pod
-        self._addresses = None
-
-    def remove(self, key: Key) -> None:
-        """Take a pod away."""
-        del self.pods[key]
-        self._addresses = None
-
-
-@dataclass(slots=True)
-class _Groups:
-    """The groups of one namespace, also by each label that they have."""
-
-    by_labels: dict[_LabelSet, PodGroup] = field(default_factory=dict)
-    by_label: dict[tuple[str, str], dict[_LabelSet, PodGroup]] = field(default_factory=dict)
 
 
 class Cluster:
@@ -77,9 +40,11 @@ class Cluster:
         self._policies: dict[Key, Policy] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._nodes: dict[str, Node] = {}
+        self._node_addresses: frozenset[IPAddress] | None = None
         self._pods_on: dict[str, dict[Key, Pod]] = {}
         self._policies_in: dict[str, dict[Key, Policy]] = {}
-        self._groups: dict[str, _Groups] = {}
+        self._sorted_policies: dict[str, tuple[Policy, ...]] = {}
+        self._groups = Groups()
 
     @property
     def synced(self) -> bool:
@@ -106,6 +71,14 @@ class Cluster:
         return self._nodes
 
     @property
+    def node_addresses(self) -> frozenset[IPAddress]:
+        """The addresses of all nodes; the same object until a node changes."""
+        if self._node_addresses is None:
+            nodes = self._nodes.values()
+            self._node_addresses = frozenset(item for node in nodes for item in node.addresses)
+        return self._node_addresses
+
+    @property
     def policies(self) -> Mapping[Key, Policy]:
         """Every policy by its key."""
         return self._policies
@@ -119,21 +92,27 @@ class Cluster:
         """Return the pods that are bound to a node, in no order."""
         return self._pods_on.get(node, {}).values()
 
-    def policies_in(self, namespace: str) -> Collection[Policy]:
-        """Return the policies of a namespace, in no order."""
-        return self._policies_in.get(namespace, {}).values()
+    def policies_in(self, namespace: str) -> tuple[Policy, ...]:
+        """Return the policies of a namespace, by name; the same object until one changes."""
+        if namespace not in self._sorted_policies:
+            policies = self._policies_in.get(namespace, {}).values()
+            found = tuple(sorted(policies, key=lambda policy: policy.key))
+            self._sorted_policies[namespace] = found
+        return self._sorted_policies[namespace]
 
-    def peers(self, namespace: str, selector: Selector) -> Iterator[PodGroup]:
+    def peers(self, namespace: str, selector: Selector) -> Collection[PodGroup]:
         """Find the pods of a namespace that a peer's podSelector selects.
 
         Only pods that can be peers: with an address, not on the host's network, understood.
         """
-        groups = self._groups.get(namespace)
-        if groups is None:
-            return
-        for group in _candidates(groups, selector):
-            if selector.matches(group.labels):
-                yield group
+        return self._groups.find(namespace, selector)
+
+    def selection(self, peer: PodPeer, namespace: str) -> Selection:
+        """Return the pods that a peer of a policy in ``namespace`` means, now and from now on.
+
+        It follows the cluster's changes for as long as somebody holds it.
+        """
+        return self._groups.selection(peer, namespace)
 
     def apply(self, change: Change) -> bool:
         """Take a change in; return whether anything is different now."""
@@ -187,14 +166,17 @@ class Cluster:
                 self._pods[item.key] = item
                 self._pods_on.setdefault(item.node, {})[item.key] = item
                 if _can_be_peer(item):
-                    _enter(self._groups.setdefault(item.key.namespace, _Groups()), item)
+                    self._groups.put(item)
             case Namespace():
                 self._namespaces[item.name] = item
+                self._groups.put_namespace(item)
             case Node():
                 self._nodes[item.name] = item
+                self._node_addresses = None
             case Policy():
                 self._policies[item.key] = item
                 self._policies_in.setdefault(item.key.namespace, {})[item.key] = item
+                self._sorted_policies.pop(item.key.namespace, None)
 
     def _forget(self, item: Object) -> None:
         match item:
@@ -202,14 +184,17 @@ class Cluster:
                 del self._pods[item.key]
                 _drop(self._pods_on, item.node, item.key)
                 if _can_be_peer(item):
-                    _leave(self._groups[item.key.namespace], item)
+                    self._groups.remove(item)
             case Namespace():
                 del self._namespaces[item.name]
+                self._groups.remove_namespace(item.name)
             case Node():
                 del self._nodes[item.name]
+                self._node_addresses = None
             case Policy():
                 del self._policies[item.key]
                 _drop(self._policies_in, item.key.namespace, item.key)
+                self._sorted_policies.pop(item.key.namespace, None)
 
 
 def _id(item: Object | Unreadable) -> Key:
@@ -224,40 +209,3 @@ def _drop(index: dict[str, dict[Key, _Item]], name: str, key: Key) -> None:
     del index[name][key]
     if not index[name]:
         del index[name]
-
-
-def _label_set(pod: Pod) -> _LabelSet:
-    return frozenset(pod.labels.items())
-
-
-def _enter(groups: _Groups, pod: Pod) -> None:
-    labels = _label_set(pod)
-    group = groups.by_labels.get(labels)
-    if group is None:
-        group = groups.by_labels[labels] = PodGroup(pod.key.namespace, pod.labels)
-        for label in labels:
-            groups.by_label.setdefault(label, {})[labels] = group
-    group.put(pod)
-
-
-def _leave(groups: _Groups, pod: Pod) -> None:
-    labels = _label_set(pod)
-    group = groups.by_labels[labels]
-    group.remove(pod.key)
-    if group.pods:
-        return
-    del groups.by_labels[labels]
-    for label in labels:
-        del groups.by_label[label][labels]
-        if not groups.by_label[label]:
-            del groups.by_label[label]
-
-
-def _candidates(groups: _Groups, selector: Selector) -> Iterable[PodGroup]:
-    """Return all groups that a selector may select; those of one label, where it names one."""
-    for requirement in selector.requirements:
-        if requirement.operator is Operator.IN:
-            labels = ((requirement.key, value) for value in requirement.values)
-            found = (groups.by_label.get(label, {}) for label in labels)
-            return [group for groups_of_label in found for group in groups_of_label.values()]
-    return groups.by_labels.values()

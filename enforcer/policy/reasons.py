@@ -29,7 +29,7 @@ from enforcer.model.selectors import Labels, Operator, Requirement, Selector
 from enforcer.policy import intervals
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import Allowed
-from enforcer.policy.peers import named_port
+from enforcer.policy.groups import ports_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ class _Judge:
             case NamedPortRef():
                 # Named ports are the destination's, in both directions.
                 pod = self._server.peer
-                return named_port(pod, port) if pod else []
+                return ports_named(pod.named_ports, port) if pod else []
         assert_never(port)
 
     def _named_text(self, port: Port) -> str:
