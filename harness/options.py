@@ -8,15 +8,14 @@ mistake is reported at once.
 from __future__ import annotations
 
 import functools
-import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness import names
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ class Option:
     planned: tuple[str, ...] = ()
     least: int = 0
     most: int = 0
+    check: Callable[[str], str | None] = lambda _: None
+    """Says what is wrong with a text; None when it is fine."""
 
     @property
     def key(self) -> str:
@@ -59,7 +60,7 @@ class Option:
             return f"{flag} {value!r} is not known; {there_is}"
         if isinstance(self.default, int):
             return self._out_of_range(value)
-        return None
+        return self.check(str(value))
 
     def _out_of_range(self, value: Any) -> str | None:
         try:
@@ -71,8 +72,20 @@ class Option:
         return f"--{self.name} {number} must be from {self.least} to {self.most}"
 
 
+def _version_complaint(text: str) -> str | None:
+    if not text or _VERSION.fullmatch(text):
+        return None
+    return f"--kubernetes-version {text!r} is no version; write it as v1.34.3"
+
+
+def _name_complaint(text: str) -> str | None:
+    wrong = names.complaint(text) if text else None
+    return None if wrong is None else f"--name: {wrong}"
+
+
 _VERSION = re.compile(r"v\d+\.\d+\.\d+([-+.][-+.0-9A-Za-z]+)?")
 _ON_OFF = ("on", "off")
+_MISTAKES = f"{__name__}.mistakes"
 BRIDGE_PORTS = 1023
 """Ports that a Linux bridge holds (BR_MAX_PORTS)."""
 
@@ -95,6 +108,7 @@ CLUSTER_OPTIONS = (
         "kubernetes-version",
         "",
         "The real control plane's version, as v1.34.3; empty = the one that is found.",
+        check=_version_complaint,
     ),
     Option("nodes", 2, "How many nodes.", least=1, most=1000),
     Option(
@@ -123,7 +137,12 @@ CLUSTER_OPTIONS = (
         choices=_ON_OFF,
     ),
     Option("pods-per-node", 110, "Allocatable pods of each node.", least=1, most=4000),
-    Option("name", "", "The cluster's name; two clusters may be up at once."),
+    Option(
+        "name",
+        "",
+        "The cluster's name; two clusters may be up at once.",
+        check=_name_complaint,
+    ),
 )
 
 
@@ -152,26 +171,68 @@ class ClusterSettings:
         return bool(self.kubernetes_version) or self.proxy.startswith("kube-proxy")
 
 
-def cluster_options(function: Function) -> Function:
+class PatientOption(click.Option):
+    """A command's own option, whose mistake waits to be told with those of the cluster's.
+
+    For commands with :func:`cluster_options`. Its callback may raise UsageError.
+    """
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Take the value; remember what is wrong with it."""
+        try:
+            return super().handle_parse_result(ctx, opts, args)
+        except click.UsageError as mistake:
+            _mistakes(ctx).append(f"{self.opts[0]}: {mistake.message}")
+        except UsageError as mistake:
+            _mistakes(ctx).append(str(mistake))
+        return None, args
+
+
+def _mistakes(ctx: click.Context) -> list[str]:
+    found: list[str] = ctx.meta.setdefault(_MISTAKES, [])
+    return found
+
+
+def cluster_options(*, least_nodes: int = 1) -> Callable[[Function], Function]:
     """Add every cluster option to a click command; it gets them as ``settings``."""
 
-    @functools.wraps(function)
-    def with_settings(*arguments: Any, **values: Any) -> Any:
-        own = {option.key: values.pop(option.key) for option in CLUSTER_OPTIONS}
-        return function(*arguments, settings=settings_from(own), **values)
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def with_settings(*arguments: Any, **values: Any) -> Any:
+            own = {option.key: values.pop(option.key) for option in CLUSTER_OPTIONS}
+            mistakes = _mistakes(click.get_current_context())
+            settings = _settings_unless_wrong(own, least_nodes, mistakes)
+            return function(*arguments, settings=settings, **values)
 
-    command: Any = with_settings
-    for option in reversed(CLUSTER_OPTIONS):
-        command = click.option(
-            f"--{option.name}",
-            option.key,
-            default=str(option.default),
-            show_default=bool(option.default),
-            metavar=option.metavar,
-            help=option.help,
-        )(command)
-    decorated: Function = command
-    return decorated
+        command: Any = with_settings
+        for option in reversed(CLUSTER_OPTIONS):
+            command = click.option(
+                f"--{option.name}",
+                option.key,
+                default=str(option.default),
+                show_default=bool(option.default),
+                metavar=option.metavar,
+                help=option.help,
+            )(command)
+        decorated: Function = command
+        return decorated
+
+    return decorate
+
+
+def _settings_unless_wrong(
+    given: Mapping[str, Any], least_nodes: int, mistakes: list[str]
+) -> ClusterSettings:
+    """Return the settings; UsageError for what is wrong with them, and for other mistakes."""
+    try:
+        settings = settings_from(given, least_nodes)
+    except UsageError as error:
+        raise UsageError("\n".join([str(error), *mistakes])) from error
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return settings
 
 
 def add_pytest_options(parser: pytest.Parser) -> None:
@@ -194,15 +255,19 @@ def pytest_settings(config: pytest.Config) -> ClusterSettings:
     )
 
 
-def settings_from(values: Mapping[str, Any]) -> ClusterSettings:
+def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSettings:
     """Check values by option key and return the settings; missing ones take their default.
 
     Raises UsageError with a line for each mistake.
     """
     given = {option.key: values.get(option.key, option.default) for option in CLUSTER_OPTIONS}
+    options = [
+        replace(option, least=least_nodes) if option.name == "nodes" else option
+        for option in CLUSTER_OPTIONS
+    ]
     complaints = [
         complaint
-        for option in CLUSTER_OPTIONS
+        for option in options
         if (complaint := option.complaint(given[option.key])) is not None
     ]
     if not complaints and given["cni"] == "bridged" and int(given["pods_per_node"]) > BRIDGE_PORTS:
@@ -228,13 +293,10 @@ def settings_from(values: Mapping[str, Any]) -> ClusterSettings:
 
 
 def _about_control_plane(given: Mapping[str, Any]) -> list[str]:
-    """Say which values do not go with each other, or are no version."""
+    """Say which values do not go with each other."""
     complaints = []
-    version = str(given["kubernetes_version"])
-    if version and not _VERSION.fullmatch(version):
-        complaints.append(f"--kubernetes-version {version!r} is no version; write it as v1.34.3")
     if given["control_plane"] == "builtin":
-        if version:
+        if given["kubernetes_version"]:
             complaints.append("--kubernetes-version goes with --control-plane real")
         if str(given["proxy"]).startswith("kube-proxy"):
             complaints.append(
@@ -242,8 +304,3 @@ def _about_control_plane(given: Mapping[str, Any]) -> list[str]:
                 "--control-plane real makes"
             )
     return complaints
-
-
-def fresh_name() -> str:
-    """Return a cluster name that nothing else uses."""
-    return f"run-{os.getpid()}-{secrets.token_hex(3)}"

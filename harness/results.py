@@ -108,10 +108,10 @@ class RunFolder:
 
 
 def require_writable(root: Path) -> None:
-    """Make the folder of all runs; UsageError where it, or a folder in it, cannot be made."""
+    """Raise UsageError where the folder of all runs cannot be made, or nothing in it."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root):
+        there = next(path for path in (root, *root.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(dir=there):
             pass
     except OSError as error:
         message = f"--results {root}: no results can be written there ({error.strerror})"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from harness import names
 from harness.controlplane.programs import Programs, find
 from harness.errors import MissingError
-from harness.options import ClusterSettings, fresh_name
+from harness.options import ClusterSettings
 
 if TYPE_CHECKING:
     from harness.clusters.embedded.cluster import EmbeddedCluster
@@ -30,7 +31,7 @@ def make_cluster(
 
     found = _control_plane(settings)
     shape = Shape(
-        name=settings.name or fresh_name(),
+        name=settings.name or names.fresh(),
         nodes=settings.nodes,
         cni=Cni(settings.cni),
         bridge_netfilter=settings.bridge_netfilter,

@@ -27,6 +27,7 @@ from harness.clusters.base import OutsideRef, PodRef, Probe, Transport, Verdict
 from harness.clusters.embedded import state
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.naming import Target, find_place, find_target
+from harness.commands.choices import enforcer_option
 from harness.enforcers import make_enforcer
 from harness.errors import UsageError
 from harness.options import ClusterSettings, cluster_options
@@ -63,10 +64,8 @@ def command() -> None:
 
 
 @command.command()
-@cluster_options
-@click.option(
-    "--enforcer", default="bundled", show_default=True, help="none, bundled or kube-router=PATH."
-)
+@cluster_options()
+@enforcer_option
 def up(settings: ClusterSettings, enforcer: str) -> None:
     """Bring a cluster up; it stays until `down`. Nothing is left of one that fails."""
     signal.signal(signal.SIGTERM, _terminate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,35 +11,49 @@ import click
 import pytest
 from click.core import ParameterSource
 
-from harness.enforcers import make_enforcer
+from harness.commands.choices import enforcer_option
 from harness.errors import Interrupted, UsageError
 from harness.matrix import pytest_plugin
 from harness.matrix.scenario import folder, load_scenario
-from harness.options import CLUSTER_OPTIONS, ClusterSettings, cluster_options
+from harness.options import CLUSTER_OPTIONS, ClusterSettings, PatientOption, cluster_options
 from harness.results import require_writable
 
 _SETTINGS = Path(pytest_plugin.__file__).with_name("functional.ini")
 _LEAST_NODES = 2
+"""The matrix needs a same node and another one."""
 _OWN = ("enforcer", "probe_timeout", "results")
+
+
+def _writable(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Find out now whether results can be written there."""
+    del ctx, param
+    require_writable(Path(value))
+    return value
 
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Everything else is handed to pytest: -k same_node, -x, --lf, -m study, --junitxml=F.",
 )
-@cluster_options
-@click.option(
-    "--enforcer", default="bundled", show_default=True, help="none, bundled or kube-router=PATH."
-)
+@cluster_options(least_nodes=_LEAST_NODES)
+@enforcer_option
 @click.option(
     "--probe-timeout",
+    cls=PatientOption,
     type=click.FloatRange(1, 10_000),
     default=250.0,
     show_default=True,
     help="Milliseconds of silence that count as dropped, at least; ten times the slowest answer"
     " of the step, if that is more.",
 )
-@click.option("--results", default="results", show_default=True, help="Folder of the results.")
+@click.option(
+    "--results",
+    cls=PatientOption,
+    callback=_writable,
+    default="results",
+    show_default=True,
+    help="Folder of the results.",
+)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -55,7 +68,8 @@ def command(
     Runs routed and bridged (bridge-nf-call-iptables off), or what --cni names. Ends with 0 only if
     everything was as expected; the last line is the path of the report.
     """
-    _check(settings, own["enforcer"], Path(own["results"]))
+    del settings, own  # pytest is told again what was given
+    load_scenario(_cases())  # mistakes in it are told before anything is built
     catcher = _Catcher()
     arguments = _arguments([*_given(ctx), *pytest_arguments])
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -64,25 +78,6 @@ def command(
     finally:
         signal.signal(signal.SIGTERM, before)
     _finish(ctx, int(status), catcher.session)
-
-
-def _check(settings: ClusterSettings, enforcer: str, results: Path) -> None:
-    """Find mistakes before anything is built."""
-    mistakes = []
-    if settings.nodes < _LEAST_NODES:
-        mistakes.append("--nodes: the matrix needs two or more: a same node and another one")
-    attempts: tuple[Callable[[], object], ...] = (
-        lambda: make_enforcer(enforcer),
-        lambda: load_scenario(_cases()),
-        lambda: require_writable(results),
-    )
-    for attempt in attempts:
-        try:
-            attempt()
-        except UsageError as error:
-            mistakes.append(str(error))
-    if mistakes:
-        raise UsageError("\n".join(mistakes))
 
 
 def _cases() -> Path:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
+from harness.commands.choices import enforcer_option
 from harness.enforcers import make_enforcer
 from harness.errors import HarnessError
 from harness.measure import blocks, pace, study
@@ -26,10 +27,10 @@ from harness.measure.plan import Comparison, Design
 from harness.measure.progress import Narrator
 from harness.measure.study import Lab, Study
 from harness.measure.visit import Visit
-from harness.options import ClusterSettings, cluster_options
+from harness.options import ClusterSettings, PatientOption, cluster_options
 from harness.report import perf as report
 from harness.report.analysis import tally
-from harness.results import RunFolder
+from harness.results import RunFolder, require_writable
 from harness.workload import study as workload
 
 SERVICES_PER_NODE = 10
@@ -83,18 +84,18 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
         raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h") from error
 
 
+def _writable(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
+    require_writable(value)
+    return value
+
+
 _OPTIONS = (
-    click.option(
-        "--enforcer",
-        metavar="WHICH",
-        default="bundled",
-        show_default=True,
-        help="none, bundled or kube-router=PATH.",
-    ),
+    enforcer_option,
     click.option("--full", is_flag=True, help="The study's size: 100 nodes, 1,000 services."),
     click.option("--tiny", is_flag=True, help="Seconds, not minutes: does the machinery work?"),
     click.option(
         "--sizes",
+        cls=PatientOption,
         callback=_sizes,
         metavar="N,N,...",
         default="2,6,8",
@@ -103,6 +104,7 @@ _OPTIONS = (
     ),
     click.option(
         "--budget",
+        cls=PatientOption,
         callback=_seconds,
         metavar="TIME",
         default=f"{DEFAULT_BUDGET:.0f}s",
@@ -111,11 +113,13 @@ _OPTIONS = (
     ),
     click.option(
         "--rounds",
+        cls=PatientOption,
         type=click.IntRange(min=1),
         help="Rounds of blocks, instead of as many as the budget allows.",
     ),
     click.option(
         "--seed",
+        cls=PatientOption,
         type=int,
         default=2018,
         show_default=True,
@@ -131,10 +135,12 @@ def _perf_options(function: Any) -> Any:
 
 
 @click.command()
-@cluster_options
+@cluster_options()
 @_perf_options
 @click.option(
     "--results",
+    cls=PatientOption,
+    callback=_writable,
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,

@@ -11,16 +11,15 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import names
 from harness.errors import ClusterError, UsageError
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _MARKER = "npd-cluster"
 
 
@@ -130,11 +129,7 @@ def root() -> Path:
 
 def check_name(name: str) -> None:
     """Refuse a name that cannot be a folder or part of a socket's path."""
-    if not _NAME.fullmatch(name):
-        message = (
-            f"cluster name {name!r}: use at most 40 lower-case letters, digits and hyphens, "
-            "beginning and ending with a letter or digit"
-        )
+    if (message := names.complaint(name)) is not None:
         raise UsageError(message)
 
 

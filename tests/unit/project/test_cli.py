@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -67,6 +68,31 @@ def test_an_expected_failure_is_a_message_and_an_exit_code(
     result = CliRunner().invoke(cli.main, ["perf"])
 
     assert (result.exit_code, result.stderr) == (code, "harness: first\nharness: second\n")
+
+
+@pytest.mark.parametrize("command", [("functional",), ("perf",), ("cluster", "up")])
+def test_all_wrong_options_are_told_at_once(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Mistakes in a cluster's options and in a command's own are one answer, a line for each."""
+    wrong = ["--nodes=none", "--name=No_Name", "--enforcer=nobody", "--cni=overlay"]
+    lines = ["--nodes", "--cni", "--name", "--enforcer nobody"]
+    if command == ("perf",):
+        wrong += ["--sizes=8,2", "--rounds=0", "--seed=coin", "--budget=soon"]
+        lines += ["--sizes", "--rounds", "--seed", "--budget"]
+    if command == ("functional",):
+        wrong += ["--probe-timeout=soon"]
+        lines += ["--probe-timeout"]
+    if command != ("cluster", "up"):
+        (tmp_path / "file").touch()
+        wrong += [f"--results={tmp_path}/file"]
+        lines += ["--results"]
+
+    result = CliRunner().invoke(cli.main, [*command, *wrong])
+
+    assert result.exit_code == 2
+    said = result.stderr.splitlines()
+    assert len(said) == len(lines), result.stderr
+    for line in lines:
+        assert any(one.startswith(f"harness: {line}") for one in said), (line, result.stderr)
 
 
 def test_a_plain_install_says_in_one_line_how_to_get_the_harness() -> None:

@@ -57,7 +57,7 @@ def test_click_hands_over_settings() -> None:
     seen: list[tuple[ClusterSettings, bool]] = []
 
     @click.command()
-    @cluster_options
+    @cluster_options()
     @click.option("--own", is_flag=True)
     def command(settings: ClusterSettings, *, own: bool) -> None:
         seen.append((settings, own))
