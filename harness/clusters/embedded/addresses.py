@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 FABRIC_NETWORK = IPv4Network("172.20.0.0/16")
 OUTSIDE_ADDRESS = FABRIC_NETWORK[1]
@@ -56,6 +56,16 @@ class NodePlan:
     def pod_addresses(self) -> tuple[IPv4Address, ...]:
         """Every address that a pod of this node may get."""
         return tuple(self.pod_network[number] for number in range(2, 2 + self.pod_pool))
+
+    @property
+    def bridged_networks(self) -> tuple[IPv4Network, ...]:
+        """The blocks of the pod bridge's address and the pods', as few as can be.
+
+        Nothing else of the pod network is on the link, so that nobody asks for the addresses that
+        no pod can ever have: the question alone would take room in the neighbour table.
+        """
+        inhabited = (self.bridge_address, *self.pod_addresses)
+        return tuple(collapse_addresses(map(IPv4Network, inhabited)))
 
 
 def plan_nodes(count: int, pods_per_node: int) -> tuple[NodePlan, ...]:

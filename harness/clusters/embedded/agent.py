@@ -42,6 +42,12 @@ The workers leave it at every system call, some twenty for a pod; with the defau
 return could cost as much while the loop is busy.
 """
 
+_WRITTEN_SLICES = (
+    "/apis/discovery.k8s.io/v1/endpointslices"
+    "?labelSelector=endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io"
+)
+"""The EndpointSlices of Services without a selector, as ``kubernetes``."""
+
 
 class Watcher:
     """Hands every change of pods and Services to kubelet and proxies, and counts pods."""
@@ -120,6 +126,9 @@ async def run(folder: Folder, shape: Shape) -> None:
             tasks.create_task(watcher.pods.run())
             tasks.create_task(watcher.services.run())
             tasks.create_task(proxies.run())
+            if shape.control_plane is ControlPlane.REAL and isinstance(proxies, NodeProxies):
+                written = Reflector(api, _WRITTEN_SLICES, proxies.observe_slice)
+                tasks.create_task(written.run())
             if shape.control_plane is ControlPlane.REAL:
                 tasks.create_task(_serve_kubelets(folder, shape, kubelet))
             await register(api, shape)

@@ -103,7 +103,7 @@ class Runtime:
 
         With ``pod_logs`` each nginx has a log of its own, with the requests in it.
         """
-        self._children = children
+        self.children = children
         self._scratch = scratch
         self._logs = logs
         self._pod_logs = pod_logs
@@ -137,7 +137,7 @@ class Runtime:
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             streams = (nothing, output, output)
-            return self._children.start(Program(program.argv, program.env, streams), exited)
+            return self.children.start(Program(program.argv, program.env, streams), exited)
         finally:
             os.close(output)
             os.close(nothing)

@@ -1,7 +1,8 @@
 """Which pods stand behind which Service port: no I/O, nothing of nftables.
 
 A Service's endpoints are the Ready pods that its selector matches, each with the port that
-``targetPort`` names *there*. An index by label keeps the work proportional to what changed.
+``targetPort`` names *there*; without a selector (as ``kubernetes``, the API server's own), they
+are what its EndpointSlices say. An index by label keeps the work proportional to what changed.
 https://kubernetes.io/docs/concepts/services-networking/service/
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 Object = Mapping[str, Any]
 _PROTOCOLS = frozenset({"TCP", "UDP"})
+_SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,6 +56,7 @@ class Endpoints:
         self._pods: dict[str, Object] = {}
         self._pods_with: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
         self._services_with: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+        self._slices: defaultdict[tuple[str, str], dict[str, Object]] = defaultdict(dict)
         self._dirty: set[str] = set()
         self._fronts: dict[str, Table] = {}
 
@@ -100,6 +104,22 @@ class Endpoints:
             self._pods_with[key].discard(uid)
             self._dirty |= self._services_with.get(key, set())
 
+    def set_slice(self, item: Object) -> None:
+        """Note a new or changed EndpointSlice of a Service that has no selector."""
+        self._slices[_service_of(item)][item["metadata"]["uid"]] = item
+        self._touch(_service_of(item))
+
+    def drop_slice(self, item: Object) -> None:
+        """Note an EndpointSlice that is gone."""
+        self._slices[_service_of(item)].pop(item["metadata"]["uid"], None)
+        self._touch(_service_of(item))
+
+    def _touch(self, name: tuple[str, str]) -> None:
+        """Work a Service out again that has no selector: there are few."""
+        for uid, service in self._services.items():
+            if _name(service) == name:
+                self._dirty.add(uid)
+
     def refresh(self) -> Table:
         """Work out what changed and return the whole table."""
         for uid in self._dirty:
@@ -128,11 +148,13 @@ class Endpoints:
 
     def _table_of(self, service: Object) -> Table:
         pods = self._selected(service)
+        slices = () if _selector(service) else tuple(self._slices[_name(service)].values())
         table: Table = {}
         for port in service["spec"].get("ports") or ():
             protocol = port.get("protocol", "TCP")
             if protocol in _PROTOCOLS:
-                ends = tuple(sorted(_ends(pods, port, protocol)))
+                found = {*_ends(pods, port, protocol), *_written(slices, port, protocol)}
+                ends = tuple(sorted(found))
                 for front in _fronts(service["spec"], port, protocol):
                     table[front] = ends
         return table
@@ -163,6 +185,21 @@ def _ends(pods: Iterable[Object], port: Object, protocol: str) -> Iterator[Endpo
             yield Endpoint(pod["status"]["podIP"], number)
 
 
+def _written(slices: Iterable[Object], port: Object, protocol: str) -> Iterator[Endpoint]:
+    """Yield the ready IPv4 endpoints that slices name for a Service's port."""
+    for item in slices:
+        numbers = [
+            one["port"]
+            for one in item.get("ports") or ()
+            if (one.get("name") or "", one.get("protocol", "TCP"))
+            == (port.get("name") or "", protocol)
+        ]
+        for endpoint in item.get("endpoints") or ():
+            ready = (endpoint.get("conditions") or {}).get("ready", True)
+            addresses = endpoint["addresses"] if ready and item["addressType"] == "IPv4" else ()
+            yield from (Endpoint(*pair) for pair in product(addresses, numbers))
+
+
 def _named_port(pod: Object, name: str, protocol: str) -> int | None:
     for container in pod["spec"].get("containers") or ():
         for port in container.get("ports") or ():
@@ -184,6 +221,15 @@ def _labels(item: Object) -> Mapping[str, str]:
 def _label_keys(pod: Object) -> list[tuple[str, str, str]]:
     namespace = pod["metadata"]["namespace"]
     return [(namespace, key, value) for key, value in _labels(pod).items()]
+
+
+def _name(item: Object) -> tuple[str, str]:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+def _service_of(item: Object) -> tuple[str, str]:
+    """Return the namespace and name of the Service that an EndpointSlice belongs to."""
+    return item["metadata"]["namespace"], _labels(item).get(_SERVICE_LABEL, "")
 
 
 def _selector(service: Object) -> dict[str, str]:

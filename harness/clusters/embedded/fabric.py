@@ -170,10 +170,16 @@ def _towards(nodes: Sequence[NodePlan]) -> list[Message]:
 
 def _pod_bridge(node: NodePlan) -> list[Message]:
     hardware = hardware_address(node.bridge_address)
-    prefix = node.pod_network.prefixlen
+    bridge, prefix = POD_BRIDGE_INDEX, node.pod_network.prefixlen
     return [
-        rtnetlink.bridge(POD_BRIDGE, hardware, POD_BRIDGE_INDEX),
-        rtnetlink.address(POD_BRIDGE_INDEX, node.bridge_address, prefix),
+        rtnetlink.unreachable(node.pod_network),
+        rtnetlink.bridge(POD_BRIDGE, hardware, bridge),
+        rtnetlink.address(bridge, node.bridge_address, prefix, on_link=False),
+        *(rtnetlink.route(block, bridge) for block in node.bridged_networks),
+        *(
+            rtnetlink.neighbour(bridge, address, hardware_address(address))
+            for address in node.pod_addresses
+        ),
     ]
 
 

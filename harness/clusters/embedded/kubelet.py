@@ -26,9 +26,9 @@ from harness.clusters.embedded.containers import Runtime, Started, Workload, wor
 from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import enter_network
 from harness.clusters.embedded.podnet import NodeNetwork
-from harness.clusters.embedded.readiness import Readiness, client_in, readiness_of, succeeds
+from harness.clusters.embedded.readiness import Prober, Readiness, Target, Unsupported, readiness_of
 
-_WORKERS = 2
+_WORKERS = 4
 _RESTART_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _DEFAULT_GRACE = 30
 
@@ -59,6 +59,8 @@ class Pod:
     restarts: dict[int, int] = field(default_factory=dict)
     unready: set[int] = field(default_factory=set)
     """Containers whose readiness probe does not succeed."""
+    unprobed: str = ""
+    """What is said of a readiness probe that is not run here."""
     unproved: list[Started] = field(default_factory=list)
     """Processes that have not yet been seen to listen."""
     started: str = ""
@@ -125,6 +127,7 @@ class Kubelet:
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
+        self._prober = Prober(runtime.children, self._workers)
         self._free = {name: deque(net.node.pod_addresses) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
         self._bound: dict[str, set[str]] = {name: set() for name in networks}
@@ -263,14 +266,18 @@ class Kubelet:
             probe = readiness_of(container)
             if probe is not None:
                 pod.unready.add(number)
-                self._do(self._probe(pod, number, probe))
+                if isinstance(probe.action, Unsupported):
+                    pod.unprobed = f"{container['name']}: {probe.action.complaint}"
+                else:
+                    self._do(self._probe(pod, number, probe))
 
     async def _probe(self, pod: Pod, number: int, probe: Readiness) -> None:
         """Probe a container for as long as its pod lives, and tell when its readiness turns."""
         await asyncio.sleep(probe.delay)
+        target = Target(pod.netns, namespace_of_node(pod.node.name), str(pod.address))
         streak = 0
         while not pod.doomed and number not in pod.exits:
-            good = number in pod.pids and await self._succeeds(pod, probe)
+            good = number in pod.pids and await self._prober.succeeds(probe, target)
             changes = good == (number in pod.unready)
             streak = streak + 1 if changes else 0
             if streak >= (probe.successes if good else probe.failures):
@@ -278,11 +285,6 @@ class Kubelet:
                 (pod.unready.discard if good else pod.unready.add)(number)
                 await self._tell(pod)
             await asyncio.sleep(probe.period)
-
-    async def _succeeds(self, pod: Pod, probe: Readiness) -> bool:
-        node = namespace_of_node(pod.node.name)
-        client = await self._loop.run_in_executor(self._workers, client_in, node)
-        return await succeeds(probe, client, str(pod.address))
 
     def _exited(self, uid: str, pod: Pod, number: int, code: int) -> None:
         """Act on the end of a container's process (in the event loop)."""
@@ -323,6 +325,7 @@ class Kubelet:
                     pod.exits,
                     pod.restarts,
                     frozenset(pod.unready),
+                    pod.unprobed,
                 ),
             )
             await self._report(pod.object, status)

@@ -74,6 +74,14 @@ class NodeProxies:
             self._endpoints.set_service(event.object)
         self._wake()
 
+    def observe_slice(self, event: Event) -> None:
+        """Take note of a change of an EndpointSlice that no selector made."""
+        if event.kind == "DELETED":
+            self._endpoints.drop_slice(event.object)
+        elif event.kind != "SYNCED":
+            self._endpoints.set_slice(event.object)
+        self._wake()
+
     def _wake(self) -> None:
         if self._endpoints.dirty:
             self._changed.set()

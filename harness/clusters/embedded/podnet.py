@@ -11,8 +11,10 @@ Bridged (as the bridge CNI plugin does it)::
     node  vethXXXXXXXX in kube-bridge
 
 Every neighbour entry is permanent on both sides. A pod on a bridge gets one for each address of
-its node's pool when it starts: a hardware address follows from its IP address, so the entries
-hold for pods that come later too.
+its node's pool when it starts, as the bridge has: a hardware address follows from its IP address,
+so the entries hold for pods that come later too. The addresses of the /24 beyond the pool are not
+on the link: packets to them go to the node, which answers that they cannot be reached, and nobody
+is asked. So no packet to wherever makes a neighbour entry that can be collected.
 """
 
 from __future__ import annotations
@@ -107,20 +109,29 @@ class NodeNetwork:
         return b"\x0e" + hardware_address(address)[1:]
 
     def _inside(self, address: IPv4Address, gateway: IPv4Address) -> list[Message]:
-        network = self.node.pod_network
-        prefix = network.max_prefixlen if self._cni is Cni.ROUTED else network.prefixlen
-        peers = () if self._cni is Cni.ROUTED else self.node.pod_addresses
         return [
             rtnetlink.set_up(LOOPBACK),
-            rtnetlink.address(ETH0_INDEX, address, prefix),
+            *self._own_address(address),
             rtnetlink.neighbour(ETH0_INDEX, gateway, hardware_address(gateway)),
             rtnetlink.route(_EVERYWHERE, ETH0_INDEX, gateway, onlink=True),
-            *(
-                rtnetlink.neighbour(ETH0_INDEX, peer, hardware_address(peer))
-                for peer in peers
-                if peer != address
-            ),
         ]
+
+    def _own_address(self, address: IPv4Address) -> list[Message]:
+        """Give a pod its address; on a bridge, also the way to every other pod's there."""
+        match self._cni:
+            case Cni.ROUTED:
+                return [rtnetlink.address(ETH0_INDEX, address, address.max_prefixlen)]
+            case Cni.BRIDGED:
+                prefix = self.node.pod_network.prefixlen
+                return [
+                    rtnetlink.address(ETH0_INDEX, address, prefix, on_link=False),
+                    *(rtnetlink.route(block, ETH0_INDEX) for block in self.node.bridged_networks),
+                    *(
+                        rtnetlink.neighbour(ETH0_INDEX, peer, hardware_address(peer))
+                        for peer in self.node.pod_addresses
+                        if peer != address
+                    ),
+                ]
 
     def _node_side(self, index: int, address: IPv4Address) -> list[Message]:
         hardware = hardware_address(address)
@@ -137,5 +148,4 @@ class NodeNetwork:
                     rtnetlink.set_up(index),
                     rtnetlink.set_hairpin(index),
                     rtnetlink.forwarding_entry(index, hardware),
-                    rtnetlink.neighbour(POD_BRIDGE_INDEX, address, hardware),
                 ]

@@ -9,6 +9,9 @@ from typing import Any
 
 Object = dict[str, Any]
 
+UNPROBED = "ProbeNotSupported"
+"""Why a pod is not Ready whose readiness probe is of a kind that is not run here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
@@ -21,6 +24,8 @@ class Life:
     restarts: Mapping[int, int] = field(default_factory=dict)
     unready: frozenset[int] = frozenset()
     """Containers whose readiness probe does not succeed."""
+    unprobed: str = ""
+    """What to say of a readiness probe that is not run here; such a pod never gets Ready."""
 
 
 def now() -> str:
@@ -41,7 +46,7 @@ def status(pod: Object, life: Life) -> Object:
         "podIPs": [{"ip": life.address}],
         "startTime": life.started,
         "qosClass": (pod.get("status") or {}).get("qosClass", "BestEffort"),
-        "conditions": _conditions(life.started, ready=ready),
+        "conditions": _conditions(life.started, ready=ready, unprobed=life.unprobed),
         "containerStatuses": [
             _container(pod, container, number, life) for number, container in enumerate(containers)
         ],
@@ -66,15 +71,16 @@ def _phase(containers: int, exits: Mapping[int, int]) -> str:
     return "Failed" if any(exits.values()) else "Succeeded"
 
 
-def _conditions(since: str, *, ready: bool) -> list[Object]:
+def _conditions(since: str, *, ready: bool, unprobed: str = "") -> list[Object]:
     states = {
         "PodScheduled": True,
         "Initialized": True,
         "ContainersReady": ready,
         "Ready": ready,
     }
+    why = {"reason": UNPROBED, "message": unprobed} if unprobed else {}
     return [
-        {"type": kind, "status": str(value), "lastTransitionTime": since}
+        {"type": kind, "status": str(value), "lastTransitionTime": since} | ({} if value else why)
         for kind, value in states.items()
     ]
 

@@ -1,4 +1,4 @@
-"""Readiness probes, from the pod's own node as a kubelet sends them: httpGet and tcpSocket.
+"""Readiness probes as a kubelet has them: httpGet and tcpSocket from the node, exec in the pod.
 
 https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
+from harness.clusters.embedded.children import Children, Exited, Program
 from harness.clusters.embedded.namespaces import enter_network
 
 _CONTAINER = dict[str, Any]
@@ -34,17 +38,29 @@ class Tcp:
 
 
 @dataclass(frozen=True, slots=True)
+class Exec:
+    """A command of this machine's, run in the pod's network; exit code 0 is the success."""
+
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unsupported:
     """A kind of probe that is not run here."""
 
     kind: str
+
+    @property
+    def complaint(self) -> str:
+        """Say so, and what to ask for instead."""
+        return f"{self.kind} readiness probes are not run here; use httpGet, tcpSocket or exec"
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """A container's readiness probe; times in seconds."""
 
-    action: Http | Tcp | Unsupported
+    action: Http | Tcp | Exec | Unsupported
     host: str
     """Empty: the pod's own address."""
     port: int
@@ -73,7 +89,7 @@ def readiness_of(container: _CONTAINER) -> Readiness | None:
     )
 
 
-def _action(probe: Mapping[str, Any]) -> tuple[Http | Tcp | Unsupported, Mapping[str, Any]]:
+def _action(probe: Mapping[str, Any]) -> tuple[Http | Tcp | Exec | Unsupported, Mapping[str, Any]]:
     match probe:
         case {"httpGet": where}:
             headers = tuple(
@@ -83,8 +99,11 @@ def _action(probe: Mapping[str, Any]) -> tuple[Http | Tcp | Unsupported, Mapping
             return Http(where.get("path") or "/", tls, headers), where
         case {"tcpSocket": where}:
             return Tcp(), where
-    kinds = [kind for kind in ("exec", "grpc") if kind in probe]
-    return Unsupported(" ".join(kinds) or "empty"), {}
+        case {"exec": {"command": [_, *_] as argv}}:
+            return Exec(tuple(argv)), {}
+        case {"grpc": _}:
+            return Unsupported("gRPC"), {}
+    return Unsupported("empty"), {}
 
 
 def _port(container: _CONTAINER, port: int | str) -> int:
@@ -102,20 +121,76 @@ def client_in(netns: str) -> socket.socket:
     return client
 
 
-async def succeeds(probe: Readiness, client: socket.socket, address: str) -> bool:
-    """Run one probe over ``client``, an unconnected socket of the node's namespace."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to probe: a pod's network namespace and address, and its node's namespace."""
+
+    pod: str
+    node: str
+    address: str
+
+
+class Prober:
+    """Runs probes, each with a thread that goes to where it starts; in the event loop."""
+
+    def __init__(self, children: Children, threads: Executor) -> None:
+        """Start commands with ``children``, and go to namespaces with ``threads``."""
+        self._children = children
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+
+    async def succeeds(self, probe: Readiness, target: Target) -> bool:
+        """Run one probe."""
+        match probe.action:
+            case Exec(argv):
+                return await self._exits_well(argv, target.pod, probe)
+            case Http() | Tcp() as action:
+                client = await self._loop.run_in_executor(self._threads, client_in, target.node)
+                return await _reaches(action, probe, client, target.address)
+            case Unsupported():
+                return False
+        assert_never(probe.action)
+
+    async def _exits_well(self, argv: Sequence[str], netns: str, probe: Readiness) -> bool:
+        """Run a command; one that takes longer than the probe's timeout is killed and fails."""
+        ended: asyncio.Future[int] = self._loop.create_future()
+        try:
+            pid = await self._loop.run_in_executor(
+                self._threads, self._start, argv, netns, ended.set_result
+            )
+        except OSError:  # no such command here: the probe of a container without it fails, too
+            return False
+        await asyncio.wait({ended}, timeout=probe.timeout)
+        if ended.done():
+            return ended.result() == 0
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        return False
+
+    def _start(self, argv: Sequence[str], netns: str, exited: Exited) -> int:
+        enter_network(netns)
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            program = Program(argv, dict(os.environ), (nothing, nothing, nothing))
+            return self._children.start(program, exited)
+        finally:
+            os.close(nothing)
+
+
+async def _reaches(
+    action: Http | Tcp, probe: Readiness, client: socket.socket, address: str
+) -> bool:
+    """Probe over ``client``, an unconnected socket of the node's namespace."""
     loop = asyncio.get_running_loop()
     with client, contextlib.suppress(OSError, TimeoutError, ValueError):
         async with asyncio.timeout(probe.timeout):
             target = (probe.host or address, probe.port)
             await loop.sock_connect(client, target)
-            match probe.action:
+            match action:
                 case Http() as http:
                     return await _answers(http, client, target)
                 case Tcp():
                     return True
-                case Unsupported():
-                    return False
     return False
 
 

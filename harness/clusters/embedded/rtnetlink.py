@@ -23,6 +23,7 @@ _REQUEST, _ACK, _CREATE, _REPLACE = 0x1, 0x4, 0x400, 0x100
 _NLMSG_ERROR = 2
 _UP = 0x1
 _PERMANENT, _NOARP = 0x80, 0x40
+_NOPREFIXROUTE = 0x200
 _NTF_MASTER = 0x4
 _TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _CHUNK = 128
@@ -154,10 +155,12 @@ def delete_link(index: int) -> Message:
     return Message(_DELLINK, 0, _link(index), f"delete interface {index}")
 
 
-def address(index: int, value: IPv4Address, prefix: int) -> Message:
-    """Give an interface an address."""
+def address(index: int, value: IPv4Address, prefix: int, *, on_link: bool = True) -> Message:
+    """Give an interface an address; without ``on_link`` no route to its network comes with it."""
     body = struct.pack("=BBBBi", _INET, prefix, 0, 0, index)
     body += _attribute(2, value.packed) + _attribute(1, value.packed)
+    if not on_link:
+        body += _attribute(8, _u32(_NOPREFIXROUTE))
     return Message(_NEWADDR, _CREATE | _REPLACE, body, f"address {value}/{prefix}")
 
 

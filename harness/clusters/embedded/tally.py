@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.clusters.embedded.endpoints import is_ready
+from harness.clusters.embedded.podstatus import UNPROBED
 
 Object = Mapping[str, Any]
 _PROBLEMS = 5
@@ -28,8 +29,7 @@ class Tally:
         facts = (meta["namespace"], _facts(pod))
         self._facts[meta["uid"]] = facts
         self._add(facts, 1)
-        if pod.get("status", {}).get("reason") in _REFUSED:
-            said = pod["status"].get("message", "")
+        if said := _problem(pod.get("status") or {}):
             self._problems[meta["uid"]] = f"{meta['namespace']}/{meta['name']}: {said}"
 
     def drop(self, pod: Object) -> None:
@@ -52,6 +52,14 @@ class Tally:
         for scope in ("", namespace):
             for kind in kinds:
                 self._counts[scope][kind] += number
+
+
+def _problem(status: Object) -> str:
+    """Return what keeps a pod from ever being Ready; empty where nothing does."""
+    if status.get("reason") in _REFUSED:
+        return str(status.get("message", ""))
+    reasons = {one.get("reason"): one.get("message", "") for one in status.get("conditions") or ()}
+    return str(reasons.get(UNPROBED, ""))
 
 
 def _facts(pod: Object) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pytest
 
 from harness.clusters.base import NodeRef, PodRef, Probe, Verdict
 from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.errors import ClusterError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.optional("@control-plane", "kubectl")]
 
@@ -121,12 +122,19 @@ def probing(name: str, **probe: Any) -> dict[str, Any]:
 def test_a_pod_is_ready_when_its_probe_succeeds(
     cluster: EmbeddedCluster, kubectl: Any, until: Any
 ) -> None:
-    """A probe of a port that answers succeeds, one of a port that is closed does not."""
+    """A probe of a port that answers succeeds, one of a port that is closed does not.
+
+    A command is run in the pod's network; what fails, hangs or is not there does not succeed.
+    """
     cluster.apply(
         [
             probing("http", httpGet={"path": "/", "port": "web"}),
             probing("tcp", tcpSocket={"port": 80}),
             probing("closed", tcpSocket={"port": 81}),
+            probing("inside", exec={"command": ["curl", "-sf", "http://127.0.0.1:80/"]}),
+            probing("fails", exec={"command": ["curl", "-sf", "http://127.0.0.1:81/"]}),
+            probing("hangs", exec={"command": ["sleep", "3600"]}),
+            probing("absent", exec={"command": ["no-such-command"]}),
         ]
     )
 
@@ -134,11 +142,45 @@ def test_a_pod_is_ready_when_its_probe_succeeds(
         found = kubectl.json("get", "pod", name)["status"].get("conditions", ())
         return {condition["type"]: condition["status"] for condition in found}
 
-    for name in ("http", "tcp"):
+    for name in ("http", "tcp", "inside"):
         until(lambda name=name: conditions(name).get("Ready") == "True")
-    until(lambda: kubectl.json("get", "pod", "closed")["status"]["phase"] == "Running")
-    assert conditions("closed")["Ready"] == "False"
-    assert conditions("closed")["Initialized"] == "True"
+    for name in ("closed", "fails", "hangs", "absent"):
+        until(lambda name=name: kubectl.json("get", "pod", name)["status"]["phase"] == "Running")
+        assert conditions(name)["Ready"] == "False"
+        assert conditions(name)["Initialized"] == "True"
+    kubectl("delete", "pod", "closed", "fails", "hangs", "absent", "--now")
+
+
+def test_a_probe_that_is_not_run_here_is_named(
+    cluster: EmbeddedCluster, kubectl: Any, until: Any
+) -> None:
+    """A pod with a gRPC probe is never Ready, and says why; so does whoever waits for it."""
+    cluster.apply([probing("grpc", grpc={"port": 80})])
+
+    def ready() -> dict[str, str]:
+        found = kubectl.json("get", "pod", "grpc")["status"].get("conditions", ())
+        return next((one for one in found if one["type"] == "Ready"), {})
+
+    until(lambda: ready().get("reason") == "ProbeNotSupported")
+    assert ready()["status"] == "False"
+    sentence = "main: gRPC readiness probes are not run here; use httpGet, tcpSocket or exec"
+    assert ready()["message"] == sentence
+    with pytest.raises(ClusterError, match=sentence):
+        cluster.wait_ready(timeout=60)
+    kubectl("delete", "pod", "grpc", "--now")
+
+
+def test_the_api_server_is_reached_through_its_service(
+    cluster: EmbeddedCluster, kubectl: Any
+) -> None:
+    """The Service ``kubernetes`` leads pods and nodes to the API server, which asks who it is."""
+    kubectl("run", "asking", "--image=nginx")
+    kubectl("wait", "--for=condition=Ready", "pod/asking", "--timeout=60s")
+    address = kubectl.json("get", "service", "kubernetes")["spec"]["clusterIP"]
+
+    argv = ("curl", "-sk", "-w", "%{http_code}", "-o", "/dev/null", f"https://{address}/version")
+    places = (PodRef("default", "asking"), NodeRef("node-1"), NodeRef("node-2"))
+    assert [cluster.exec(place, argv).stdout for place in places] == ["401"] * len(places)
 
 
 def test_nodes_are_ready_for_pods(kubectl: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 from collections import Counter
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -211,16 +212,24 @@ def test_named_ports_and_udp(cluster: EmbeddedCluster, kit: Any) -> None:
     assert outcome.verdict is Verdict.OPEN
 
 
+CLOSED = {Verdict.DROPPED, Verdict.REJECTED, Verdict.UNREACHABLE}
+
+
 def test_neighbours_are_permanent(cluster: EmbeddedCluster) -> None:
     """After traffic in every direction no namespace holds a neighbour entry that can be collected.
 
-    The kernel's table is one for all namespaces, and full with 1,024 of them.
+    The kernel's table is one for all namespaces, and full with 1,024 of them. Also not after
+    packets to pod addresses that no pod has, or ever gets.
     """
     places: list[Place] = [
         *(PodRef("default", name) for name in PODS),
         *(NodeRef(node.name) for node in cluster.nodes()),
         OutsideRef(INSIDE_CIDR),
     ]
+    networks = [IPv4Network(node.pod_cidrs[0]) for node in cluster.nodes()]
+    unused = [str(network[number]) for network in networks for number in (100, -3, -2)]
+    probes = [Probe(place, address, 80) for place in places for address in unused]
+    assert {one.verdict for one in cluster.probe(probes, timeout=0.5)} <= CLOSED
 
     for place in places:
         entries = json.loads(cluster.exec(place, ("ip", "-4", "-j", "neigh")).stdout)

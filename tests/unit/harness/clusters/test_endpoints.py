@@ -167,3 +167,34 @@ def test_the_last_endpoint_takes_the_front_along() -> None:
 
     assert {name for name, _ in difference.gone} == {"services", "tcp_endpoints", "hairpin"}
     assert difference.come == ()
+
+
+def test_a_service_without_a_selector_has_what_its_slices_say() -> None:
+    """The API server's own Service: ready addresses of its slices, at the port of that name."""
+    svc = service(ports=[{"name": "https", "port": 443, "targetPort": 6443}])
+    del svc["spec"]["selector"]
+    one = {
+        "metadata": {
+            "uid": "e",
+            "name": "s",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "s"},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "https", "port": 6443}, {"name": "other", "port": 1}],
+        "endpoints": [
+            {"addresses": ["172.20.0.2"]},
+            {"addresses": ["172.20.0.3"], "conditions": {"ready": False}},
+        ],
+    }
+    endpoints = Endpoints()
+    endpoints.set_service(svc)
+    front = Front("10.96.0.1", "TCP", 443)
+    assert endpoints.refresh() == {front: ()}
+
+    endpoints.set_slice(one)
+    assert endpoints.dirty
+    assert endpoints.refresh() == {front: (Endpoint("172.20.0.2", 6443),)}
+
+    endpoints.drop_slice(one)
+    assert endpoints.refresh() == {front: ()}
