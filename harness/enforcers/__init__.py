@@ -1,12 +1,13 @@
 """Enforcers behind one protocol: how to run, switch, watch and remove what is judged.
 
-``none``, ``bundled`` (run as a program, never imported), ``kube-router=PATH``.
+``none``, ``bundled`` (run as a program, never imported), ``kube-router=PATH``, and
+``kube-router-0.2-model``, which has the rule layout of the study's version without its binary.
 :func:`make_enforcer` turns the command line's words into one of them. Nothing here knows
 policies, probes or load, and nothing here imports the enforcer.
 """
 
 from __future__ import annotations
 
-from harness.enforcers.registry import make_enforcer
+from harness.enforcers.registry import CHOICES, make_enforcer
 
-__all__ = ["make_enforcer"]
+__all__ = ["CHOICES", "make_enforcer"]

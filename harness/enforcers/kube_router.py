@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,12 +123,14 @@ class KubeRouter(DaemonSet):
 
         Health alone would not do: it is good from the first moment on, before the first list.
         """
-        start = log.stat().st_size if log.exists() else 0
+        seen = unsynced_since(log)
+        return lambda: seen() or node.why_unhealthy(HEALTH_PORT, "/healthz")
 
-        def question() -> str:
-            return unsynced(_read(log, start)) or node.why_unhealthy(HEALTH_PORT, "/healthz")
 
-        return question
+def unsynced_since(log: Path) -> Callable[[], str]:
+    """Return the question whether a daemon's log tells of enough syncs from now on."""
+    start = log.stat().st_size if log.exists() else 0
+    return lambda: unsynced(_read(log, start))
 
 
 def unsynced(log: str) -> str:
@@ -156,34 +158,35 @@ def _read(log: Path, start: int) -> str:
 
 @dataclass(slots=True)
 class IptablesRules:
-    """The rules of one kube-router on all its nodes.
+    """The rules of one kube-router on all its nodes, seen and changed by the command ``tool``.
 
     They are taken out of the way by deleting the jumps that lead to them, in one transaction;
     chains, ipsets and elements stay. The emptied built-in chains stay hooked, so that "off" still
     costs what an empty chain costs.
     """
 
+    tool: str = "iptables"
     _taken: dict[str, tuple[iptables.Jump, ...]] = field(default_factory=dict)
 
     def state(self, node: Node) -> State:
         """Read whether packets get to kube-router's chains; absent where it isolates no pod."""
-        table = _table(node)
+        table = self._table(node)
         if table.jumps():
             return State.ON
         return State.OFF if table.has_entries() else State.ABSENT
 
     def take_away(self, node: Node) -> None:
         """Delete the jumps, once the last iptables that the paused daemon began has ended."""
-        jumps = _settled(node).jumps()
+        jumps = self._settled(node).jumps()
         if jumps:
             self._taken[node.name] = jumps
-            _restore(node, "off", iptables.without(jumps))
+            self._restore(node, "off", iptables.without(jumps))
 
     def put_back(self, node: Node) -> None:
         """Insert the jumps where they were."""
         jumps = self._taken.pop(node.name, ())
         if jumps:
-            _restore(node, "on", iptables.again(jumps))
+            self._restore(node, "on", iptables.again(jumps))
 
     def remove(self, node: Node) -> None:
         """Remove its chains and ipsets by their names.
@@ -191,32 +194,29 @@ class IptablesRules:
         Its own ``--cleanup-config`` is not used: it also clears IPVS and every ipset of the node.
         """
         self._taken.pop(node.name, None)
-        table = _table(node)
+        table = self._table(node)
         if table.own_chains():
-            _restore(node, "removed", iptables.removed(table))
+            self._restore(node, "removed", iptables.removed(table))
         for name in iptables.own_sets(node.run("ipset", "list", "-n")):
             node.run("ipset", "destroy", name)
 
+    def _table(self, node: Node) -> iptables.FilterTable:
+        return iptables.parse(node.run(f"{self.tool}-save", "-t", "filter"))
 
-def _table(node: Node) -> iptables.FilterTable:
-    return iptables.parse(node.run("iptables-save", "-t", "filter"))
+    def _restore(self, node: Node, name: str, script: str) -> None:
+        file = node.files / f"kube-router-{node.name}-{name}.rules"
+        file.write_text(script)
+        node.run(f"{self.tool}-restore", "--noflush", f"--wait={LOCK_SECONDS}", str(file))
 
-
-def _restore(node: Node, name: str, script: str) -> None:
-    file = node.files / f"kube-router-{node.name}-{name}.rules"
-    file.write_text(script)
-    node.run("iptables-restore", "--noflush", f"--wait={LOCK_SECONDS}", str(file))
-
-
-def _settled(node: Node) -> iptables.FilterTable:
-    deadline = time.monotonic() + SETTLE_SECONDS
-    seen, now = None, _table(node)
-    while seen != now:
-        if time.monotonic() > deadline:
-            raise EnforcerFailed(
-                f"on node {node.name} iptables still changes after {SETTLE_SECONDS:g} s, "
-                "though kube-router is stopped: does something else write to it?"
-            )
-        time.sleep(POLL)
-        seen, now = now, _table(node)
-    return now
+    def _settled(self, node: Node) -> iptables.FilterTable:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        seen, now = None, self._table(node)
+        while seen != now:
+            if time.monotonic() > deadline:
+                raise EnforcerFailed(
+                    f"on node {node.name} iptables still changes after {SETTLE_SECONDS:g} s, "
+                    "though kube-router is stopped: does something else write to it?"
+                )
+            time.sleep(POLL)
+            seen, now = now, self._table(node)
+        return now

@@ -8,10 +8,11 @@ from pathlib import Path
 from harness.enforcers.base import Enforcer
 from harness.enforcers.bundled import Bundled
 from harness.enforcers.kube_router import KubeRouter
+from harness.enforcers.kube_router_model.enforcer import IPTABLES, KubeRouterModel
 from harness.enforcers.none import NoEnforcer
 from harness.errors import UsageError
 
-CHOICES = "none, bundled or kube-router=PATH"
+CHOICES = "none, bundled, kube-router=PATH or kube-router-0.2-model"
 """What ``--enforcer`` takes, for help texts and messages."""
 
 
@@ -31,6 +32,13 @@ def make_enforcer(spec: str) -> Enforcer:
             return KubeRouter(_binary(value))
         case "kube-router", False:
             raise UsageError("--enforcer kube-router: say which binary: kube-router=PATH")
+        case "kube-router-0.2-model", False:
+            return KubeRouterModel()
+        case "kube-router-0.2-model", True if value in IPTABLES:
+            return KubeRouterModel(value)
+        case "kube-router-0.2-model", True:
+            known = " or ".join(IPTABLES)
+            raise UsageError(f"--enforcer {spec}: the command for its rules is {known}")
         case _:
             raise UsageError(f"--enforcer {spec}: unknown; it is one of {CHOICES}")
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from harness import options as cluster_options
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
-from harness.enforcers import make_enforcer
+from harness.enforcers import CHOICES, make_enforcer
 from harness.errors import HarnessError, UsageError
 from harness.matrix.compare import Finding
 from harness.matrix.engine import Patience, Step
@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the cluster options, and those of a functional run."""
     cluster_options.add_pytest_options(parser)
     group = parser.getgroup("functional", "the functional run")
-    group.addoption("--enforcer", default="bundled", help="none, bundled or kube-router=PATH")
+    group.addoption("--enforcer", default="bundled", help=CHOICES)
     group.addoption("--probe-timeout", type=float, default=250.0, help="milliseconds of silence")
     group.addoption("--results", type=Path, default=Path("results"), help="folder of the results")
 

@@ -81,12 +81,18 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-@pytest.fixture(params=["bundled", pytest.param("kube-router", marks=IPTABLES)])
+@pytest.fixture(
+    params=[
+        "bundled",
+        pytest.param("kube-router", marks=IPTABLES),
+        pytest.param("kube-router-0.2-model", marks=IPTABLES),
+    ]
+)
 def lab(
     request: pytest.FixtureRequest, cluster: Cluster, stand_in: Path, tmp_path: Path
 ) -> Iterator[Lab]:
     """Install an enforcer and wait until it says that it is in sync."""
-    spec = request.param if request.param == "bundled" else f"kube-router={stand_in}"
+    spec = f"kube-router={stand_in}" if request.param == "kube-router" else request.param
     enforcer = make_enforcer(spec)
     argv = ["ip", "-4", "-o", "address", "show", "scope", "global"]
     address = cluster.exec(SERVER, argv).stdout.split()[3].partition("/")[0]

@@ -179,7 +179,11 @@ def _real(variable: str) -> pytest.MarkDecorator:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param("stand-in", marks=pytest.mark.optional("iptables", "ipset")),
+        pytest.param("kube-router-0.2-model", marks=pytest.mark.optional("iptables", "ipset")),
+        pytest.param(
+            "kube-router-0.2-model=iptables-legacy",
+            marks=pytest.mark.optional("iptables-legacy", "ipset"),
+        ),
         pytest.param("KUBE_ROUTER_020", marks=_real("KUBE_ROUTER_020")),
         pytest.param("KUBE_ROUTER_2", marks=_real("KUBE_ROUTER_2")),
     ],
@@ -187,13 +191,12 @@ def _real(variable: str) -> pytest.MarkDecorator:
 def kube_router(
     request: pytest.FixtureRequest,
     wired: tuple[Cluster, bool],
-    stand_in: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Cluster, bool]]:
-    """Install a kube-router, or what stands in for it, on every node of a bridged cluster."""
+    """Install a kube-router, or the model of its rules, on every node of a bridged cluster."""
     cluster, seeing = wired
-    path = os.environ.get(request.param, stand_in)
-    enforcer = make_enforcer(f"kube-router={path}")
+    path = os.environ.get(request.param)
+    enforcer = make_enforcer(f"kube-router={path}" if path else request.param)
     try:
         enforcer.install(cluster, tmp_path_factory.mktemp("logs"))
         enforcer.wait_ready()

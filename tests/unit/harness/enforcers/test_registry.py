@@ -9,7 +9,7 @@ from harness.enforcers.base import State
 from harness.errors import UsageError
 
 
-@pytest.mark.parametrize("spec", ["none", "bundled"])
+@pytest.mark.parametrize("spec", ["none", "bundled", "kube-router-0.2-model"])
 def test_a_known_name_gives_the_enforcer_of_that_name(spec: str) -> None:
     """The words of the command line are the enforcer's name in results."""
     assert make_enforcer(spec).name == spec
@@ -25,14 +25,15 @@ def test_kube_router_takes_the_path_of_its_binary(binary: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("nonsense", "none, bundled or kube-router=PATH"),
-        ("", "none, bundled or kube-router=PATH"),
-        ("none=1", "none, bundled or kube-router=PATH"),
-        ("bundled=x", "none, bundled or kube-router=PATH"),
+        ("nonsense", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
+        ("", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
+        ("none=1", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
+        ("bundled=x", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
         ("kube-router", "kube-router=PATH"),
         ("kube-router=", "path"),
         ("kube-router=/nowhere/kube-router", "no such file"),
         ("kube-router=/", "no such file"),
+        ("kube-router-0.2-model=nft", "iptables or iptables-legacy or iptables-nft"),
     ],
 )
 def test_a_wrong_spec_is_wrong_use_and_says_what_would_be_right(spec: str, hint: str) -> None:
@@ -49,6 +50,14 @@ def test_a_file_that_cannot_be_run_is_wrong_use(binary: Path) -> None:
 
     with pytest.raises(UsageError, match="not executable; run: chmod"):
         make_enforcer(f"kube-router={binary}")
+
+
+@pytest.mark.parametrize("tool", ["iptables", "iptables-legacy", "iptables-nft"])
+def test_the_model_takes_the_command_for_its_rules(tool: str) -> None:
+    """The study's costs differ between the kernel's two filters."""
+    enforcer = make_enforcer(f"kube-router-0.2-model={tool}")
+
+    assert (enforcer.name, enforcer.describe()["iptables"]) == ("kube-router-0.2-model", tool)
 
 
 def test_none_is_absent_whatever_is_done_with_it(tmp_path: Path) -> None:
