@@ -13,7 +13,7 @@ from enforcer.nft.objects import Ruleset
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
-from enforcer.ruleset.plan import MarkInUse, Plan, plan
+from enforcer.ruleset.plan import MarkInUse, Plan, Planner
 from enforcer.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,8 @@ class NodeTables:
     ) -> None:
         """Take the kernel to write to, and the two questions that are asked of it besides."""
         self._kernel = kernel
-        self._options = options
         self._connect = connect
-        self._mark_in_use = mark_in_use
+        self._planner = Planner(options, mark_in_use)
         self._have: Ruleset | None = None
         self._generation = _UNKNOWN
 
@@ -70,7 +69,7 @@ class NodeTables:
         """
         wiring = self._connect(compiled)
         have, repaired = self._look()
-        planned = plan(have, compiled, wiring, self._options, self._mark_in_use)
+        planned = self._planner.plan(have, compiled, wiring)
         self._apply(planned)
         count = len(planned.transactions)
         return Synced(count, planned.epoch, repaired, wiring.problems)

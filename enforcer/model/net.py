@@ -1,4 +1,8 @@
-"""Addresses, networks, protocols and ports."""
+"""Addresses, networks, protocols and ports.
+
+Members of enums are keys of sets of thousands here: they hash by identity, as the one object that
+each of them is, and not in Python by their names.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,16 @@ class Family(enum.Enum):
     IPV4 = 4
     IPV6 = 6
 
+    __hash__ = object.__hash__
+
 
 class Direction(enum.Enum):
     """The direction of a connection as its isolated pod sees it."""
 
     INGRESS = "ingress"
     EGRESS = "egress"
+
+    __hash__ = object.__hash__
 
 
 class Protocol(enum.Enum):
@@ -32,6 +40,8 @@ class Protocol(enum.Enum):
     TCP = "TCP"
     UDP = "UDP"
     SCTP = "SCTP"
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)

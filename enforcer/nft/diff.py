@@ -169,7 +169,8 @@ def _add_targets(table: TableId, name: str, targets: Mapping[str, str]) -> Itera
 
 
 def _both(old: Mapping[str, T], new: Mapping[str, T]) -> list[str]:
-    return sorted(old.keys() & new.keys())
+    """Return the names that are in both and not the very same object."""
+    return sorted(name for name in new if name in old and old[name] is not new[name])
 
 
 def _only(these: Mapping[str, T], those: Mapping[str, T]) -> list[T]:

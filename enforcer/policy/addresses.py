@@ -14,6 +14,11 @@ from enforcer.model.net import IPAddress
 from enforcer.policy.compiled import Allowed, LocalPod, PolicyClass, Problem
 
 
+def shared_addresses(pods: Sequence[tuple[IPAddress, ...]]) -> bool:
+    """Whether an address belongs to more than one of the pods that have these addresses."""
+    return len({address for pod in pods for address in pod}) < sum(map(len, pods))
+
+
 def one_pod_per_address(
     pods: Sequence[LocalPod],
 ) -> tuple[tuple[LocalPod, ...], tuple[Problem, ...]]:

@@ -11,19 +11,18 @@ import functools
 import ipaddress
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from enforcer.model.net import IPAddress, IPNetwork, PortRange, Protocol
 from enforcer.policy import intervals
 from enforcer.policy.compiled import Allowed
 from enforcer.policy.groups import PeerPort
+from enforcer.policy.images import Remembered
 from enforcer.policy.intervals import Intervals
 
 _Element = TypeVar("_Element")
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(slots=True)
@@ -39,15 +38,19 @@ class Union:
     peers_on: list[tuple[PortRange, frozenset[IPAddress]]] = field(default_factory=list)
     """Peers on a range of ports; on a single port they are in ``peer_ports``."""
 
-    def add(self, other: Union) -> None:
-        """Allow also what ``other`` allows."""
-        self.everything |= other.everything
-        self.peers += other.peers
-        self.peer_ports += other.peer_ports
-        self.ports += other.ports
-        self.blocks += other.blocks
-        self.blocks_on += other.blocks_on
-        self.peers_on += other.peers_on
+    @classmethod
+    def of(cls, unions: Iterable[Union]) -> Union:
+        """Return what all of them allow together."""
+        whole = cls()
+        for item in unions:
+            whole.everything |= item.everything
+            whole.peers += item.peers
+            whole.peer_ports += item.peer_ports
+            whole.ports += item.ports
+            whole.blocks += item.blocks
+            whole.blocks_on += item.blocks_on
+            whole.peers_on += item.peers_on
+        return whole
 
 
 class Normaliser:
@@ -58,13 +61,13 @@ class Normaliser:
 
     def __init__(self) -> None:
         """Start without a memory."""
-        self._peers: _Remembered[tuple[frozenset[IPAddress], ...], frozenset[IPAddress]]
-        self._peers = _Remembered(_unite)
-        self._peer_ports: _Remembered[tuple[frozenset[PeerPort], ...], frozenset[PeerPort]]
-        self._peer_ports = _Remembered(_unite)
-        self._ports = _Remembered(_merge)
-        self._networks = _Remembered(_networks)
-        self._network_ports = _Remembered(_network_ports)
+        self._peers: Remembered[tuple[frozenset[IPAddress], ...], frozenset[IPAddress]]
+        self._peers = Remembered(_unite)
+        self._peer_ports: Remembered[tuple[frozenset[PeerPort], ...], frozenset[PeerPort]]
+        self._peer_ports = Remembered(_unite)
+        self._ports = Remembered(_merge)
+        self._networks = Remembered(_networks)
+        self._network_ports = Remembered(_network_ports)
 
     def normal(self, union: Union) -> Allowed:
         """Return what the union allows."""
@@ -77,19 +80,6 @@ class Normaliser:
             networks=self._networks(tuple(union.blocks)),
             network_ports=self._network_ports((tuple(union.blocks_on), tuple(union.peers_on))),
         )
-
-
-class _Remembered(Generic[_In, _Out]):
-    """A function that remembers its last answer."""
-
-    def __init__(self, function: Callable[[_In], _Out]) -> None:
-        self._function = function
-        self._last: tuple[_In, _Out] | None = None
-
-    def __call__(self, given: _In) -> _Out:
-        if self._last is None or self._last[0] != given:
-            self._last = given, self._function(given)
-        return self._last[1]
 
 
 def _unite(sets: tuple[frozenset[_Element], ...]) -> frozenset[_Element]:

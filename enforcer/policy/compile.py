@@ -12,9 +12,9 @@ remote side of egress is the server, so there it is resolved at each peer.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import assert_never
+from weakref import WeakValueDictionary
 
 from enforcer.model.net import LAST_PORT, Direction, PortRange
 from enforcer.model.objects import (
@@ -34,11 +34,12 @@ from enforcer.model.objects import (
 )
 from enforcer.model.selectors import EVERYTHING
 from enforcer.policy import intervals
-from enforcer.policy.addresses import one_pod_per_address
+from enforcer.policy.addresses import one_pod_per_address, shared_addresses
 from enforcer.policy.allow import Normaliser, Union
 from enforcer.policy.cluster import Cluster
-from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
+from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass, Problem
 from enforcer.policy.groups import PeerPort, Selection, ports_named
+from enforcer.policy.images import Remembered
 from enforcer.policy.problems import problems_of
 
 _ALL_PODS = PodPeer(EVERYTHING, EVERYTHING, own_namespace=False)
@@ -56,152 +57,164 @@ class NodeCompiler:
 
     The answer depends on the cluster as it is now and on nothing else; what has not changed since
     the last answer *is* the same object in it, so that whoever comes next can tell at a glance.
+    A local pod holds its classes, a class its parts, a part its selections: what the last one
+    lets go of is forgotten.
     """
 
     def __init__(self, cluster: Cluster, node_name: str) -> None:
         """Compile for a node of ``cluster``, which may change between two compiles."""
         self._cluster = cluster
         self._node = node_name
-        self._parts: dict[_PartKey, _Part] = {}
-        self._classes: dict[_ClassKey, _Class] = {}
-        self._selecting: dict[_Scope, tuple[Policies, Policies]] = {}
-        self._pods: dict[Key, tuple[Pod, LocalPod]] = {}
+        self._members: dict[Key, _Member] = {}
+        self._classes = _Classes(cluster)
+        self._conflicts = Remembered(shared_addresses)
 
     def compile(self) -> CompiledPolicy:
         """Return all that the node's kernel has to know."""
-        compiling = _Compiling(self._cluster, self._parts, self._classes, self._selecting)
-        on_node = self._cluster.pods_on(self._node)
-        local = sorted(
-            (pod for pod in on_node if pod.addresses and not pod.host_network),
-            key=lambda pod: pod.key,
-        )
-        found = {pod.key: (pod, self._same(pod, compiling.local_pod(pod))) for pod in local}
-        # What nobody asked for this time is forgotten, and with it the selections that it held.
-        self._parts, self._classes = compiling.parts, compiling.classes
-        self._selecting, self._pods = compiling.selecting, found
-        pods, conflicts = one_pod_per_address([item for _, item in found.values()])
+        self._classes.turn += 1
+        self._members = {pod.key: self._member(pod) for pod in self._local_pods()}
+        members = self._members.values()
+        pods = tuple(member.current() for member in members)
+        conflicts: tuple[Problem, ...] = ()
+        if self._conflicts(tuple(pod.addresses for pod in pods)):
+            pods, conflicts = one_pod_per_address(pods)
+        policies = {policy.key: policy for member in members for policy in member.policies}
         node = self._cluster.nodes.get(self._node, Node(self._node, ()))
-        problems = problems_of(self._cluster, self._node, compiling.policies())
         return CompiledPolicy(
             node=self._node,
             pods=pods,
             pod_networks=node.pod_networks,
             node_addresses=self._cluster.node_addresses,
-            problems=(*problems, *conflicts),
+            problems=(*problems_of(self._cluster, self._node, policies), *conflicts),
         )
 
-    def _same(self, pod: Pod, new: LocalPod) -> LocalPod:
-        """Return the last answer for a pod where it is still the same."""
-        known = self._pods.get(pod.key)
-        if known is None or known[0] is not pod:
-            return new
-        same = known[1].ingress is new.ingress and known[1].egress is new.egress
-        return known[1] if same else new
+    def _local_pods(self) -> list[Pod]:
+        on_node = self._cluster.pods_on(self._node)
+        local = (pod for pod in on_node if pod.addresses and not pod.host_network)
+        return sorted(local, key=lambda pod: (pod.key.namespace, pod.key.name))
+
+    def _member(self, pod: Pod) -> _Member:
+        among = self._cluster.policies_in(pod.key.namespace)
+        known = self._members.get(pod.key)
+        if known is not None and known.pod is pod and known.among is among:
+            return known
+        return _Member(pod, among, self._classes)
 
 
 Policies = tuple[Policy, ...]
-_Scope = tuple[str, frozenset[tuple[str, str]]]
 _Names = tuple[NamedPort, ...]
-_PartKey = tuple[Key, Direction, _Names]
 _ClassKey = tuple[Direction, tuple[Key, ...], _Names]
+_PartKey = tuple[Key, Direction, _Names]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one policy allows in one direction, and what that was made of."""
+class _Classes:
+    """The classes that pods of this node have, and the parts that those are made of."""
 
-    policy: Policy
-    union: Union
-    selections: tuple[tuple[Selection, int], ...]
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.turn = 0
+        """The number of this compile: within one, everything is looked at once."""
 
-    def holds(self, policy: Policy) -> bool:
-        """Whether it is still what ``policy`` allows."""
-        return self.policy is policy and all(
-            selection.revision == revision for selection, revision in self.selections
-        )
+        self._classes: WeakValueDictionary[_ClassKey, _Class] = WeakValueDictionary()
+        self._parts: WeakValueDictionary[_PartKey, _Part] = WeakValueDictionary()
 
-
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """A class of pods, and the parts that it was made of."""
-
-    parts: tuple[_Part, ...]
-    normaliser: Normaliser
-    compiled: PolicyClass
-
-
-class _Compiling:
-    """One compile: what it finds still true of the last one it takes over."""
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        parts: Mapping[_PartKey, _Part],
-        classes: Mapping[_ClassKey, _Class],
-        selecting: Mapping[_Scope, tuple[Policies, Policies]],
-    ) -> None:
-        self.parts: dict[_PartKey, _Part] = {}
-        self.classes: dict[_ClassKey, _Class] = {}
-        self.selecting: dict[_Scope, tuple[Policies, Policies]] = {}
-        self._cluster = cluster
-        self._old_parts, self._old_classes, self._old_selecting = parts, classes, selecting
-
-    def policies(self) -> dict[Key, Policy]:
-        """Return the policies that select a pod of this node."""
-        return {policy.key: policy for _, found in self.selecting.values() for policy in found}
-
-    def local_pod(self, pod: Pod) -> LocalPod:
-        if pod.problem:
-            denied = (PolicyClass(direction, (), Allowed()) for direction in Direction)
-            return LocalPod(pod.key, pod.addresses, *denied)
-        policies = self._policies_of(pod)
-        ingress = self._class(pod, Direction.INGRESS, policies)
-        egress = self._class(pod, Direction.EGRESS, policies)
-        return LocalPod(pod.key, pod.addresses, ingress, egress)
-
-    def _policies_of(self, pod: Pod) -> Policies:
-        scope = pod.key.namespace, frozenset(pod.labels.items())
-        if scope not in self.selecting:
-            among = self._cluster.policies_in(pod.key.namespace)
-            known = self._old_selecting.get(scope)
-            if known is None or known[0] is not among:
-                known = among, tuple(item for item in among if item.pods.matches(pod.labels))
-            self.selecting[scope] = known
-        return self.selecting[scope][1]
-
-    def _class(self, pod: Pod, direction: Direction, policies: Policies) -> PolicyClass | None:
+    def find(self, pod: Pod, direction: Direction, policies: Policies) -> _Class | None:
+        """Return the class of a pod that these policies select; None: it is not isolated."""
         isolating = tuple(policy for policy in policies if direction in policy.rules)
         if not isolating:
             return None
         names = _ports_asked_of(pod, isolating) if direction is Direction.INGRESS else ()
         key = direction, tuple(policy.key for policy in isolating), names
-        if key not in self.classes:
-            self.classes[key] = self._made_class(key, isolating)
-        return self.classes[key].compiled
-
-    def _made_class(self, key: _ClassKey, policies: Policies) -> _Class:
-        direction, keys, names = key
-        parts = tuple(self._part(policy, direction, names) for policy in policies)
-        known = self._old_classes.get(key)
-        if known is not None and all(map(operator.is_, known.parts, parts)):
-            return known
-        union = Union()
-        for part in parts:
-            union.add(part.union)
-        normaliser = known.normaliser if known else Normaliser()
-        compiled = PolicyClass(direction, keys, normaliser.normal(union))
-        if known is not None and known.compiled == compiled:
-            compiled = known.compiled
-        return _Class(parts, normaliser, compiled)
+        parts = tuple(self._part(policy, direction, names) for policy in isolating)
+        known = self._classes.get(key)
+        if known is None or known.parts != parts:
+            known = self._classes[key] = _Class(self, direction, parts)
+        return known
 
     def _part(self, policy: Policy, direction: Direction, names: _Names) -> _Part:
         key = policy.key, direction, names
-        if key not in self.parts:
-            known = self._old_parts.get(key)
-            if known is None or not known.holds(policy):
-                known = _Reading(self._cluster, policy.key.namespace).part(policy, direction, names)
-            self.parts[key] = known
-        return self.parts[key]
+        known = self._parts.get(key)
+        if known is None or known.policy is not policy:
+            known = self._parts[key] = _Part(self, policy, direction, names)
+        return known
+
+
+class _Member:
+    """A local pod and the classes that it is in, as long as neither it nor its policies change."""
+
+    def __init__(self, pod: Pod, among: Policies, classes: _Classes) -> None:
+        self.pod = pod
+        self.among = among
+        self.policies = tuple(policy for policy in among if policy.pods.matches(pod.labels))
+        self._ingress = classes.find(pod, Direction.INGRESS, self.policies)
+        self._egress = classes.find(pod, Direction.EGRESS, self.policies)
+        self._last = LocalPod(pod.key, pod.addresses)
+        if pod.problem:
+            self.policies = ()
+            denied = (PolicyClass(direction, (), Allowed()) for direction in Direction)
+            self._last = LocalPod(pod.key, pod.addresses, *denied)
+
+    def current(self) -> LocalPod:
+        """Return the pod with its classes as they are now."""
+        if self.pod.problem:
+            return self._last
+        ingress = self._ingress.current() if self._ingress else None
+        egress = self._egress.current() if self._egress else None
+        if ingress is not self._last.ingress or egress is not self._last.egress:
+            self._last = LocalPod(self.pod.key, self.pod.addresses, ingress, egress)
+        return self._last
+
+
+class _Class:
+    """A class of pods: the same parts in one direction."""
+
+    def __init__(self, classes: _Classes, direction: Direction, parts: tuple[_Part, ...]) -> None:
+        self.parts = parts
+        self._classes = classes
+        self._turn = 0
+        self._unions: tuple[Union, ...] = ()
+        self._normaliser = Normaliser()
+        keys = tuple(part.policy.key for part in parts)
+        self._last = PolicyClass(direction, keys, Allowed())
+
+    def current(self) -> PolicyClass:
+        """Return what its pods may exchange now."""
+        if self._turn != self._classes.turn:
+            self._turn = self._classes.turn
+            unions = tuple(part.current() for part in self.parts)
+            if len(unions) != len(self._unions) or not all(map(operator.is_, unions, self._unions)):
+                self._unions = unions
+                self._renew(self._normaliser.normal(Union.of(unions)))
+        return self._last
+
+    def _renew(self, allowed: Allowed) -> None:
+        if allowed != self._last.allowed:
+            self._last = PolicyClass(self._last.direction, self._last.policies, allowed)
+
+
+class _Part:
+    """What one policy allows in one direction; read again when pods that it means change."""
+
+    def __init__(
+        self, classes: _Classes, policy: Policy, direction: Direction, names: _Names
+    ) -> None:
+        self.policy = policy
+        self._classes = classes
+        self._direction = direction
+        self._names = names
+        self._turn = 0
+        self._union = Union()
+        self._asked: tuple[tuple[Selection, int], ...] | None = None
+
+    def current(self) -> Union:
+        """Return what the policy allows now."""
+        if self._turn != self._classes.turn:
+            self._turn = self._classes.turn
+            if self._asked is None or any(item.revision != then for item, then in self._asked):
+                reading = _Reading(self._classes.cluster, self.policy.key.namespace)
+                self._union = reading.union(self.policy, self._direction, self._names)
+                self._asked = reading.asked()
+        return self._union
 
 
 class _Reading:
@@ -213,8 +226,12 @@ class _Reading:
         self._union = Union()
         self._asked: dict[PodPeer, Selection] = {}
 
-    def part(self, policy: Policy, direction: Direction, names: _Names) -> _Part:
-        """Return what the policy allows; ``names`` are the named ports of ingress' own pod."""
+    def asked(self) -> tuple[tuple[Selection, int], ...]:
+        """Return the selections that were asked, with their revisions."""
+        return tuple((selection, selection.revision) for selection in self._asked.values())
+
+    def union(self, policy: Policy, direction: Direction, names: _Names) -> Union:
+        """Return what the policy allows; ``names`` are the named ports of the pods themselves."""
         for rule in policy.rules[direction]:
             self._add(rule)
             for port in _named(rule):
@@ -222,8 +239,7 @@ class _Reading:
                     self._add_numbers(rule, ports_named(names, port))
                 else:
                     self._add_named(rule, port)
-        asked = tuple((selection, selection.revision) for selection in self._asked.values())
-        return _Part(policy, self._union, asked)
+        return self._union
 
     def _selection(self, peer: PodPeer) -> Selection:
         if peer not in self._asked:

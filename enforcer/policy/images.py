@@ -1,4 +1,8 @@
-"""What a function makes of each element of a set, made again at the cost of what has changed."""
+"""Functions that remember their last answer, so that a change costs what it changes.
+
+What has not changed *is* the same object in the next answer: whoever comes next need not look into
+it. Nothing else depends on the memory, and an answer made from nothing is equal.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,8 @@ _Made = TypeVar("_Made")
 class Image(Generic[_Item, _Made]):
     """The image of a set under a one-to-one function; elements that give None are left out.
 
-    Sets of thousands change by one element at a time. What is the same as last time is neither
-    made nor hashed again, and equal sets give the same object, which whoever comes next need not
-    look into.
+    Sets of thousands change by one element at a time: what is the same as last time is neither
+    made nor hashed again.
     """
 
     def __init__(self, function: Callable[[_Item], _Made | None]) -> None:
@@ -39,3 +42,18 @@ class Image(Generic[_Item, _Made]):
 
     def _each(self, items: Iterable[_Item]) -> Iterable[_Made]:
         return (made for item in items if (made := self._function(item)) is not None)
+
+
+class Remembered(Generic[_Item, _Made]):
+    """A function that remembers its last answer, and gives it as long as it is asked the same."""
+
+    def __init__(self, function: Callable[[_Item], _Made]) -> None:
+        """Start without a memory."""
+        self._function = function
+        self._last: tuple[_Item, _Made] | None = None
+
+    def __call__(self, given: _Item) -> _Made:
+        """Return the function's answer."""
+        if self._last is None or self._last[0] != given:
+            self._last = given, self._function(given)
+        return self._last[1]

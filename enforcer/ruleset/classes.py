@@ -9,12 +9,23 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from enforcer.model.net import Direction, Family, IPNetwork, PortRange, Protocol, family_of
+from enforcer.model.net import (
+    Direction,
+    Family,
+    IPAddress,
+    IPNetwork,
+    PortRange,
+    Protocol,
+    family_of,
+)
 from enforcer.nft.elements import concat, network, ports
 from enforcer.nft.objects import Chain, FieldType, Rule, Set, rule
-from enforcer.policy.compiled import PolicyClass
+from enforcer.policy.compiled import Allowed, PolicyClass
+from enforcer.policy.groups import PeerPort
+from enforcer.policy.images import Image, Remembered
 from enforcer.ruleset.intervals import disjoint
 from enforcer.ruleset.names import ClassName
 
@@ -44,21 +55,35 @@ class _Lookup:
     rule: Rule
 
 
-def lower_class(
-    item: PolicyClass, name: ClassName, families: Iterable[Family], log_group: int | None
-) -> ClassObjects:
-    """Return the chains of a class, one a family and one that denies, and their sets."""
-    lookups = {family: tuple(_lookups(item, name, family)) for family in families}
-    chains = [
-        Chain(
-            name.chain(family),
-            (*(lookup.rule for lookup in found), rule(f"goto {name.deny_chain}")),
-            comment=name.comment,
-        )
-        for family, found in lookups.items()
-    ]
-    sets = {lookup.set.name: lookup.set for found in lookups.values() for lookup in found}
-    return ClassObjects((*chains, _deny_chain(name, log_group)), tuple(sets.values()))
+class ClassLowering:
+    """Lowers one class of pods, time and again: a set stays the same object until it changes."""
+
+    def __init__(self, name: ClassName, log_group: int | None) -> None:
+        """Start without a memory."""
+        self._name = name
+        self._log_group = log_group
+        self._sets = _Sets(name)
+        self._last: tuple[PolicyClass, tuple[Family, ...], ClassObjects] | None = None
+
+    def lower(self, item: PolicyClass, families: tuple[Family, ...]) -> ClassObjects:
+        """Return the chains of a class, one a family and one that denies, and their sets."""
+        if self._last is None or self._last[0] is not item or self._last[1] != families:
+            self._last = item, families, self._lower(item, families)
+        return self._last[2]
+
+    def _lower(self, item: PolicyClass, families: tuple[Family, ...]) -> ClassObjects:
+        name = self._name
+        lookups = {family: tuple(_lookups(item, self._sets, family)) for family in families}
+        chains = [
+            Chain(
+                name.chain(family),
+                (*(lookup.rule for lookup in found), rule(f"goto {name.deny_chain}")),
+                comment=name.comment,
+            )
+            for family, found in lookups.items()
+        ]
+        sets = {lookup.set.name: lookup.set for found in lookups.values() for lookup in found}
+        return ClassObjects((*chains, _deny_chain(name, self._log_group)), tuple(sets.values()))
 
 
 def _deny_chain(name: ClassName, log_group: int | None) -> Chain:
@@ -77,76 +102,106 @@ def _deny_chain(name: ClassName, log_group: int | None) -> Chain:
     )
 
 
-def _lookups(item: PolicyClass, name: ClassName, family: Family) -> Iterator[_Lookup]:
+def _lookups(item: PolicyClass, sets: _Sets, family: Family) -> Iterator[_Lookup]:
     """Yield the lookups that a class needs in one family, the likeliest and cheapest first."""
     side = "original" if item.direction is Direction.INGRESS else "reply"
     peer = f"ct {side} {HEADERS[family]} saddr"
     peer_and_port = f"{peer} . {SERVER_PORT}"
     for set_, key in (
-        (_peer_ports(item, name, family), peer_and_port),
-        (_peers(item, name, family), peer),
-        (_ports(item, name), SERVER_PORT),
-        (_network_ports(item, name, family), peer_and_port),
-        (_networks(item, name, family), peer),
+        (sets.peer_ports(item.allowed, family), peer_and_port),
+        (sets.peers(item.allowed, family), peer),
+        (sets.ports(item.allowed), SERVER_PORT),
+        (sets.network_ports(item.allowed, family), peer_and_port),
+        (sets.networks(item.allowed, family), peer),
     ):
         if set_.elements:
             guard = f"{HAS_PORTS} " if SERVER_PORT in key else ""
             yield _Lookup(set_, rule(f"{guard}{key} @{set_.name} return"))
 
 
-def _peer_ports(item: PolicyClass, name: ClassName, family: Family) -> Set:
-    return Set(
-        name.set(f"peerport{family.value}"),
-        (ADDRESS_FIELDS[family], *PORT_FIELDS),
-        frozenset(
-            f"{peer} . {PROTOCOL_NUMBERS[protocol]} . {port}"
-            for peer, protocol, port in item.allowed.peer_ports
-            if peer.version == family.value
-        ),
-        comment=name.comment,
-    )
+class _Sets:
+    """The sets of one class. Each remembers what it was made of and is changed, not made anew."""
+
+    def __init__(self, name: ClassName) -> None:
+        self._name = name
+        self._last: dict[str, Set] = {}
+        self._peer_ports = {family: Image(partial(_peer_port, family)) for family in Family}
+        self._peers = {family: Image(partial(_peer, family)) for family in Family}
+        self._ports = Image(_port_element)
+        self._network_ports = {family: Remembered(partial(_disjoint, family)) for family in Family}
+        self._networks = {family: Remembered(partial(_collapsed, family)) for family in Family}
+
+    def peer_ports(self, allowed: Allowed, family: Family) -> Set:
+        return self._set(
+            f"peerport{family.value}",
+            (ADDRESS_FIELDS[family], *PORT_FIELDS),
+            self._peer_ports[family].of(allowed.peer_ports),
+        )
+
+    def peers(self, allowed: Allowed, family: Family) -> Set:
+        elements = self._peers[family].of(allowed.peers)
+        return self._set(f"peer{family.value}", (ADDRESS_FIELDS[family],), elements)
+
+    def ports(self, allowed: Allowed) -> Set:
+        """Return the ports open to every peer: a hash, or intervals as soon as one is a range."""
+        interval = any(not range_.is_single for range_ in allowed.ports)
+        return self._set(
+            "portrange" if interval else "port",
+            PORT_FIELDS,
+            self._ports.of(allowed.ports),
+            interval=interval,
+        )
+
+    def network_ports(self, allowed: Allowed, family: Family) -> Set:
+        return self._set(
+            f"netport{family.value}",
+            (ADDRESS_FIELDS[family], *PORT_FIELDS),
+            self._network_ports[family](allowed.network_ports),
+            interval=True,
+        )
+
+    def networks(self, allowed: Allowed, family: Family) -> Set:
+        return self._set(
+            f"net{family.value}",
+            (ADDRESS_FIELDS[family],),
+            self._networks[family](allowed.networks),
+            interval=True,
+        )
+
+    def _set(
+        self,
+        content: str,
+        fields: tuple[FieldType, ...],
+        elements: frozenset[str],
+        *,
+        interval: bool = False,
+    ) -> Set:
+        last = self._last.get(content)
+        if last is None or last.elements is not elements:
+            name = self._name.set(content)
+            last = Set(name, fields, elements, interval, comment=self._name.comment)
+            self._last[content] = last
+        return last
 
 
-def _peers(item: PolicyClass, name: ClassName, family: Family) -> Set:
-    return Set(
-        name.set(f"peer{family.value}"),
-        (ADDRESS_FIELDS[family],),
-        frozenset(str(peer) for peer in item.allowed.peers if peer.version == family.value),
-        comment=name.comment,
-    )
+def _peer_port(family: Family, item: PeerPort) -> str | None:
+    peer, protocol, port = item
+    if peer.version != family.value:
+        return None
+    return f"{peer} . {PROTOCOL_NUMBERS[protocol]} . {port}"
 
 
-def _ports(item: PolicyClass, name: ClassName) -> Set:
-    """Return the ports open to every peer: a hash, or intervals as soon as one is a range."""
-    interval = any(not range_.is_single for range_ in item.allowed.ports)
-    return Set(
-        name.set("portrange" if interval else "port"),
-        PORT_FIELDS,
-        frozenset(_port_element(range_) for range_ in item.allowed.ports),
-        interval=interval,
-        comment=name.comment,
-    )
+def _peer(family: Family, peer: IPAddress) -> str | None:
+    return str(peer) if peer.version == family.value else None
 
 
-def _network_ports(item: PolicyClass, name: ClassName, family: Family) -> Set:
-    pairs = [pair for pair in item.allowed.network_ports if family_of(pair[0]) is family]
-    return Set(
-        name.set(f"netport{family.value}"),
-        (ADDRESS_FIELDS[family], *PORT_FIELDS),
-        frozenset(concat(network(net), _port_element(range_)) for net, range_ in disjoint(pairs)),
-        interval=True,
-        comment=name.comment,
-    )
+def _disjoint(family: Family, pairs: frozenset[tuple[IPNetwork, PortRange]]) -> frozenset[str]:
+    own = [pair for pair in pairs if family_of(pair[0]) is family]
+    return frozenset(concat(network(net), _port_element(range_)) for net, range_ in disjoint(own))
 
 
-def _networks(item: PolicyClass, name: ClassName, family: Family) -> Set:
-    return Set(
-        name.set(f"net{family.value}"),
-        (ADDRESS_FIELDS[family],),
-        frozenset(map(network, collapse(item.allowed.networks, family))),
-        interval=True,
-        comment=name.comment,
-    )
+def _collapsed(family: Family, networks: frozenset[IPNetwork]) -> frozenset[str]:
+    return frozenset(map(network, collapse(networks, family)))
 
 
 def collapse(networks: Iterable[IPNetwork], family: Family) -> Iterator[IPNetwork]:

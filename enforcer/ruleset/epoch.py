@@ -46,7 +46,11 @@ def needs_bump(have: Ruleset, want: Ruleset) -> bool:
         old.chains != new.chains
         or old.maps != new.maps
         or old.sets.keys() != new.sets.keys()
-        or any(not _only_allows(old, new, name) for name in new.sets)
+        or any(
+            not _only_allows(old, new, name)
+            for name in new.sets
+            if old.sets[name] is not new.sets[name]
+        )
     )
 
 

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from types import MappingProxyType
 
 from enforcer.model.net import Direction, Family, IPAddress, IPNetwork, family_of
 from enforcer.nft.elements import address, concat, interface, network
-from enforcer.nft.objects import FieldType, Ruleset, Set, VerdictMap, ruleset, table
+from enforcer.nft.objects import Chain, FieldType, Ruleset, Set, VerdictMap, ruleset, table
 from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass
+from enforcer.policy.images import Remembered
 from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
-from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassObjects, collapse, lower_class
-from enforcer.ruleset.names import INET, PREFIXES, ClassName, name_classes
+from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
+from enforcer.ruleset.names import INET, PREFIXES, ClassName, ClassNames
 from enforcer.ruleset.options import LowerOptions
 from enforcer.wiring import Wiring
 
 NOTHING = Ruleset()
 FAMILY_NAMES = MappingProxyType({Family.IPV4: "ipv4", Family.IPV6: "ipv6"})
 
-Names = dict[PolicyClass, ClassName]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pods:
-    """The local pods of one family, by what is asked of their addresses."""
-
-    family: Family
-    addresses: tuple[IPAddress, ...]
-    selves: tuple[tuple[IPAddress, IPAddress], ...]
-    classes: dict[Direction, dict[IPAddress, PolicyClass]]
+_Networks = tuple[IPNetwork, ...]
+_Placed = tuple[tuple[IPAddress, ...], ClassName | None, ClassName | None]
+"""A local pod: its addresses, and its classes for ingress and egress."""
 
 
 def lower(
@@ -46,36 +40,73 @@ def lower(
     ``have`` is what the kernel holds now; only the bridge table looks at it, to keep an address
     at the port where it was first seen.
     """
-    given = _program_input(compiled, epoch, options)
-    families = [_pods_of(compiled.pods, family) for family in Family]
-    names = name_classes(_isolating(compiled.pods))
-    objects = [_lower_class(item, name, families, options) for item, name in names.items()]
-    inet = table(
-        INET,
-        sets=(*_node_sets(compiled, wiring, options), *_pod_sets(families), *_sets(objects)),
-        maps=_dispatch(families, names),
-        chains=(*program.chains(given), *(chain for item in objects for chain in item.chains)),
-    )
-    if not wiring.bridges:
-        return ruleset([inet])
-    return ruleset([inet, lower_bridges(wiring.bridges, compiled.pods, have)])
+    return Lowering(options).lower(compiled, wiring, epoch, have)
 
 
-def with_epoch(
-    lowered: Ruleset, compiled: CompiledPolicy, epoch: int, options: LowerOptions
-) -> Ruleset:
-    """Return the same ruleset with another epoch."""
-    inet = lowered.tables[INET]
-    fixed = program.chains(_program_input(compiled, epoch, options))
-    chains = {**inet.chains, **{chain.name: chain for chain in fixed}}
-    return Ruleset({**lowered.tables, INET: replace(inet, chains=chains)})
+class Lowering:
+    """Lowers one node's policies, time and again.
 
+    What has not changed since the last time is the same object in the next ruleset: whoever
+    compares two of them looks only into what differs.
+    """
 
-def _program_input(
-    compiled: CompiledPolicy, epoch: int, options: LowerOptions
-) -> program.ProgramInput:
-    networks = {family: tuple(collapse(compiled.pod_networks, family)) for family in Family}
-    return program.ProgramInput(epoch, options, networks)
+    def __init__(self, options: LowerOptions) -> None:
+        """Lower for these options."""
+        self._options = options
+        self._names = ClassNames()
+        self._classes: dict[ClassName, ClassLowering] = {}
+        self._program = Remembered(program.chains)
+        self._pods = Remembered(_pod_objects)
+        self._nodes = Remembered(_node_sets)
+        self._networks = Remembered(_network_sets)
+        self._wiring = Remembered(partial(_wiring_sets, options))
+
+    def lower(
+        self, compiled: CompiledPolicy, wiring: Wiring, epoch: int, have: Ruleset = NOTHING
+    ) -> Ruleset:
+        """Return the tables of one node; see :func:`lower`."""
+        classes = self._names.of(_isolating(compiled.pods))
+        placed = _placed(compiled.pods, classes)
+        pods = self._pods(placed)
+        objects = self._class_objects(classes, pods)
+        inet = table(
+            INET,
+            sets=(
+                *self._nodes(compiled.node_addresses),
+                *self._networks(compiled.pod_networks),
+                *self._wiring(wiring.pod_interfaces),
+                *pods.sets,
+                *(set_ for item in objects for set_ in item.sets),
+            ),
+            maps=pods.dispatch,
+            chains=(
+                *self._fixed(compiled, epoch),
+                *(chain for item in objects for chain in item.chains),
+            ),
+        )
+        if not wiring.bridges:
+            return ruleset([inet])
+        return ruleset([inet, lower_bridges(wiring.bridges, compiled.pods, have)])
+
+    def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
+        """Return the same ruleset with another epoch."""
+        inet = lowered.tables[INET]
+        fixed = {chain.name: chain for chain in self._fixed(compiled, epoch)}
+        return Ruleset({**lowered.tables, INET: replace(inet, chains={**inet.chains, **fixed})})
+
+    def _fixed(self, compiled: CompiledPolicy, epoch: int) -> tuple[Chain, ...]:
+        networks = {family: tuple(collapse(compiled.pod_networks, family)) for family in Family}
+        return self._program(program.ProgramInput(epoch, self._options, networks))
+
+    def _class_objects(
+        self, classes: Mapping[ClassName, PolicyClass], pods: _PodObjects
+    ) -> list[ClassObjects]:
+        known, group = self._classes, self._options.log_group
+        self._classes = {name: known.get(name) or ClassLowering(name, group) for name in classes}
+        return [
+            lowering.lower(classes[name], pods.families[name])
+            for name, lowering in self._classes.items()
+        ]
 
 
 def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:
@@ -86,38 +117,74 @@ def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:
                 yield item
 
 
-def _pods_of(pods: Iterable[LocalPod], family: Family) -> _Pods:
+def _placed(
+    pods: Iterable[LocalPod], classes: Mapping[ClassName, PolicyClass]
+) -> tuple[_Placed, ...]:
+    """Return where each pod belongs. Equal classes have one name, whichever object they are."""
+    by_id = {id(item): name for name, item in classes.items()}
+    by_value: dict[PolicyClass, ClassName] = {}
+
+    def name_of(item: PolicyClass | None) -> ClassName | None:
+        if item is None or item.allowed.everything:
+            return None
+        if id(item) not in by_id:
+            by_value.update({known: name for name, known in classes.items() if not by_value})
+            by_id[id(item)] = by_value[item]
+        return by_id[id(item)]
+
+    return tuple((pod.addresses, name_of(pod.ingress), name_of(pod.egress)) for pod in pods)
+
+
+@dataclass(frozen=True, slots=True)
+class _PodObjects:
+    """What the local pods' addresses are asked in, and the families of each class's pods."""
+
+    sets: tuple[Set, ...]
+    dispatch: tuple[VerdictMap, ...]
+    families: Mapping[ClassName, tuple[Family, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pods:
+    """The local pods of one family, by what is asked of their addresses."""
+
+    family: Family
+    addresses: tuple[IPAddress, ...]
+    selves: tuple[tuple[IPAddress, IPAddress], ...]
+    classes: Mapping[Direction, Mapping[IPAddress, ClassName]]
+
+
+def _pod_objects(placed: tuple[_Placed, ...]) -> _PodObjects:
+    by_family = [_pods_of(placed, family) for family in Family]
+    families: dict[ClassName, tuple[Family, ...]] = {}
+    for pods in by_family:
+        for name in {name for its in pods.classes.values() for name in its.values()}:
+            families[name] = (*families.get(name, ()), pods.family)
+    return _PodObjects(tuple(_pod_sets(by_family)), tuple(_dispatch(by_family)), families)
+
+
+def _pods_of(placed: Iterable[_Placed], family: Family) -> _Pods:
     known: list[IPAddress] = []
     selves: list[tuple[IPAddress, IPAddress]] = []
-    classes: dict[Direction, dict[IPAddress, PolicyClass]] = {kind: {} for kind in Direction}
-    for pod in pods:
-        own = [item for item in pod.addresses if family_of(item) is family]
+    classes: dict[Direction, dict[IPAddress, ClassName]] = {kind: {} for kind in Direction}
+    for addresses, ingress, egress in placed:
+        own = [item for item in addresses if family_of(item) is family]
         known += own
         selves += product(own, own)
-        for item in _isolating([pod]):
-            classes[item.direction].update(dict.fromkeys(own, item))
+        for direction, name in ((Direction.INGRESS, ingress), (Direction.EGRESS, egress)):
+            if name is not None:
+                classes[direction].update(dict.fromkeys(own, name))
     return _Pods(family, tuple(known), tuple(selves), classes)
 
 
-def _lower_class(
-    item: PolicyClass, name: ClassName, families: Iterable[_Pods], options: LowerOptions
-) -> ClassObjects:
-    used = [pods.family for pods in families if item in pods.classes[item.direction].values()]
-    return lower_class(item, name, used, options.log_group)
-
-
-def _sets(objects: Iterable[ClassObjects]) -> Iterator[Set]:
-    return (set_ for item in objects for set_ in item.sets)
-
-
-def _dispatch(families: Iterable[_Pods], names: Names) -> Iterator[VerdictMap]:
+def _dispatch(families: Iterable[_Pods]) -> Iterator[VerdictMap]:
     """Yield the maps from a local pod's address to the chain of its class."""
     for pods in families:
         for direction, classes in pods.classes.items():
             yield VerdictMap(
                 f"{PREFIXES[direction]}_d{pods.family.value}",
                 (ADDRESS_FIELDS[pods.family],),
-                {str(known): names[item].chain(pods.family) for known, item in classes.items()},
+                {str(known): name.chain(pods.family) for known, name in classes.items()},
                 comment=f"{direction.value}: local pod to class",
             )
 
@@ -139,22 +206,39 @@ def _pod_sets(families: Iterable[_Pods]) -> Iterator[Set]:
     yield Set("bmdrop", (FieldType.FAMILY,), isolated, comment="families with isolated pods")
 
 
-def _node_sets(compiled: CompiledPolicy, wiring: Wiring, options: LowerOptions) -> Iterator[Set]:
-    for family in Family:
-        version, kind = family.value, ADDRESS_FIELDS[family]
-        nodes = [item for item in compiled.node_addresses if family_of(item) is family]
-        yield _address_set(f"nodes{version}", kind, nodes, "every node of the cluster")
-        yield _network_set(f"cidr{version}", kind, collapse(compiled.pod_networks, family))
-    interfaces = frozenset(map(interface, wiring.pod_interfaces))
-    yield Set("podif", (FieldType.INTERFACE,), interfaces, comment="lead to local pods")
+def _node_sets(addresses: frozenset[IPAddress]) -> tuple[Set, ...]:
+    return tuple(
+        _address_set(
+            f"nodes{family.value}",
+            ADDRESS_FIELDS[family],
+            [item for item in addresses if family_of(item) is family],
+            "every node of the cluster",
+        )
+        for family in Family
+    )
+
+
+def _network_sets(networks: _Networks) -> tuple[Set, ...]:
+    return tuple(
+        Set(
+            f"cidr{family.value}",
+            (ADDRESS_FIELDS[family],),
+            frozenset(map(network, collapse(networks, family))),
+            interval=True,
+            comment="this node's pod networks",
+        )
+        for family in Family
+    )
+
+
+def _wiring_sets(options: LowerOptions, interfaces: frozenset[str]) -> tuple[Set, ...]:
     overlay = frozenset(map(str, options.overlay_ports))
-    yield Set("overlay", (FieldType.PORT,), overlay, comment="UDP ports of tunnels")
+    named = frozenset(map(interface, interfaces))
+    return (
+        Set("podif", (FieldType.INTERFACE,), named, comment="lead to local pods"),
+        Set("overlay", (FieldType.PORT,), overlay, comment="UDP ports of tunnels"),
+    )
 
 
 def _address_set(name: str, kind: FieldType, items: Iterable[IPAddress], comment: str) -> Set:
     return Set(name, (kind,), frozenset(map(address, items)), comment=comment)
-
-
-def _network_set(name: str, kind: FieldType, items: Iterable[IPNetwork]) -> Set:
-    found = frozenset(map(network, items))
-    return Set(name, (kind,), found, interval=True, comment="this node's pod networks")

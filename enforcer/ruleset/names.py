@@ -9,8 +9,10 @@ from hashlib import blake2s
 from typing import Final
 
 from enforcer.model.net import Direction, Family
+from enforcer.model.objects import Key
 from enforcer.nft.objects import TableFamily, TableId
-from enforcer.policy.compiled import PolicyClass
+from enforcer.policy.compiled import Allowed, PolicyClass
+from enforcer.policy.images import Remembered
 
 INET: Final = TableId(TableFamily.INET, "npd")
 BRIDGE: Final = TableId(TableFamily.BRIDGE, "npd")
@@ -73,6 +75,32 @@ def name_classes(classes: Iterable[PolicyClass]) -> dict[PolicyClass, ClassName]
                 names[item] = _name(item, identity(item))
         distinct = [item for item in distinct if item not in names]
     return names
+
+
+class ClassNames:
+    """Names classes time and again: what they allow rarely matters, so it is rarely looked at."""
+
+    def __init__(self) -> None:
+        """Start without a memory."""
+        self._by_policies = Remembered(_named_by_policies)
+
+    def of(self, classes: Iterable[PolicyClass]) -> dict[ClassName, PolicyClass]:
+        """Return each class by its name; see :func:`name_classes`."""
+        different = list({id(item): item for item in classes}.values())
+        names = self._by_policies(tuple((item.direction, item.policies) for item in different))
+        if names is not None:
+            return dict(zip(names, different, strict=True))
+        return {name: item for item, name in name_classes(different).items()}
+
+
+def _named_by_policies(
+    classes: tuple[tuple[Direction, tuple[Key, ...]], ...],
+) -> tuple[ClassName, ...] | None:
+    """Return names by direction and policies; None where those do not tell the classes apart."""
+    if len(set(classes)) < len(classes):
+        return None
+    bare = (PolicyClass(direction, policies, Allowed()) for direction, policies in classes)
+    return tuple(_name(item, _policies(item)) for item in bare)
 
 
 def _name(item: PolicyClass, identity: str) -> ClassName:

@@ -11,7 +11,7 @@ from enforcer.nft.objects import Ruleset
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.epoch import current_epoch, needs_bump, next_epoch
-from enforcer.ruleset.lower import lower, with_epoch
+from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
 from enforcer.wiring import Wiring
 
@@ -34,19 +34,36 @@ def plan(
     options: LowerOptions,
     mark_in_use: MarkInUse = is_mark_in_use,
 ) -> Plan:
-    """Return how to bring the kernel from ``have`` to what ``compiled`` means.
-
-    ``mark_in_use(mark, mask)`` says whether a conntrack entry carries a mark; it is asked once
-    for each new epoch. An unchanged cluster gives a plan without transactions.
-    """
-    current = current_epoch(have, options)
-    want = lower(compiled, wiring, current or 0, options, have)
-    if current is None or _revokes(have, want, options):
-        epoch = next_epoch(current or 0, options, lambda mark: mark_in_use(mark, options.mark_mask))
-        want = with_epoch(want, compiled, epoch, options)
-        return Plan(diff(have, want), want, epoch)
-    return Plan(diff(have, want), want, current)
+    """Return how to bring the kernel from ``have`` to what ``compiled`` means."""
+    return Planner(options, mark_in_use).plan(have, compiled, wiring)
 
 
-def _revokes(have: Ruleset, want: Ruleset, options: LowerOptions) -> bool:
-    return options.existing is ExistingConnections.REVOKE and needs_bump(have, want)
+class Planner:
+    """Plans one change of a node after the other; remembers what the last one lowered."""
+
+    def __init__(self, options: LowerOptions, mark_in_use: MarkInUse = is_mark_in_use) -> None:
+        """``mark_in_use(mark, mask)`` says whether a conntrack entry carries a mark.
+
+        It is asked once for each new epoch.
+        """
+        self._options = options
+        self._mark_in_use = mark_in_use
+        self._lowering = Lowering(options)
+
+    def plan(self, have: Ruleset, compiled: CompiledPolicy, wiring: Wiring) -> Plan:
+        """Return how to bring the kernel from ``have`` to what ``compiled`` means.
+
+        An unchanged cluster gives a plan without transactions.
+        """
+        current = current_epoch(have, self._options)
+        want = self._lowering.lower(compiled, wiring, current or 0, have)
+        if current is None or self._revokes(have, want):
+            current = next_epoch(current or 0, self._options, self._is_in_use)
+            want = self._lowering.with_epoch(want, compiled, current)
+        return Plan(diff(have, want), want, current)
+
+    def _is_in_use(self, mark: int) -> bool:
+        return self._mark_in_use(mark, self._options.mark_mask)
+
+    def _revokes(self, have: Ruleset, want: Ruleset) -> bool:
+        return self._options.existing is ExistingConnections.REVOKE and needs_bump(have, want)
