@@ -51,18 +51,20 @@ def is_whole(folder: Path) -> bool:
 
 def _gather(version: str, folder: Path, tell: Tell, say: Say) -> None:
     kube = (*KUBE_PROGRAMS, KUBE_PROXY)
+    etcd = find_tool(ETCD)
+    if etcd is not None:
+        say(f"etcd is {etcd}")
+        shutil.copy2(etcd, folder / ETCD)
+    missing = () if etcd else (ETCD,)
     try:
         download(kube, version, folder, tell)
     except NotFetchedError as error:
         say(f"the official release cannot be downloaded ({error}); building it with Go instead")
-        _build((ETCD, *kube), version, folder, tell, first=str(error))
-        return
-    etcd = find_tool(ETCD)
-    if etcd is not None:
-        shutil.copy2(etcd, folder / ETCD)
+        _build((*missing, *kube), version, folder, tell, first=str(error))
     else:
-        say("no etcd on PATH (apt-get install etcd-server brings one); building it with Go")
-        _build((ETCD,), version, folder, tell)
+        if missing:
+            say("no etcd on PATH (apt-get install etcd-server brings one); building it with Go")
+            _build(missing, version, folder, tell)
 
 
 def _build(

@@ -74,6 +74,7 @@ class RealPlane:
         return path
 
     def _etcd(self) -> Sequence[str]:
+        """Return etcd's command; its data is in memory (a tmpfs), where syncing costs nothing."""
         certificate, key = self.pki.pair("etcd")
         tls = [f"--trusted-ca-file={self.pki.ca}", f"--cert-file={certificate}"]
         tls += [f"--key-file={key}", "--client-cert-auth"]
@@ -82,7 +83,6 @@ class RealPlane:
         return (
             self.programs[ETCD],
             f"--data-dir={self.data / 'etcd'}",
-            "--unsafe-no-fsync",  # the data ends with the cluster
             f"--listen-client-urls={_ETCD_URL}",
             f"--advertise-client-urls={_ETCD_URL}",
             f"--listen-peer-urls={_PEER_URL}",

@@ -127,13 +127,6 @@ def _node_status(node: Object) -> str:
     return f"{ready},SchedulingDisabled" if cordoned else ready
 
 
-def _node_roles(node: Object) -> str:
-    prefix = "node-role.kubernetes.io/"
-    labels = node["metadata"].get("labels") or {}
-    roles = sorted(label.removeprefix(prefix) for label in labels if label.startswith(prefix))
-    return ",".join(roles) or _NONE
-
-
 def _node_address(node: Object) -> str:
     addresses = node.get("status", {}).get("addresses") or ()
     found = (a["address"] for a in addresses if a.get("type") == "InternalIP")
@@ -186,7 +179,7 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Node": (
         _NAME,
         Column("Status", _node_status),
-        Column("Roles", _node_roles),
+        Column("Roles", lambda _: _NONE),
         _AGE,
         Column("Version", _get("status", "nodeInfo", "kubeletVersion")),
         Column("Internal-IP", _node_address, 1),
@@ -212,7 +205,6 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
     ),
     "NetworkPolicy": (_NAME, Column("Pod-Selector", _policy_selector), _AGE),
     "Endpoints": (_NAME, Column("Endpoints", _endpoints), _AGE),
-    "Lease": (_NAME, Column("Holder", _get("spec", "holderIdentity")), _AGE),
     "Event": (
         Column("Last Seen", _last_seen),
         Column("Type", _get("type")),

@@ -101,16 +101,29 @@ def test_a_release_is_downloaded(site: Site, builds: list[tuple[str, ...]]) -> N
 
 
 def test_what_cannot_be_downloaded_is_built(site: Site, builds: list[tuple[str, ...]]) -> None:
-    """All of it, and why is said."""
+    """All that is not on PATH, and why is said."""
     said: list[str] = []
 
     folder = run(said)
 
     assert site == {}
-    assert builds == [filling.PROGRAMS]
+    assert builds == [filling.PROGRAMS[1:]]
     assert filling.is_whole(folder)
-    assert "refused" in said[0]
-    assert "building it with Go" in said[0]
+    assert (folder / "etcd").read_text() == "#!/bin/sh\n"
+    assert "refused" in said[1]
+    assert "building it with Go" in said[1]
+
+
+def test_etcd_is_built_where_there_is_none(
+    site: Site, builds: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the rest, or alone beside a release."""
+    monkeypatch.setattr(filling, "find_tool", lambda _: None)
+    run()
+    publish(site)
+    run(again=True)
+
+    assert builds == [filling.PROGRAMS, ("etcd",)]
 
 
 def test_a_wrong_checksum_is_no_download(site: Site, builds: list[tuple[str, ...]]) -> None:
@@ -120,8 +133,8 @@ def test_a_wrong_checksum_is_no_download(site: Site, builds: list[tuple[str, ...
 
     folder = run(said)
 
-    assert "SHA-256" in said[0]
-    assert builds == [filling.PROGRAMS]
+    assert "SHA-256" in said[1]
+    assert builds == [filling.PROGRAMS[1:]]
     assert (folder / "kube-apiserver").read_text() == "built"
 
 
