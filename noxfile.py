@@ -26,6 +26,7 @@ SESSIONS = (
     "lint",
     "types",
     "tests",
+    "fuzz",
     "functional",
     "perf",
     "report",
@@ -58,6 +59,13 @@ def tests(session: nox.Session) -> None:
     if not session.posargs:
         require_root(session, "without it: nox -s tests -- tests/unit")
     hand_over(session, "pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def fuzz(session: nox.Session) -> None:
+    """Judge random clusters and changes with real packets (root): -- --examples 10000 --seed 7."""
+    require_root(session)
+    hand_over(session, "pytest", "tests/property/test_packets.py", *session.posargs)
 
 
 @nox.session(python=False)

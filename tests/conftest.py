@@ -23,6 +23,12 @@ from harness.requirements import find_tool
 NOT_RUN = pytest.StashKey[Counter[str]]()
 """Why optional tests were left out, and how many for each reason."""
 
+EXAMPLES = 40
+"""Examples of a fuzzer among the other tests: some two hundred steps, half a minute."""
+
+FUZZED = pytest.StashKey[list[str]]()
+"""A line for each fuzzer: how much it tried, how fast, from which seed."""
+
 NEEDS_NAMESPACES = ("kernel", "cluster")
 TOOLS = ("nft", "ip", "unshare")
 
@@ -42,6 +48,13 @@ def why_no_namespaces() -> str:
     return ""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say how long and from where fuzzers run: ``nox -s fuzz -- --examples 10000 --seed 7``."""
+    group = parser.getgroup("fuzz")
+    group.addoption("--examples", type=int, default=EXAMPLES, help="histories of random clusters")
+    group.addoption("--seed", type=int, default=0, help="where their randomness begins")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker of this file; nothing is left out yet."""
     config.addinivalue_line(
@@ -50,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         " @control-plane",
     )
     config.stash[NOT_RUN] = Counter()
+    config.stash[FUZZED] = []
 
 
 def missing_need(need: str) -> str:
@@ -94,6 +108,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List the skips by reason, the most frequent first."""
     reasons = Counter(skip_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    for line in terminalreporter.config.stash[FUZZED]:
+        terminalreporter.line(f"fuzzed: {line}")
     terminalreporter.section("skips by reason")
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count:5}  {reason}")

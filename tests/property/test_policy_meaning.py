@@ -19,38 +19,18 @@ from enforcer.model.net import Direction, IPAddress, Protocol
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import NodeCompiler, compile_node
 from enforcer.policy.compiled import Allowed, LocalPod, PolicyClass
+from tests.property import drawn
+from tests.property.drawn import NAMESPACES, Json, labels
 
-Json = dict[str, Any]
 World = dict[Kind, list[Json]]
 
 NODES = ("n1", "n2")
-NAMESPACES = ("blue", "green", "red")
 OUTSIDE = ("14.215.0.10", "14.216.0.10", "10.0.0.200", "2001:db8::7", "fd00::ffff")
 PORTS = (0, 1, 79, 80, 81, 90, 443, 8080, 65535)
 PROTOCOLS = ("TCP", "UDP", "SCTP", "ICMP")
 
 # --- clusters ---------------------------------------------------------------------------------
 
-labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xyz"), max_size=2)
-
-
-@st.composite
-def expressions(draw: st.DrawFn) -> Json:
-    """One requirement of matchExpressions, any operator."""
-    operator = draw(st.sampled_from(("In", "NotIn", "Exists", "DoesNotExist")))
-    found: Json = {"key": draw(st.sampled_from("ab")), "operator": operator}
-    if operator in ("In", "NotIn"):
-        found["values"] = draw(st.lists(st.sampled_from("xyz"), min_size=1, max_size=2))
-    return found
-
-
-few_labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xyz"), max_size=1)
-selectors = st.one_of(
-    st.just({}),
-    st.fixed_dictionaries({"matchLabels": few_labels}),
-    st.fixed_dictionaries({"matchExpressions": st.lists(expressions(), min_size=1, max_size=2)}),
-    st.fixed_dictionaries({"matchLabels": few_labels, "matchExpressions": st.just([])}),
-)
 named_ports = st.fixed_dictionaries(
     {
         "name": st.sampled_from(("http", "dns")),
@@ -79,7 +59,7 @@ def pods(index: int) -> st.SearchStrategy[Json]:
     )
 
 
-blocks = st.sampled_from(
+blocks: drawn.Some = st.sampled_from(
     (
         {"cidr": "0.0.0.0/0"},
         {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "14.216.0.0/16"]},
@@ -90,63 +70,11 @@ blocks = st.sampled_from(
         {"cidr": "fd00::4/126"},
     )
 )
-peers = st.one_of(
-    st.fixed_dictionaries({"podSelector": selectors}),
-    st.fixed_dictionaries({"namespaceSelector": selectors}),
-    st.fixed_dictionaries({"podSelector": selectors, "namespaceSelector": selectors}),
-    st.fixed_dictionaries({"ipBlock": blocks}),
-)
-protocols = st.sampled_from((None, "TCP", "UDP", "SCTP"))
-numbers = st.sampled_from((1, 79, 80, 81, 90, 443))
-
-
-@st.composite
-def ports(draw: st.DrawFn) -> Json:
-    """A NetworkPolicyPort: a number, a range, a name, or a protocol alone."""
-    protocol = draw(protocols)
-    found: Json = {} if protocol is None else {"protocol": protocol}
-    match draw(st.sampled_from(("number", "range", "name", "protocol"))):
-        case "number":
-            found["port"] = draw(numbers)
-        case "range":
-            first, last = sorted((draw(numbers), draw(numbers)))
-            found |= {"port": first, "endPort": last}
-        case "name":
-            found["port"] = draw(st.sampled_from(("http", "dns")))
-    return found
-
-
-def mostly(some: st.SearchStrategy[Json]) -> st.SearchStrategy[list[Json] | None]:
-    """Several of them; now and then none, in each of the ways to say it but absence."""
-    several = st.lists(some, min_size=1, max_size=3)
-    return st.one_of(several, several, several, st.sampled_from((None, [])))
-
-
-def rules(side: str) -> st.SearchStrategy[list[Json]]:
-    """Rules of one direction; ``side`` is ``from`` or ``to``."""
-    among, through = mostly(peers), mostly(ports())
-    rule = st.one_of(
-        st.fixed_dictionaries({side: among, "ports": through}),
-        st.fixed_dictionaries({side: among, "ports": through}),
-        st.fixed_dictionaries({side: among}),
-        st.fixed_dictionaries({}, optional={"ports": through}),
-    )
-    return st.lists(rule, max_size=2)
 
 
 def policies(index: int) -> st.SearchStrategy[Json]:
     """A policy; ``index`` tells it from the others."""
-    spec = st.fixed_dictionaries(
-        {"podSelector": st.just({}) | selectors, "ingress": rules("from")},
-        optional={
-            "policyTypes": st.sampled_from((["Ingress"], ["Egress"], ["Ingress", "Egress"], [])),
-            "egress": rules("to"),
-        },
-    )
-    metadata = st.builds(
-        lambda name: {"namespace": name, "name": f"np{index}"}, st.sampled_from(NAMESPACES)
-    )
-    return st.builds(lambda meta, body: {"metadata": meta, "spec": body}, metadata, spec)
+    return drawn.policies(index, drawn.peers(blocks))
 
 
 def namespaces(name: str) -> st.SearchStrategy[Json]:

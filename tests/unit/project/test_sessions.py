@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SESSIONS = {
-    *("lint", "types", "tests"),
+    *("lint", "types", "tests", "fuzz"),
     *("functional", "perf", "report"),
     *("control-plane", "image", "doctor"),
 }
