@@ -330,11 +330,15 @@ class _Volley:
 
     def end(self, expected: Collection[int]) -> None:
         """Hand connections over to be held, and hang up the others."""
-        accepted: dict[tuple[str, int], socket.socket] = {}
-        for sock in self._prober._tcp.values():
-            accepted.update(_accepted(sock))
+        accepted = {
+            (where, client): server
+            for where, sock in self._prober._tcp.items()
+            for client, server in _accepted(sock)
+        }
         for index, sock in self._connecting.items():
-            server = accepted.pop(sock.getsockname()[:2], None)
+            probe = self._probes[index]
+            where = (probe.target.name, probe.version, probe.port)
+            server = accepted.pop((where, sock.getsockname()[:2]), None)
             if server is not None and index in expected and self._prober.held.wants(index):
                 self._prober.held.add(index, sock, server)
                 continue
