@@ -14,7 +14,7 @@ from enforcer.model.changes import Change, Kind, Object, Put, Removed, Replaced,
 from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables, Synced
 from enforcer.policy.cluster import Cluster
-from enforcer.policy.compile import compile_node
+from enforcer.policy.compile import NodeCompiler
 from enforcer.ruleset.options import LowerOptions
 from tests.kernel.netlab import Namespace
 from tests.property.drawn import Json
@@ -30,10 +30,9 @@ class Enforced:
 
     def __init__(self, name: str, space: Namespace, options: LowerOptions) -> None:
         """Enforce for the Node ``name`` in its namespace."""
-        self._name = name
         self._space = space
-        self._options = options
         self._cluster = Cluster()
+        self._compiler = NodeCompiler(self._cluster, name)
         self._tables = NodeTables(NftKernel(), options, links.connect)
 
     def tell(self, changes: list[Change]) -> Synced:
@@ -43,7 +42,7 @@ class Enforced:
         return self._space.call(self._sync)
 
     def _sync(self) -> Synced:
-        return self._tables.sync(compile_node(self._cluster, self._name))
+        return self._tables.sync(self._compiler.compile())
 
     def end(self) -> None:
         """Delete the tables."""
