@@ -24,7 +24,7 @@ from tests.property.fleet.topology import PLACES, SLOTS, Fleet, Place
 PORTS: Final = (80, 81, 90)
 VERSIONS: Final = (4, 6)
 ROUNDS: Final = 32
-"""Times that a barrier goes to and fro: more hops than any handshake has, address look-up too."""
+"""Times that a barrier goes there and back: more hops than any handshake has, address look-up too."""
 PATIENCE: Final = 10.0
 """Seconds in which what is allowed has to arrive, be the machine as busy as it may."""
 
@@ -352,7 +352,7 @@ _BY_ADDRESS: Final = {place.address(version): place for place in PLACES for vers
 
 
 class _Barrier:
-    """A packet that goes to and fro through this CPU's queue."""
+    """A packet that goes there and back through this CPU's queue."""
 
     def __init__(self, fleet: Fleet, stack: contextlib.ExitStack) -> None:
         # Two namespaces that are there anyway, but a path of its own without any rules.
