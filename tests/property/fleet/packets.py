@@ -24,7 +24,7 @@ from tests.property.fleet.topology import PLACES, SLOTS, Fleet, Place
 PORTS: Final = (80, 81, 90)
 VERSIONS: Final = (4, 6)
 ROUNDS: Final = 32
-"""Times that a barrier goes there and back: more hops than any handshake has, address look-up too."""
+"""Times that a barrier goes there and back: more hops than a handshake and its look-ups have."""
 PATIENCE: Final = 10.0
 """Seconds in which what is allowed has to arrive, be the machine as busy as it may."""
 
