@@ -120,8 +120,22 @@ CLUSTER_OPTIONS = (
     Option(
         "bridge-netfilter",
         "off",
-        "net.bridge.bridge-nf-call-iptables on the nodes; matters on bridged nodes.",
-        choices=_ON_OFF,
+        "net.bridge.bridge-nf-call-iptables on the nodes; matters on bridged nodes. mixed = off,"
+        " but every other bridge has its own flag set.",
+        choices=(*_ON_OFF, "mixed"),
+    ),
+    Option(
+        "bridges",
+        1,
+        "How many pod bridges each bridged node has; its pods take turns.",
+        least=1,
+        most=8,
+    ),
+    Option(
+        "ip-family",
+        "ipv4",
+        "Which addresses pods, Services and nodes have; IPv4 is the primary family of dual.",
+        choices=("ipv4", "ipv6", "dual"),
     ),
     Option(
         "proxy",
@@ -156,6 +170,9 @@ class ClusterSettings:
     nodes: int = 2
     cni: str = "routed"
     bridge_netfilter: bool = False
+    bridge_netfilter_mixed: bool = False
+    bridges: int = 1
+    ip_family: str = "ipv4"
     proxy: str = "nftables"
     masquerade: bool = False
     pods_per_node: int = 110
@@ -270,12 +287,9 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         for option in options
         if (complaint := option.complaint(given[option.key])) is not None
     ]
-    if not complaints and given["cni"] == "bridged" and int(given["pods_per_node"]) > BRIDGE_PORTS:
-        complaints.append(
-            f"--pods-per-node {given['pods_per_node']} does not go with --cni bridged: "
-            f"a Linux bridge holds {BRIDGE_PORTS} ports; take more nodes, or --cni routed"
-        )
     complaints += _about_control_plane(given)
+    if not complaints:
+        complaints += _about_bridges(given)
     if complaints:
         raise UsageError("\n".join(complaints))
     return ClusterSettings(
@@ -285,11 +299,30 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         nodes=int(given["nodes"]),
         cni=given["cni"],
         bridge_netfilter=given["bridge_netfilter"] == "on",
+        bridge_netfilter_mixed=given["bridge_netfilter"] == "mixed",
+        bridges=int(given["bridges"]),
+        ip_family=given["ip_family"],
         proxy=given["proxy"],
         masquerade=given["masquerade"] == "on",
         pods_per_node=int(given["pods_per_node"]),
         name=given["name"],
     )
+
+
+def _about_bridges(given: Mapping[str, Any]) -> list[str]:
+    """Say what does not go with the bridges asked for."""
+    complaints, bridges = [], int(given["bridges"])
+    most = BRIDGE_PORTS * bridges
+    if given["cni"] == "bridged" and int(given["pods_per_node"]) > most:
+        complaints.append(
+            f"--pods-per-node {given['pods_per_node']} does not go with --cni bridged: "
+            f"a Linux bridge holds {BRIDGE_PORTS} ports; take more nodes, or --cni routed"
+        )
+    if given["cni"] != "bridged" and bridges > 1:
+        complaints.append(f"--bridges {bridges} goes with --cni bridged")
+    if given["bridge_netfilter"] == "mixed" and bridges == 1:
+        complaints.append("--bridge-netfilter mixed needs --bridges 2 or more")
+    return complaints
 
 
 def _about_control_plane(given: Mapping[str, Any]) -> list[str]:

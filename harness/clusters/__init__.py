@@ -26,6 +26,7 @@ def make_cluster(
 
     ``tell`` is called with what is being done, how far it is, and of how many.
     """
+    from harness.clusters.embedded.addresses import IpFamily  # noqa: PLC0415
     from harness.clusters.embedded.cluster import EmbeddedCluster  # noqa: PLC0415  # heavy
     from harness.clusters.embedded.settings import Cni, Proxy, Shape  # noqa: PLC0415
 
@@ -35,6 +36,9 @@ def make_cluster(
         nodes=settings.nodes,
         cni=Cni(settings.cni),
         bridge_netfilter=settings.bridge_netfilter,
+        mixed_netfilter=settings.bridge_netfilter_mixed,
+        bridges=settings.bridges,
+        ip_family=IpFamily(settings.ip_family),
         masquerade=settings.masquerade,
         pods_per_node=settings.pods_per_node,
         time_wait=settings.time_wait,

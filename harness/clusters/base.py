@@ -179,11 +179,15 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """A node: its name, its address, and the pod ranges assigned to it."""
+    """A node: its name, its primary address, and the pod ranges assigned to it.
+
+    ``addresses`` has one for each IP family of the cluster, the primary one first.
+    """
 
     name: str
     address: str
     pod_cidrs: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def _status_lines(cluster: EmbeddedCluster) -> Iterator[str]:
     lines = {
         "name": cluster.name,
         "shape": ", ".join(f"{key}={value}" for key, value in shape.items()),
-        "nodes": ", ".join(f"{node.name} {node.address}" for node in cluster.nodes()),
+        "nodes": ", ".join(f"{node.name} {' '.join(node.addresses)}" for node in cluster.nodes()),
         "pods": f"{seen['ready']} of {seen['pods']} ready, {seen['unscheduled']} without a node",
         "services": "in sync" if seen["proxies_settled"] else "being programmed",
         "enforcer": facts.get("enforcer", "none"),
@@ -211,7 +211,8 @@ def probe(ctx: click.Context, /, source: str, target: str, **options: object) ->
             (outcome,) = cluster.probe([wanted], patience)
     seen = "refused" if outcome.verdict is Verdict.RESET else outcome.verdict.value
     detail = f" ({outcome.detail})" if outcome.detail else ""
-    where = f"{place} -> {target} [{to.address}:{to.port}/{protocol.lower()}]"
+    at = f"[{to.address}]" if ":" in to.address else to.address
+    where = f"{place} -> {target} [{at}:{to.port}/{protocol.lower()}]"
     click.echo(f"{seen}: {where} {outcome.seconds * 1000:.1f} ms{detail}")
     ctx.exit(0 if outcome.verdict is Verdict.OPEN else _NOT_OPEN)
 
@@ -220,7 +221,8 @@ def probe(ctx: click.Context, /, source: str, target: str, **options: object) ->
 def _server(cluster: EmbeddedCluster, to: Target, protocol: Transport) -> Iterator[None]:
     if to.owner is None:
         raise UsageError(f"--serve: {to.address} belongs to no single place, so nobody can listen")
-    address = to.address if not isinstance(to.owner, PodRef) else "0.0.0.0"  # noqa: S104
+    everywhere = "::" if ":" in to.address else "0.0.0.0"  # noqa: S104  # in a pod's own network
+    address = everywhere if isinstance(to.owner, PodRef) else to.address
     spoken = Transport.UDP if protocol is Transport.UDP_ONE_WAY else protocol
     server = (cluster.netns(to.owner), address, to.port, spoken)
     cluster.prober.serve(*server)

@@ -114,7 +114,8 @@ def _keep_errors(made: socket.socket) -> None:
 
 def send_from(made: socket.socket, source: str) -> None:
     """Bind to a source address and leave the port to ``connect``, which has far more to give."""
-    made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    if made.type != socket.SOCK_RAW:
+        made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     made.bind((source, 0))
 
 

@@ -111,7 +111,7 @@ async def run(folder: Folder, shape: Shape) -> None:
     """Play the nodes of a cluster until the process ends."""
     children = Children()
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, children.reap)
-    networks = {node.name: NodeNetwork(node, shape.cni) for node in shape.plan()}
+    networks = {node.name: NodeNetwork(node, shape.cni, shape.ip_family) for node in shape.plan()}
     runtime = Runtime(children, folder.scratch, folder.logs, pod_logs=shape.pod_logs)
     async with _api(folder, shape) as api:
         builtin = shape.control_plane is ControlPlane.BUILTIN

@@ -16,7 +16,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from harness.clusters.embedded.addresses import CONTROL_PLANE_ADDRESS, SERVICE_NETWORK
+from harness.clusters.embedded.addresses import (
+    CONTROL_PLANE_ADDRESS,
+    CONTROL_PLANE_ADDRESS6,
+    SERVICE_NETWORK,
+    SERVICE_NETWORK6,
+    Address,
+)
 from harness.clusters.embedded.pki import Client, Pki
 
 _LIFE = timedelta(days=365)
@@ -31,12 +37,18 @@ _API_SERVER_NAMES = (
 )
 
 
-def make(path: Path, nodes: Sequence[IPv4Address]) -> Pki:
+def make(path: Path, nodes: Sequence[Address]) -> Pki:
     """Make every key and certificate of a cluster whose nodes have these addresses."""
     path.mkdir(mode=0o700)
     pki = Pki(path)
     authority = _Authority(pki)
-    fabric = (_LOOPBACK, CONTROL_PLANE_ADDRESS, SERVICE_NETWORK[1])
+    fabric = (
+        _LOOPBACK,
+        CONTROL_PLANE_ADDRESS,
+        CONTROL_PLANE_ADDRESS6,
+        SERVICE_NETWORK[1],
+        SERVICE_NETWORK6[1],
+    )
     authority.server("apiserver", "kube-apiserver", _API_SERVER_NAMES, fabric)
     authority.server("etcd", "etcd", ("localhost",), (_LOOPBACK,))
     authority.server("kubelet", "kubelet", (), nodes)
@@ -61,7 +73,7 @@ class _Authority:
         _write(pki.ca_key, _private(self._key))
 
     def server(
-        self, file: str, name: str, names: Sequence[str], addresses: Sequence[IPv4Address]
+        self, file: str, name: str, names: Sequence[str], addresses: Sequence[Address]
     ) -> None:
         """Sign for a server, which may be a client of its like, too (etcd's peers are both)."""
         alternatives = x509.SubjectAlternativeName(

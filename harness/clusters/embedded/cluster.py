@@ -169,7 +169,12 @@ class EmbeddedCluster:
     def nodes(self) -> tuple[NodeInfo, ...]:
         """Return the nodes in the order of their names."""
         return tuple(
-            NodeInfo(node.name, str(node.address), (str(node.pod_network),))
+            NodeInfo(
+                node.name,
+                str(node.address),
+                tuple(map(str, node.pod_networks)),
+                tuple(map(str, node.host.addresses)),
+            )
             for node in self._shape.plan()
         )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.clusters.embedded.children import Children, Exited, Program
+from harness.clusters.embedded.sysctls import has_ipv6
 
 _BACKLOG = 4096
 _HTTP = 80
@@ -161,7 +162,10 @@ def nginx_config(
 ) -> str:
     """Return a small configuration: every port answers with the host's name and its client."""
     options = f"backlog={_BACKLOG}{options}"
-    listens = "\n".join(f"    listen 0.0.0.0:{port} {options};" for port in ports)
+    addresses = ("*", "[::]") if has_ipv6() else ("*",)
+    listens = "\n".join(
+        f"    listen {address}:{port} {options};" for port in ports for address in addresses
+    )
     level, requests = logs
     return f"""\
 daemon off;

@@ -15,7 +15,9 @@ from itertools import product
 from typing import Any
 
 Object = Mapping[str, Any]
-_PROTOCOLS = frozenset({"TCP", "UDP"})
+_PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
+_VERSION4, _VERSION6 = 4, 6
+_FAMILIES = {"IPv4": _VERSION4, "IPv6": _VERSION6}
 _SERVICE_LABEL = "kubernetes.io/service-name"
 
 
@@ -29,11 +31,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Front:
-    """Where clients connect to. No address: a NodePort, on every address of every node."""
+    """Where clients connect to. No address: a NodePort, on every address of every node.
+
+    ``version`` is that of IP; a front and its endpoints have the same one.
+    """
 
     address: str
     protocol: str
     port: int
+    version: int = _VERSION4
 
 
 Table = dict[Front, tuple[Endpoint, ...]]
@@ -143,7 +149,10 @@ class Endpoints:
             if _selector(service):
                 meta = service["metadata"]
                 pods = self._selected(service)
-                addresses = frozenset(str(pod["status"]["podIP"]) for pod in pods)
+                versions = _versions(service["spec"])
+                addresses = frozenset(
+                    address for pod in pods for address in _addresses(pod, versions)
+                )
                 yield f"{meta['namespace']}/{meta['name']}", addresses
 
     def _table_of(self, service: Object) -> Table:
@@ -153,10 +162,9 @@ class Endpoints:
         for port in service["spec"].get("ports") or ():
             protocol = port.get("protocol", "TCP")
             if protocol in _PROTOCOLS:
-                found = {*_ends(pods, port, protocol), *_written(slices, port, protocol)}
-                ends = tuple(sorted(found))
                 for front in _fronts(service["spec"], port, protocol):
-                    table[front] = ends
+                    found = {*_ends(pods, port, front), *_written(slices, port, front)}
+                    table[front] = tuple(sorted(found))
         return table
 
     def _selected(self, service: Object) -> list[Object]:
@@ -170,33 +178,61 @@ class Endpoints:
 
 
 def _fronts(spec: Object, port: Object, protocol: str) -> Iterator[Front]:
-    address = spec.get("clusterIP") or "None"
-    if address != "None":
-        yield Front(address, protocol, port["port"])
+    for address in _cluster_ips(spec):
+        yield Front(address, protocol, port["port"], version_of(address))
     if port.get("nodePort"):
-        yield Front("", protocol, port["nodePort"])
+        for version in _versions(spec):
+            yield Front("", protocol, port["nodePort"], version)
 
 
-def _ends(pods: Iterable[Object], port: Object, protocol: str) -> Iterator[Endpoint]:
+def _cluster_ips(spec: Object) -> list[str]:
+    listed = spec.get("clusterIPs") or [spec.get("clusterIP") or "None"]
+    return [address for address in listed if address != "None"]
+
+
+def _versions(spec: Object) -> list[int]:
+    """Return the versions of IP that a Service has; of one without any word on it, IPv4."""
+    families = spec.get("ipFamilies")
+    if families:
+        return [_FAMILIES[family] for family in families]
+    return [version_of(address) for address in _cluster_ips(spec)] or [_VERSION4]
+
+
+def version_of(address: str) -> int:
+    """Return the version of an IP address."""
+    return _VERSION6 if ":" in address else _VERSION4
+
+
+def _addresses(pod: Object, versions: Iterable[int]) -> Iterator[str]:
+    status = pod["status"]
+    listed = [item["ip"] for item in status.get("podIPs") or ()] or [status["podIP"]]
+    wanted = set(versions)
+    return (address for address in listed if version_of(address) in wanted)
+
+
+def _ends(pods: Iterable[Object], port: Object, front: Front) -> Iterator[Endpoint]:
     target = port.get("targetPort") or port["port"]
     for pod in pods:
-        number = target if isinstance(target, int) else _named_port(pod, target, protocol)
+        number = target if isinstance(target, int) else _named_port(pod, target, front.protocol)
         if number is not None:
-            yield Endpoint(pod["status"]["podIP"], number)
+            for address in _addresses(pod, [front.version]):
+                yield Endpoint(address, number)
 
 
-def _written(slices: Iterable[Object], port: Object, protocol: str) -> Iterator[Endpoint]:
-    """Yield the ready IPv4 endpoints that slices name for a Service's port."""
+def _written(slices: Iterable[Object], port: Object, front: Front) -> Iterator[Endpoint]:
+    """Yield the ready endpoints of a front's family that slices name for a Service's port."""
     for item in slices:
+        if _FAMILIES.get(item["addressType"]) != front.version:
+            continue
         numbers = [
             one["port"]
             for one in item.get("ports") or ()
             if (one.get("name") or "", one.get("protocol", "TCP"))
-            == (port.get("name") or "", protocol)
+            == (port.get("name") or "", front.protocol)
         ]
         for endpoint in item.get("endpoints") or ():
             ready = (endpoint.get("conditions") or {}).get("ready", True)
-            addresses = endpoint["addresses"] if ready and item["addressType"] == "IPv4" else ()
+            addresses = endpoint["addresses"] if ready else ()
             yield from (Endpoint(*pair) for pair in product(addresses, numbers))
 
 
@@ -209,8 +245,10 @@ def _named_port(pod: Object, name: str, protocol: str) -> int | None:
     return None
 
 
-def _relevant(pod: Object) -> tuple[bool, str | None, Mapping[str, str]]:
-    return is_ready(pod), (pod.get("status") or {}).get("podIP"), _labels(pod)
+def _relevant(pod: Object) -> tuple[bool, str | None, int, Mapping[str, str]]:
+    status = pod.get("status") or {}
+    addresses = len(status.get("podIPs") or ())
+    return is_ready(pod), status.get("podIP"), addresses, _labels(pod)
 
 
 def _labels(item: Object) -> Mapping[str, str]:

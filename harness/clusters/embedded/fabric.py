@@ -15,172 +15,231 @@ that nobody owns: it never asks who has one, which would fill the machine's neig
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from harness.clusters.embedded import rtnetlink
+from harness.clusters.embedded import rtnetlink, sysctls
 from harness.clusters.embedded.addresses import (
     CONTROL_PLANE_ADDRESS,
     FABRIC_NAMESPACE,
     FABRIC_NETWORK,
+    FABRIC_NETWORK6,
     OUTSIDE_ADDRESS,
+    OUTSIDE_ADDRESS6,
     OUTSIDE_NAMESPACE,
     PUBLIC_NETWORKS,
+    PUBLIC_NETWORKS6,
+    Address,
+    Host,
+    Network,
     NodePlan,
-    hardware_address,
+    collapsed,
+    control_plane_host,
     namespace_of_node,
+    outside_host,
 )
 from harness.clusters.embedded.namespaces import (
     NETNS_DIR,
     enter_network,
     new_network,
     pin_network,
-    sysctl,
 )
 from harness.clusters.embedded.rtnetlink import LOOPBACK, End, Message, Routes
-from harness.clusters.embedded.settings import Cni, Shape
+from harness.clusters.embedded.settings import Cni, Proxy, Shape
 
 POD_BRIDGE = "kube-bridge"
 """The pod bridge of bridged nodes, named as in the study's CNI configuration."""
-POD_BRIDGE_INDEX = 3
 ETH0_INDEX = 2
 _FABRIC_INDEX = 2
 _FIRST_PORT = 10
+_POD_BRIDGE_INDEX = 3
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
-_TIME_WAIT = "net/netfilter/nf_conntrack_tcp_timeout_time_wait"
+_EVERYWHERE6 = IPv6Network("::/0")
 
 
 def build(shape: Shape, progress: Callable[[int], None] = lambda _: None) -> None:
     """Build fabric, outside and every node. The calling thread's namespace becomes the fabric."""
     nodes = shape.plan()
-    _build_switch()
+    _build_switch(shape)
     ports = enumerate([OUTSIDE_NAMESPACE, *(namespace_of_node(node.name) for node in nodes)])
-    addresses = [OUTSIDE_ADDRESS, *(node.address for node in nodes)]
-    for (number, name), address in zip(ports, addresses, strict=True):
+    inhabitants = [_Inhabitant(OUTSIDE_ADDRESS, outside_host(shape.ip_family))]
+    inhabitants += [_Inhabitant(node.management, node.host) for node in nodes]
+    for (number, name), one in zip(ports, inhabitants, strict=True):
         in_thread(lambda name=name: new_network(name))  # type: ignore[misc]
-        _plug_in(name, address, _FIRST_PORT + number)
+        _plug_in(name, one, _FIRST_PORT + number)
         progress(number)
     # What listens here, the API server, answers pods, too.
-    _run([rtnetlink.route(node.pod_network, _FABRIC_INDEX, node.address) for node in nodes])
-    in_thread(lambda: _build_outside(nodes))
+    _run(_routes_to_pods(nodes, _FABRIC_INDEX))
+    control = _Inhabitant(CONTROL_PLANE_ADDRESS, control_plane_host(shape.ip_family))
+    everybody = [control, *inhabitants]
+    in_thread(lambda: _build_outside(shape, everybody))
     for node in nodes:
-        in_thread(lambda node=node: _build_node(shape, node, nodes))  # type: ignore[misc]
+        in_thread(lambda node=node: _build_node(shape, node, everybody))  # type: ignore[misc]
 
 
-def _build_switch() -> None:
+@dataclass(frozen=True, slots=True)
+class _Inhabitant:
+    """Somebody on the fabric: the cluster's addresses, and the IPv4 one that everybody has."""
+
+    management: IPv4Address
+    host: Host
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Every address."""
+        return tuple(dict.fromkeys((self.management, *self.host.addresses)))
+
+    def neighbours(self, index: int) -> list[Message]:
+        """Return its neighbour entries on an interface of somebody else's."""
+        hardware = self.host.hardware
+        return [rtnetlink.neighbour(index, address, hardware) for address in self.addresses]
+
+
+def _build_switch(shape: Shape) -> None:
     pin_network(FABRIC_NAMESPACE)
-    _quiet()
-    routes = Routes()
-    routes.run(
+    sysctls.quiet(shape.ip_family)
+    control = _Inhabitant(CONTROL_PLANE_ADDRESS, control_plane_host(shape.ip_family))
+    _run(
         [
             rtnetlink.set_up(LOOPBACK),
-            rtnetlink.bridge("fabric", hardware_address(CONTROL_PLANE_ADDRESS), _FABRIC_INDEX),
-            rtnetlink.address(_FABRIC_INDEX, CONTROL_PLANE_ADDRESS, FABRIC_NETWORK.prefixlen),
+            rtnetlink.bridge("fabric", control.host.hardware, _FABRIC_INDEX),
+            *(
+                rtnetlink.address(_FABRIC_INDEX, address, _fabric_of(address).prefixlen)
+                for address in control.addresses
+            ),
         ]
     )
-    routes.close()
-    _bridge_netfilter(on=False)
+    sysctls.bridge_netfilter(on=False)
 
 
-def _plug_in(name: str, address: IPv4Address, port: int) -> None:
+def _plug_in(name: str, one: _Inhabitant, port: int) -> None:
     """Connect a namespace to the switch."""
     descriptor = os.open(NETNS_DIR / name, os.O_RDONLY)
-    hardware = hardware_address(address)
+    hardware = one.host.hardware
     near = End(f"port{port}", b"\x0e" + hardware[1:], port)
     far = End("eth0", hardware, ETH0_INDEX, descriptor)
-    routes = Routes()
     try:
-        routes.run(
+        _run(
             [
                 rtnetlink.veth(near, far),
                 rtnetlink.set_master(port, _FABRIC_INDEX),
                 rtnetlink.set_alias(port, name),
                 rtnetlink.forwarding_entry(port, hardware),
-                rtnetlink.neighbour(_FABRIC_INDEX, address, hardware),
+                *one.neighbours(_FABRIC_INDEX),
             ]
         )
     finally:
-        routes.close()
         os.close(descriptor)
 
 
-def _build_outside(nodes: Sequence[NodePlan]) -> None:
+def _build_outside(shape: Shape, everybody: Sequence[_Inhabitant]) -> None:
     enter_network(OUTSIDE_NAMESPACE)
-    _quiet()
-    _forwarding()
-    _every_rejection()
-    messages = [
-        *_own_address(OUTSIDE_ADDRESS, nodes),
-        rtnetlink.unreachable(_EVERYWHERE),
-        *(rtnetlink.any_local(network) for network in PUBLIC_NETWORKS),
-        *_towards(nodes),
-    ]
+    sysctls.quiet(shape.ip_family)
+    sysctls.forwarding(shape.ip_family)
+    sysctls.every_rejection()
+    sysctls.any_source(shape.ip_family)
+    own = everybody[1]
+    nodes = shape.plan()
+    messages = [*_on_the_fabric(own, everybody)]
+    messages += [rtnetlink.unreachable(_EVERYWHERE), *_routes_to_pods(nodes, ETH0_INDEX)]
+    messages += [rtnetlink.any_local(network) for network in PUBLIC_NETWORKS]
+    if _has_ipv6(shape):
+        messages += [rtnetlink.unreachable(_EVERYWHERE6)]
+        messages += [rtnetlink.any_local(network) for network in PUBLIC_NETWORKS6]
     _run(messages)
 
 
-def _build_node(shape: Shape, node: NodePlan, nodes: Sequence[NodePlan]) -> None:
+def _build_node(shape: Shape, node: NodePlan, everybody: Sequence[_Inhabitant]) -> None:
     enter_network(namespace_of_node(node.name))
-    _quiet()
-    _forwarding()
-    _every_rejection()
-    if shape.time_wait:
-        sysctl(_TIME_WAIT, shape.time_wait)
+    sysctls.quiet(shape.ip_family)
+    sysctls.forwarding(shape.ip_family)
+    sysctls.every_rejection()
+    sysctls.time_wait(shape.time_wait)
+    if shape.proxy is Proxy.NFTABLES:
+        sysctls.loopback_node_ports()
+    own = _Inhabitant(node.management, node.host)
+    others = [other for other in shape.plan() if other != node]
     messages = [
-        *_own_address(node.address, nodes),
-        rtnetlink.neighbour(ETH0_INDEX, OUTSIDE_ADDRESS, hardware_address(OUTSIDE_ADDRESS)),
+        *_on_the_fabric(own, everybody),
         rtnetlink.route(_EVERYWHERE, ETH0_INDEX, OUTSIDE_ADDRESS),
-        *_towards([other for other in nodes if other != node]),
+        *_routes_to_pods(others, ETH0_INDEX),
     ]
+    if _has_ipv6(shape):
+        messages.append(rtnetlink.route(_EVERYWHERE6, ETH0_INDEX, OUTSIDE_ADDRESS6))
     match shape.cni:
         case Cni.ROUTED:
-            messages.append(rtnetlink.unreachable(node.pod_network))
+            messages += [rtnetlink.unreachable(network) for network in node.pod_networks]
         case Cni.BRIDGED:
-            messages += _pod_bridge(node)
-            _bridge_netfilter(on=shape.bridge_netfilter)
+            messages += _pod_bridges(node)
+            sysctls.bridge_netfilter(on=shape.bridge_netfilter)
+            if shape.mixed_netfilter:
+                every_other = range(0, len(node.segments), 2)
+                messages += [
+                    rtnetlink.set_bridge_netfilter(pod_bridge_index(number))
+                    for number in every_other
+                ]
     _run(messages)
 
 
-def _own_address(address: IPv4Address, nodes: Sequence[NodePlan]) -> list[Message]:
-    control = CONTROL_PLANE_ADDRESS
-    inhabited = (OUTSIDE_ADDRESS, control, *(node.address for node in nodes))
-    return [
-        rtnetlink.set_up(LOOPBACK),
-        rtnetlink.set_up(ETH0_INDEX),
-        rtnetlink.address(ETH0_INDEX, address, FABRIC_NETWORK.max_prefixlen),
-        rtnetlink.unreachable(FABRIC_NETWORK),
-        *(
-            rtnetlink.route(block, ETH0_INDEX)
-            for block in collapse_addresses(map(IPv4Network, inhabited))
-        ),
-        rtnetlink.neighbour(ETH0_INDEX, control, hardware_address(control)),
-    ]
-
-
-def _towards(nodes: Sequence[NodePlan]) -> list[Message]:
-    messages = []
-    for node in nodes:
-        hardware = hardware_address(node.address)
-        messages.append(rtnetlink.neighbour(ETH0_INDEX, node.address, hardware))
-        messages.append(rtnetlink.route(node.pod_network, ETH0_INDEX, node.address))
+def _on_the_fabric(own: _Inhabitant, everybody: Sequence[_Inhabitant]) -> list[Message]:
+    """Give a namespace its addresses on the fabric, and the ways to everybody else's."""
+    messages = [rtnetlink.set_up(LOOPBACK), rtnetlink.set_up(ETH0_INDEX)]
+    for address in own.addresses:
+        messages.append(rtnetlink.address(ETH0_INDEX, address, address.max_prefixlen))
+        messages.append(rtnetlink.unreachable(_fabric_of(address)))
+    theirs = [address for one in everybody for address in one.addresses]
+    messages += [rtnetlink.route(block, ETH0_INDEX) for block in collapsed(theirs)]
+    for one in everybody:
+        if one != own:
+            messages += one.neighbours(ETH0_INDEX)
     return messages
 
 
-def _pod_bridge(node: NodePlan) -> list[Message]:
-    hardware = hardware_address(node.bridge_address)
-    bridge, prefix = POD_BRIDGE_INDEX, node.pod_network.prefixlen
+def _routes_to_pods(nodes: Sequence[NodePlan], index: int) -> list[Message]:
     return [
-        rtnetlink.unreachable(node.pod_network),
-        rtnetlink.bridge(POD_BRIDGE, hardware, bridge),
-        rtnetlink.address(bridge, node.bridge_address, prefix, on_link=False),
-        *(rtnetlink.route(block, bridge) for block in node.bridged_networks),
-        *(
-            rtnetlink.neighbour(bridge, address, hardware_address(address))
-            for address in node.pod_addresses
-        ),
+        rtnetlink.route(network, index, address)
+        for node in nodes
+        for network, address in zip(node.pod_networks, node.host.addresses, strict=True)
     ]
+
+
+def pod_bridge_name(number: int) -> str:
+    """Return the name of a node's pod bridge: the first one's is the study's."""
+    return f"{POD_BRIDGE}{number}" if number else POD_BRIDGE
+
+
+def pod_bridge_index(number: int) -> int:
+    """Return the interface index of a node's pod bridge."""
+    return _POD_BRIDGE_INDEX + number
+
+
+def _pod_bridges(node: NodePlan) -> list[Message]:
+    messages = [rtnetlink.unreachable(network) for network in node.pod_networks]
+    for number, segment in enumerate(node.segments):
+        gateway, index = segment.gateway, pod_bridge_index(number)
+        messages.append(rtnetlink.bridge(pod_bridge_name(number), gateway.hardware, index))
+        messages += [
+            rtnetlink.address(index, address, network.prefixlen, on_link=False)
+            for address, network in zip(gateway.addresses, segment.networks, strict=True)
+        ]
+        messages += [rtnetlink.route(block, index) for block in segment.blocks()]
+        messages += [
+            rtnetlink.neighbour(index, address, host.hardware)
+            for host in segment.pods
+            for address in host.addresses
+        ]
+    return messages
+
+
+def _has_ipv6(shape: Shape) -> bool:
+    return 6 in shape.ip_family.versions  # noqa: PLR2004  # the version itself
+
+
+def _fabric_of(address: Address) -> Network:
+    return FABRIC_NETWORK6 if isinstance(address, IPv6Address) else FABRIC_NETWORK
 
 
 def _run(messages: Sequence[Message]) -> None:
@@ -189,41 +248,6 @@ def _run(messages: Sequence[Message]) -> None:
         routes.run(messages)
     finally:
         routes.close()
-
-
-def _quiet() -> None:
-    """No IPv6, no redirects: nothing moves that nobody sent, on any host's defaults."""
-    for which in ("all", "default"):
-        sysctl(f"net/ipv4/conf/{which}/rp_filter", 0)
-        sysctl(f"net/ipv4/conf/{which}/send_redirects", 0)
-        sysctl(f"net/ipv4/conf/{which}/accept_redirects", 0)
-    without_ipv6()
-
-
-def without_ipv6() -> None:
-    """Switch IPv6 off in the thread's namespace (a kernel without it is fine)."""
-    for which in ("all", "default"):
-        with contextlib.suppress(FileNotFoundError):
-            sysctl(f"net/ipv6/conf/{which}/disable_ipv6", 1)
-
-
-def _forwarding() -> None:
-    sysctl("net/ipv4/ip_forward", 1)
-
-
-def _every_rejection() -> None:
-    """Send every ICMP error.
-
-    By default one a second goes to each peer (icmp_ratelimit), so that of many probes rejected at
-    once most would look dropped, and others each time.
-    """
-    sysctl("net/ipv4/icmp_ratemask", 0)
-
-
-def _bridge_netfilter(*, on: bool) -> None:
-    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
-        with contextlib.suppress(FileNotFoundError):
-            sysctl(f"net/bridge/{name}", int(on))
 
 
 def in_thread(step: Callable[[], None]) -> None:

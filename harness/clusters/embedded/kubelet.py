@@ -12,10 +12,9 @@ import enum
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from harness.clusters.embedded.api import Api, Event, Object
 from harness.clusters.embedded.containers import Runtime, Started, Workload, workloads
 from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import enter_network
-from harness.clusters.embedded.podnet import NodeNetwork
+from harness.clusters.embedded.podnet import NodeNetwork, Seat
 from harness.clusters.embedded.readiness import Prober, Readiness, Target, Unsupported, readiness_of
 
 _WORKERS = 4
@@ -47,7 +46,8 @@ class Pod:
 
     object: Object
     node: NodePlan
-    address: IPv4Address
+    seat: Seat
+    """Its own addresses; its node's where it is in the node's network."""
     host_network: bool
     workloads: tuple[Workload, ...]
     stage: Stage = Stage.STARTING
@@ -128,7 +128,7 @@ class Kubelet:
         self._loop = asyncio.get_running_loop()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
         self._prober = Prober(runtime.children, self._workers)
-        self._free = {name: deque(net.node.pod_addresses) for name, net in networks.items()}
+        self._free = {name: deque(_seats(net.node)) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
         self._bound: dict[str, set[str]] = {name: set() for name in networks}
         self._latest: dict[str, Pod] = {}
@@ -170,8 +170,8 @@ class Kubelet:
         if self._is_full(network.node) or not (host_network or free):
             self._refuse(pod, network.node)
             return
-        address = network.node.address if host_network else free.popleft()
-        made = Pod(pod, network.node, address, host_network, workloads(pod))
+        seat = Seat(network.node.host) if host_network else free.popleft()
+        made = Pod(pod, network.node, seat, host_network, workloads(pod))
         made.idle.set()
         made.before = self._latest.get(made.key)
         self._pods[uid] = self._latest[made.key] = made
@@ -224,7 +224,7 @@ class Kubelet:
             enter_network(pod.netns)
         else:
             network = self._networks[pod.node.name]
-            pod.link = network.connect(pod.namespace, pod.name, pod.address)
+            pod.link = network.connect(pod.namespace, pod.name, pod.seat)
         for number in range(len(pod.workloads)):
             self._run(uid, pod, number)
 
@@ -274,7 +274,7 @@ class Kubelet:
     async def _probe(self, pod: Pod, number: int, probe: Readiness) -> None:
         """Probe a container for as long as its pod lives, and tell when its readiness turns."""
         await asyncio.sleep(probe.delay)
-        target = Target(pod.netns, namespace_of_node(pod.node.name), str(pod.address))
+        target = Target(pod.netns, namespace_of_node(pod.node.name), str(pod.seat.host.address))
         streak = 0
         while not pod.doomed and number not in pod.exits:
             good = number in pod.pids and await self._prober.succeeds(probe, target)
@@ -319,8 +319,8 @@ class Kubelet:
             status = podstatus.status(
                 pod.object,
                 podstatus.Life(
-                    str(pod.address),
-                    str(pod.node.address),
+                    tuple(map(str, pod.seat.host.addresses)),
+                    tuple(map(str, pod.node.host.addresses)),
                     pod.started,
                     pod.exits,
                     pod.restarts,
@@ -362,7 +362,7 @@ class Kubelet:
                 self._workers, network.disconnect, pod.namespace, pod.name, pod.link
             )
         if not pod.host_network:
-            self._free[pod.node.name].append(pod.address)
+            self._free[pod.node.name].append(pod.seat)
         self._pods.pop(uid, None)
         self._bound[pod.node.name].discard(uid)
         if self._latest.get(pod.key) is pod:
@@ -399,6 +399,12 @@ async def _logged(work: Any) -> None:
         await work
     except Exception as error:  # noqa: BLE001  # one pod's trouble must not end all others
         say(f"kubelet: {type(error).__name__}: {error}")
+
+
+def _seats(node: NodePlan) -> Iterator[Seat]:
+    """Yield every pod's place on a node; neighbours in this order are on different bridges."""
+    for hosts in zip(*(segment.pods for segment in node.segments), strict=True):
+        yield from (Seat(host, number) for number, host in enumerate(hosts))
 
 
 def _signal(pids: Any, number: int) -> None:

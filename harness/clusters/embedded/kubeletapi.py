@@ -29,7 +29,8 @@ _UNKNOWN_QUERY = ("sinceSeconds", "sinceTime", "timestamps")
 def server_in(netns: str, address: str) -> socket.socket:
     """Return a listening socket of a node; the calling thread is in its namespace from then on."""
     enter_network(netns)
-    return socket.create_server((address, PORT))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, PORT), family=family)
 
 
 class Logs(Protocol):

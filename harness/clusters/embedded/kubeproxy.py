@@ -17,11 +17,12 @@ from typing import Any
 
 import aiohttp
 
-from harness.clusters.embedded.addresses import POD_NETWORK, NodePlan
+from harness.clusters.embedded.addresses import POD_NETWORK, POD_NETWORK6, NodePlan
 from harness.clusters.embedded.api import Api, Event, Reflector
 from harness.clusters.embedded.endpoints import Endpoints
 from harness.clusters.embedded.settings import Proxy
 
+_VERSION4 = 4
 _METRICS_PORT = 10249
 _HEALTH_PORT = 10256
 _POLL_SECONDS = 0.2
@@ -38,17 +39,20 @@ _SYNCED = re.compile(_STAMP.format(""), re.MULTILINE)
 
 
 def configuration(proxy: Proxy, node: NodePlan, kubeconfig: Path) -> str:
-    """Return the configuration of one node's kube-proxy."""
+    """Return the configuration of one node's kube-proxy; its family is that of the node."""
+    family = {network.version: str(network) for network in (POD_NETWORK, POD_NETWORK6)}
+    ranges = [family[network.version] for network in node.pod_networks]
     config = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": proxy.mode,
         "clientConnection": {"kubeconfig": str(kubeconfig)},
-        "clusterCIDR": str(POD_NETWORK),
+        "bindAddress": "0.0.0.0" if node.address.version == _VERSION4 else "::",  # noqa: S104
+        "clusterCIDR": ",".join(ranges),
         "detectLocalMode": "ClusterCIDR",
         "hostnameOverride": node.name,
-        "metricsBindAddress": f"{node.address}:{_METRICS_PORT}",
-        "healthzBindAddress": f"{node.address}:{_HEALTH_PORT}",
+        "metricsBindAddress": f"{node.management}:{_METRICS_PORT}",
+        "healthzBindAddress": f"{node.management}:{_HEALTH_PORT}",
         # The limits of conntrack belong to the machine, not to a node of ours.
         "conntrack": {
             "maxPerCore": 0,
@@ -175,7 +179,7 @@ class KubeProxies:
     async def _all_idle(self, session: aiohttp.ClientSession) -> bool:
         for node in self._nodes:
             try:
-                url = f"http://{node.address}:{_METRICS_PORT}/metrics"
+                url = f"http://{node.management}:{_METRICS_PORT}/metrics"
                 async with session.get(url) as response:
                     if not is_idle(await response.text()):
                         return False

@@ -86,7 +86,7 @@ def _write_kubeconfig(shape: Shape, folder: state.Folder, server: str) -> None:
         case ControlPlane.REAL:
             from harness.clusters.embedded.authority import make  # noqa: PLC0415  # heavy
 
-            pki = make(folder.pki, [node.address for node in shape.plan()])
+            pki = make(folder.pki, [one for node in shape.plan() for one in node.host.addresses])
             url = f"https://{server}"
             for client, path in (
                 (Client.ADMIN, folder.kubeconfig),

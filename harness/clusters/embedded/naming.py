@@ -1,18 +1,19 @@
 """The words a person uses for places: ``namespace/pod``, ``node/name``, ``outside/14.215.0.10``.
 
-``svc/namespace/name`` stands for a Service's ClusterIP, and any IPv4 address for itself.
+``svc/namespace/name`` stands for a Service's ClusterIP, and any IP address for itself; an IPv6
+address before a port is written in brackets: ``[2001:db8:14:215::10]:80``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 from typing import Any, assert_never
 
 from kubernetes.client.exceptions import ApiException
 
 from harness.clusters.base import NodeRef, OutsideRef, Place, PodRef
-from harness.clusters.embedded.addresses import PUBLIC_NETWORKS
+from harness.clusters.embedded.addresses import PUBLIC_NETWORKS, PUBLIC_NETWORKS6, Address
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.errors import UsageError
 
@@ -57,6 +58,7 @@ def find_target(cluster: EmbeddedCluster, word: str) -> Target:
         message = f"{word!r} is no target; write TO:PORT, for example default/web:80"
         raise UsageError(message)
     port = int(number)
+    name = name.removeprefix("[").removesuffix("]")
     match name.split("/"):
         case ["svc", namespace, service]:
             found = _get(cluster, f"/api/v1/namespaces/{namespace}/services/{service}", name)
@@ -111,21 +113,26 @@ def _node(cluster: EmbeddedCluster, name: str) -> Place:
 def _outside(text: str) -> Place:
     address = _address(text)
     if address is None or not _is_public(address):
-        owned = ", ".join(map(str, PUBLIC_NETWORKS))
+        owned = ", ".join(map(str, (*PUBLIC_NETWORKS, *PUBLIC_NETWORKS6)))
         message = f"{text!r} is nobody's address here; the outside host owns {owned}"
         raise UsageError(message)
     return OutsideRef(text)
 
 
-def _owner(cluster: EmbeddedCluster, address: IPv4Address) -> Place | None:
+def _owner(cluster: EmbeddedCluster, address: Address) -> Place | None:
     for node in cluster.nodes():
-        if node.address == str(address):
+        if str(address) in node.addresses:
             return NodeRef(node.name)
-    query = f"/api/v1/pods?fieldSelector=status.podIP%3D{address}"
-    for pod in cluster.objects.get(query)["items"]:
-        if not pod["spec"].get("hostNetwork"):
+    for pod in cluster.objects.get("/api/v1/pods")["items"]:
+        if not pod["spec"].get("hostNetwork") and _has(pod, address):
             return PodRef(pod["metadata"]["namespace"], pod["metadata"]["name"])
     return None
+
+
+def _has(pod: Any, address: Address) -> bool:
+    status = pod.get("status", {})
+    running = status.get("phase") == "Running"
+    return running and any(item["ip"] == str(address) for item in status.get("podIPs") or ())
 
 
 def _cluster_ip(service: Any, word: str) -> str:
@@ -144,12 +151,12 @@ def _get(cluster: EmbeddedCluster, path: str, word: str) -> Any:
         raise UsageError(message) from error
 
 
-def _address(text: str) -> IPv4Address | None:
+def _address(text: str) -> Address | None:
     try:
-        return IPv4Address(text)
-    except AddressValueError:
+        return ip_address(text)
+    except ValueError:
         return None
 
 
-def _is_public(address: IPv4Address) -> bool:
-    return any(address in network for network in PUBLIC_NETWORKS)
+def _is_public(address: Address) -> bool:
+    return any(address in network for network in (*PUBLIC_NETWORKS, *PUBLIC_NETWORKS6))

@@ -66,7 +66,10 @@ def node_object(node: NodePlan) -> Object:
                 "kubernetes.io/arch": "amd64" if os.uname().machine == "x86_64" else "arm64",
             },
         },
-        "spec": {"podCIDR": str(node.pod_network), "podCIDRs": [str(node.pod_network)]},
+        "spec": {
+            "podCIDR": str(node.pod_network),
+            "podCIDRs": [str(network) for network in node.pod_networks],
+        },
     }
 
 
@@ -77,7 +80,7 @@ def node_status(node: NodePlan, pods: int, kubernetes: str) -> Object:
     now = podstatus.now()
     return {
         "addresses": [
-            {"type": "InternalIP", "address": str(node.address)},
+            *({"type": "InternalIP", "address": str(one)} for one in node.host.addresses),
             {"type": "Hostname", "address": node.name},
         ],
         "capacity": room,

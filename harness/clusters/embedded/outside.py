@@ -12,11 +12,21 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness.clusters.embedded.addresses import FABRIC_NETWORK, POD_NETWORK, PUBLIC_NETWORKS
+from harness.clusters.embedded.addresses import (
+    FABRIC_NETWORK,
+    FABRIC_NETWORK6,
+    POD_NETWORK,
+    POD_NETWORK6,
+    PUBLIC_NETWORKS,
+    PUBLIC_NETWORKS6,
+)
 from harness.clusters.embedded.containers import nginx_config
 
 PORTS = (80, 5978, 6379)
 """TCP ports that always answer outside: HTTP's, and those of the study's policies."""
+
+_LOCAL6 = ("fe80::/10", "ff00::/8")
+"""Link-local and multicast: how IPv6 itself speaks on a link."""
 
 _PATIENCE = 30.0
 _RETRY_SECONDS = 0.005
@@ -29,9 +39,16 @@ def reject_the_rest() -> None:
     which is the whole machine's (route/error_cost), beside icmp_ratemask.
     """
     known = ", ".join(map(str, (FABRIC_NETWORK, POD_NETWORK, *PUBLIC_NETWORKS)))
-    rule = f'iifname "eth0" ip daddr != {{ {known} }} reject with icmp type net-unreachable'
-    chain = f"type filter hook prerouting priority 0; {rule}"
-    rules = f"table ip outside {{\n chain nobody {{ {chain}; }}\n}}\n"
+    known6 = ", ".join(map(str, (FABRIC_NETWORK6, POD_NETWORK6, *_LOCAL6, *PUBLIC_NETWORKS6)))
+    rules = f"""\
+table inet outside {{
+  chain nobody {{
+    type filter hook prerouting priority 0;
+    iifname "eth0" ip daddr != {{ {known} }} reject with icmp type net-unreachable
+    iifname "eth0" ip6 daddr != {{ {known6} }} reject with icmpv6 type no-route
+  }}
+}}
+"""
     subprocess.run(("nft", "-f", "-"), input=rules, text=True, check=True)
 
 

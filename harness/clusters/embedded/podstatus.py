@@ -17,8 +17,10 @@ UNPROBED = "ProbeNotSupported"
 class Life:
     """What the kubelet knows: addresses, when it started, how its containers ended."""
 
-    address: str
-    host: str
+    addresses: tuple[str, ...]
+    """The pod's, the primary one first."""
+    host: tuple[str, ...]
+    """The node's."""
     started: str
     exits: Mapping[int, int] = field(default_factory=dict)
     restarts: Mapping[int, int] = field(default_factory=dict)
@@ -40,10 +42,10 @@ def status(pod: Object, life: Life) -> Object:
     ready = phase == "Running" and not life.exits and not life.unready
     return {
         "phase": phase,
-        "hostIP": life.host,
-        "hostIPs": [{"ip": life.host}],
-        "podIP": life.address,
-        "podIPs": [{"ip": life.address}],
+        "hostIP": life.host[0],
+        "hostIPs": [{"ip": address} for address in life.host],
+        "podIP": life.addresses[0],
+        "podIPs": [{"ip": address} for address in life.addresses],
         "startTime": life.started,
         "qosClass": (pod.get("status") or {}).get("qosClass", "BestEffort"),
         "conditions": _conditions(life.started, ready=ready, unprobed=life.unprobed),

@@ -113,10 +113,14 @@ def _port(container: _CONTAINER, port: int | str) -> int:
     return int(next((item["containerPort"] for item in named), 0))
 
 
-def client_in(netns: str) -> socket.socket:
-    """Return a socket of a network namespace; the calling thread is in that one from then on."""
+def client_in(netns: str, address: str) -> socket.socket:
+    """Return a socket of a network namespace for an address of its family.
+
+    The calling thread is in that namespace from then on.
+    """
     enter_network(netns)
-    client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    client = socket.socket(family, socket.SOCK_STREAM)
     client.setblocking(False)  # noqa: FBT003  # the standard library's
     return client
 
@@ -145,8 +149,11 @@ class Prober:
             case Exec(argv):
                 return await self._exits_well(argv, target.pod, probe)
             case Http() | Tcp() as action:
-                client = await self._loop.run_in_executor(self._threads, client_in, target.node)
-                return await _reaches(action, probe, client, target.address)
+                address = probe.host or target.address
+                client = await self._loop.run_in_executor(
+                    self._threads, client_in, target.node, address
+                )
+                return await _reaches(action, probe, client, address)
             case Unsupported():
                 return False
         assert_never(probe.action)
@@ -184,7 +191,7 @@ async def _reaches(
     loop = asyncio.get_running_loop()
     with client, contextlib.suppress(OSError, TimeoutError, ValueError):
         async with asyncio.timeout(probe.timeout):
-            target = (probe.host or address, probe.port)
+            target = (address, probe.port)
             await loop.sock_connect(client, target)
             match action:
                 case Http() as http:
@@ -192,6 +199,10 @@ async def _reaches(
                 case Tcp():
                     return True
     return False
+
+
+def _authority(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 async def _answers(http: Http, client: socket.socket, target: tuple[str, int]) -> bool:
@@ -205,7 +216,7 @@ async def _answers(http: Http, client: socket.socket, target: tuple[str, int]) -
     try:
         given = {name.lower() for name, _ in http.headers}
         headers = [*http.headers, ("Connection", "close")]
-        for name, value in (("Host", f"{target[0]}:{target[1]}"), ("User-Agent", "kube-probe")):
+        for name, value in (("Host", _authority(*target)), ("User-Agent", "kube-probe")):
             if name.lower() not in given:
                 headers.append((name, value))
         lines = [f"GET {http.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]

@@ -17,6 +17,9 @@ from harness.clusters.embedded.addresses import (
     API_PORT,
     CONTROL_PLANE_ADDRESS,
     SERVICE_NETWORK,
+    SERVICE_NETWORK6,
+    IpFamily,
+    control_plane_host,
 )
 from harness.clusters.embedded.kubeconfig import kubeconfig, write
 from harness.clusters.embedded.pki import Client, Pki
@@ -52,6 +55,7 @@ class RealPlane:
     programs: Mapping[str, str]
     pki: Pki
     data: Path
+    family: IpFamily = IpFamily.IPV4
 
     def start_storage_and_api(self, run: Run) -> None:
         """Start etcd and the API server, which waits for it."""
@@ -100,14 +104,17 @@ class RealPlane:
         store_certificate, store_key = pki.of(Client.ETCD_CLIENT)
         kubelet_certificate, kubelet_key = pki.of(Client.KUBELET_CLIENT)
         public, private = pki.accounts
+        ranges = self.family.of(SERVICE_NETWORK, SERVICE_NETWORK6)
+        only4 = self.family is IpFamily.IPV4
         return (
             self.programs[API_SERVER],
             f"--etcd-servers={_ETCD_URL}",
             f"--etcd-cafile={pki.ca}",
             f"--etcd-certfile={store_certificate}",
             f"--etcd-keyfile={store_key}",
-            f"--bind-address={CONTROL_PLANE_ADDRESS}",
-            f"--advertise-address={CONTROL_PLANE_ADDRESS}",
+            f"--bind-address={CONTROL_PLANE_ADDRESS if only4 else '::'}",
+            # Of the primary family, as the Service ``kubernetes`` is, which leads there.
+            f"--advertise-address={control_plane_host(self.family).address}",
             f"--secure-port={API_PORT}",
             f"--tls-cert-file={certificate}",
             f"--tls-private-key-file={key}",
@@ -117,7 +124,7 @@ class RealPlane:
             f"--service-account-issuer={_ISSUER}",
             f"--service-account-key-file={public}",
             f"--service-account-signing-key-file={private}",
-            f"--service-cluster-ip-range={SERVICE_NETWORK}",
+            f"--service-cluster-ip-range={','.join(map(str, ranges))}",
             f"--kubelet-certificate-authority={pki.ca}",
             f"--kubelet-client-certificate={kubelet_certificate}",
             f"--kubelet-client-key={kubelet_key}",

@@ -12,7 +12,8 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+
+from harness.clusters.embedded.addresses import Address, Network
 
 LOOPBACK = 1
 """The interface index of ``lo`` in every network namespace."""
@@ -27,7 +28,8 @@ _NOPREFIXROUTE = 0x200
 _NTF_MASTER = 0x4
 _TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _CHUNK = 128
-_UNSPEC, _INET, _BRIDGE = 0, socket.AF_INET, 7
+_UNSPEC, _BRIDGE = 0, 7
+_VERSION6 = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,14 @@ def bridge(name: str, hardware: bytes, index: int) -> Message:
     return Message(_NEWLINK, _CREATE, body, f"bridge {name}")
 
 
+def set_bridge_netfilter(index: int) -> Message:
+    """Show one bridge's frames to iptables and ip6tables (IFLA_BR_NF_CALL_IPTABLES and -IP6-)."""
+    data = _attribute(36, b"\1") + _attribute(37, b"\1")
+    info = _attribute(1, b"bridge\0") + _attribute(2, data)
+    body = _link(index) + _attribute(18, info)
+    return Message(_NEWLINK, 0, body, f"netfilter on bridge {index}")
+
+
 def set_up(index: int) -> Message:
     """Set an interface up."""
     return Message(_NEWLINK, 0, _link(index, _UP), f"set interface {index} up")
@@ -155,21 +165,25 @@ def delete_link(index: int) -> Message:
     return Message(_DELLINK, 0, _link(index), f"delete interface {index}")
 
 
-def address(index: int, value: IPv4Address, prefix: int, *, on_link: bool = True) -> Message:
-    """Give an interface an address; without ``on_link`` no route to its network comes with it."""
-    body = struct.pack("=BBBBi", _INET, prefix, 0, 0, index)
+def address(index: int, value: Address, prefix: int, *, on_link: bool = True) -> Message:
+    """Give an interface an address, good at once: nobody else can have it (no DAD, RFC 4862).
+
+    Without ``on_link`` no route to its network comes with it.
+    """
+    without_detection = 0x02 if value.version == _VERSION6 else 0
+    body = struct.pack("=BBBBi", _family(value), prefix, without_detection, 0, index)
     body += _attribute(2, value.packed) + _attribute(1, value.packed)
     if not on_link:
-        body += _attribute(8, _u32(_NOPREFIXROUTE))
+        body += _attribute(8, _u32(_NOPREFIXROUTE | without_detection))
     return Message(_NEWADDR, _CREATE | _REPLACE, body, f"address {value}/{prefix}")
 
 
 def route(
-    network: IPv4Network, index: int, via: IPv4Address | None = None, *, onlink: bool = False
+    network: Network, index: int, via: Address | None = None, *, onlink: bool = False
 ) -> Message:
     """Add a route; without ``via`` the network is on the link itself."""
     universe, link = 0, 253
-    scope = link if via is None else universe
+    scope = link if via is None and network.version != _VERSION6 else universe
     flags = 4 if onlink else 0
     body = _route(network, _TABLE_MAIN, scope, 1, flags)
     if via is not None:
@@ -178,29 +192,30 @@ def route(
     return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"route to {network}")
 
 
-def delete_route(network: IPv4Network) -> Message:
+def delete_route(network: Network) -> Message:
     """Delete the main table's route to a network."""
     nowhere = 255
     return Message(_DELROUTE, 0, _route(network, _TABLE_MAIN, nowhere, 0, 0), f"del {network}")
 
 
-def any_local(network: IPv4Network) -> Message:
+def any_local(network: Network) -> Message:
     """Own every address of a network (AnyIP: ``ip route add local ... dev lo``)."""
     host, local = 254, 2
-    body = _route(network, _TABLE_LOCAL, host, local, 0) + _attribute(4, _u32(LOOPBACK))
+    scope = host if network.version != _VERSION6 else 0
+    body = _route(network, _TABLE_LOCAL, scope, local, 0) + _attribute(4, _u32(LOOPBACK))
     return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"own {network}")
 
 
-def unreachable(network: IPv4Network) -> Message:
+def unreachable(network: Network) -> Message:
     """Answer packets to a network with an ICMP error unless a longer route takes them."""
     universe, kind = 0, 7
     body = _route(network, _TABLE_MAIN, universe, kind, 0)
     return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"unreachable {network}")
 
 
-def neighbour(index: int, value: IPv4Address, hardware: bytes) -> Message:
+def neighbour(index: int, value: Address, hardware: bytes) -> Message:
     """Write down a neighbour for good: it is never asked for, and never collected."""
-    body = struct.pack("=BxHiHBB", _INET, 0, index, _PERMANENT, 0, 0)
+    body = struct.pack("=BxHiHBB", _family(value), 0, index, _PERMANENT, 0, 0)
     body += _attribute(1, value.packed) + _attribute(2, hardware)
     return Message(_NEWNEIGH, _CREATE | _REPLACE, body, f"neighbour {value}")
 
@@ -212,14 +227,18 @@ def forwarding_entry(index: int, hardware: bytes) -> Message:
     return Message(_NEWNEIGH, _CREATE | _REPLACE, body, f"fdb entry {hardware.hex(':')}")
 
 
+def _family(value: Address | Network) -> int:
+    return socket.AF_INET6 if value.version == _VERSION6 else socket.AF_INET
+
+
 def _link(index: int, flags: int = 0) -> bytes:
     return struct.pack("=BxHiII", _UNSPEC, 0, index, flags, flags)
 
 
-def _route(network: IPv4Network, table: int, scope: int, kind: int, flags: int) -> bytes:
+def _route(network: Network, table: int, scope: int, kind: int, flags: int) -> bytes:
     boot = 3
     head = struct.pack(
-        "=BBBBBBBBI", _INET, network.prefixlen, 0, 0, table, boot, scope, kind, flags
+        "=BBBBBBBBI", _family(network), network.prefixlen, 0, 0, table, boot, scope, kind, flags
     )
     return head + _attribute(1, network.network_address.packed)
 

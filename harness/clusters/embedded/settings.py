@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.clusters.embedded.addresses import NodePlan, plan_nodes
+from harness.clusters.embedded.addresses import (
+    SERVICE_NETWORK,
+    SERVICE_NETWORK6,
+    IpFamily,
+    Network,
+    NodePlan,
+    plan_nodes,
+)
 
 
 class ControlPlane(enum.Enum):
@@ -52,6 +59,14 @@ class Shape:
     bridge_netfilter: bool = False
     """``bridge-nf-call-iptables`` on the nodes; only bridged nodes notice."""
 
+    mixed_netfilter: bool = False
+    """Whether every other pod bridge of a node, from the first, has ``nf_call_iptables`` set."""
+
+    bridges: int = 1
+    """Pod bridges of each bridged node; its pods take turns."""
+
+    ip_family: IpFamily = IpFamily.IPV4
+
     masquerade: bool = False
     """Whether connections from pods to the outside carry their node's address."""
 
@@ -79,7 +94,13 @@ class Shape:
 
     def plan(self) -> tuple[NodePlan, ...]:
         """Return the nodes' addresses."""
-        return plan_nodes(self.nodes, self.pods_per_node)
+        segments = self.bridges if self.cni is Cni.BRIDGED else 1
+        return plan_nodes(self.nodes, self.pods_per_node, self.ip_family, segments)
+
+    @property
+    def service_networks(self) -> tuple[Network, ...]:
+        """Return the ranges of the ClusterIPs, the primary family's first."""
+        return self.ip_family.of(SERVICE_NETWORK, SERVICE_NETWORK6)
 
     def to_json(self) -> str:
         """Return it as JSON."""
@@ -87,7 +108,11 @@ class Shape:
 
     def describe(self) -> dict[str, Any]:
         """Return its fields, but for where programs lie."""
-        plain = {"cni": self.cni.value, "proxy": self.proxy.value}
+        plain = {
+            "cni": self.cni.value,
+            "proxy": self.proxy.value,
+            "ip_family": self.ip_family.value,
+        }
         fields = asdict(self) | plain
         del fields["programs"]
         return fields
@@ -96,4 +121,9 @@ class Shape:
     def from_json(cls, text: str) -> Shape:
         """Read what :meth:`to_json` wrote."""
         fields = json.loads(text)
-        return cls(**(fields | {"cni": Cni(fields["cni"]), "proxy": Proxy(fields["proxy"])}))
+        kinds = {
+            "cni": Cni(fields["cni"]),
+            "proxy": Proxy(fields["proxy"]),
+            "ip_family": IpFamily(fields["ip_family"]),
+        }
+        return cls(**(fields | kinds))

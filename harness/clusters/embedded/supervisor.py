@@ -31,7 +31,6 @@ from harness.clusters.embedded.addresses import (
     API_PORT,
     CONTROL_PLANE_ADDRESS,
     OUTSIDE_NAMESPACE,
-    SERVICE_NETWORK,
     NodePlan,
     namespace_of_node,
 )
@@ -143,7 +142,7 @@ class Supervisor:
                 self._start_real(listener)
 
     def _start_real(self, listener: int) -> None:
-        plane = RealPlane(self._shape.programs, Pki(self._folder.pki), self._folder.scratch)
+        plane = self._plane()
         plane.start_storage_and_api(self._start)
         os.set_inheritable(listener, True)  # noqa: FBT003  # the standard library's
         flags = ["--listen-fd", str(listener), "--address", str(CONTROL_PLANE_ADDRESS)]
@@ -158,12 +157,18 @@ class Supervisor:
         plane.write_kubeconfig(Client.AGENT)
         plane.start_controllers(self._start)
 
+    def _plane(self) -> RealPlane:
+        shape = self._shape
+        return RealPlane(
+            shape.programs, Pki(self._folder.pki), self._folder.scratch, shape.ip_family
+        )
+
     def _start_builtin(self, listener: int) -> None:
         inside = socket.create_server((str(CONTROL_PLANE_ADDRESS), API_PORT), backlog=_BACKLOG)
         inside.set_inheritable(True)  # the standard library\'s
         os.set_inheritable(listener, True)  # noqa: FBT003  # the standard library\'s
         flags = ["--listen-fd", str(listener), "--listen-fd", str(inside.fileno())]
-        flags += ["--service-cidr", str(SERVICE_NETWORK)]
+        flags += ["--service-cidr", ",".join(map(str, self._shape.service_networks))]
         self._start_module("harness.clusters.embedded.apiserver", flags, "apiserver")
         os.close(listener)
         inside.close()
@@ -182,7 +187,7 @@ class Supervisor:
 
     def _start_kube_proxies(self) -> None:
         """Start a kube-proxy on each node, each from a thread that goes there."""
-        plane = RealPlane(self._shape.programs, Pki(self._folder.pki), self._folder.scratch)
+        plane = self._plane()
         credentials = plane.write_kubeconfig(Client.KUBE_PROXY)
         for number, node in enumerate(self._shape.plan()):
             self._tell(f"kube-proxy ({self._shape.proxy.mode})", number)

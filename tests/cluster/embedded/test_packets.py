@@ -83,6 +83,16 @@ def test_every_way_is_open(cluster: EmbeddedCluster, kit: Any) -> None:
     assert wrong == []
 
 
+def test_a_node_reaches_its_node_ports_by_loopback(cluster: EmbeddedCluster, kit: Any) -> None:
+    """127.0.0.1 with a NodePort leads to pods of this node and of the other."""
+    spec = kit.live(cluster, "services", "all")["spec"]
+    probe = Probe(NodeRef("node-1"), "127.0.0.1", spec["ports"][0]["nodePort"])
+
+    outcomes = cluster.probe([probe] * 20, timeout=2.0)
+
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.OPEN}
+
+
 @pytest.mark.parametrize("address", [INSIDE_CIDR, OUTSIDE_CIDR, "8.8.8.8"])
 def test_the_outside_serves(cluster: EmbeddedCluster, kit: Any, address: str) -> None:
     """A server answers at every public address, and sees the pod that asks."""

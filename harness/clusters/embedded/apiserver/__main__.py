@@ -11,7 +11,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from aiohttp import web
 
@@ -28,9 +28,8 @@ BACKLOG = 1024
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the options and serve."""
     options = _parser().parse_args(argv)
-    registry = Registry(
-        Store(KINDS, options.history), ServiceAllocator(IPv4Network(options.service_cidr))
-    )
+    ranges = [ip_network(text) for text in options.service_cidr.split(",")]
+    registry = Registry(Store(KINDS, options.history), ServiceAllocator(*ranges))
     asyncio.run(serve(registry, [socket.socket(fileno=fd) for fd in options.listen_fd]))
 
 
@@ -66,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         help="file descriptor of an inherited TCP socket that is bound; may be repeated",
     )
     parser.add_argument(
-        "--service-cidr", default=str(DEFAULT_SERVICE_CIDR), help="range of the ClusterIPs"
+        "--service-cidr",
+        default=str(DEFAULT_SERVICE_CIDR),
+        help="range of the ClusterIPs, or one for each IP family with a comma between",
     )
     parser.add_argument(
         "--history",

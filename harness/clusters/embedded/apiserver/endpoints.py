@@ -11,6 +11,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.clusters.embedded.apiserver.families import family_of
 from harness.clusters.embedded.apiserver.resources import (
     ENDPOINT_SLICES,
     ENDPOINTS,
@@ -82,10 +83,12 @@ def _of_service(kind: Kind, service: Record, pods: Sequence[Record]) -> Iterator
         subsets = [_subset(ports, members) for ports, members in groups.items()]
         yield _record(kind, service, name, version, {"subsets": subsets})
         return
-    for number, (ports, members) in enumerate(groups.items() or [((), [])], 1):
+    families = service.value["spec"].get("ipFamilies") or ["IPv4"]
+    slices = ((family, *group) for group in groups.items() or [((), [])] for family in families)
+    for number, (family, ports, members) in enumerate(slices, 1):
         body = {
-            "addressType": "IPv4",
-            "endpoints": [_endpoint(pod) for pod in members],
+            "addressType": family,
+            "endpoints": [_endpoint(pod, family) for pod in members if _ip(pod, family)],
             "ports": [_port(port) for port in ports],
         }
         yield _record(kind, service, f"{name}-{number}", version, body)
@@ -146,10 +149,17 @@ def _address(pod: Object) -> Object:
     return {"ip": pod["status"]["podIP"]} | _whose(pod)
 
 
-def _endpoint(pod: Object) -> Object:
+def _ip(pod: Object, family: str) -> str:
+    """Return a pod's address of a family; "" where it has none."""
+    status = pod["status"]
+    listed = [item["ip"] for item in status.get("podIPs") or ()] or [status["podIP"]]
+    return next((address for address in listed if family_of(address) == family), "")
+
+
+def _endpoint(pod: Object, family: str) -> Object:
     ready, ending = _has_condition(pod), _is_ending(pod)
     conditions = {"ready": ready and not ending, "serving": ready, "terminating": ending}
-    return {"addresses": [pod["status"]["podIP"]], "conditions": conditions} | _whose(pod)
+    return {"addresses": [_ip(pod, family)], "conditions": conditions} | _whose(pod)
 
 
 def _whose(pod: Object) -> Object:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.clusters.embedded.endpoints import Endpoint, Endpoints, Front, Table
-from harness.clusters.embedded.proxy import change
+from harness.clusters.embedded.proxy import Element, change
 
 
 def pod(name: str, address: str = "10.0.0.1", ready: str = "True", **labels: str) -> dict[str, Any]:
@@ -153,11 +153,11 @@ def test_a_second_endpoint_changes_only_what_it_must() -> None:
     """The first endpoint's element stays; the front moves to the chain for two."""
     difference = change(ONE, TWO)
 
-    assert difference.gone == (("services", "10.96.0.1 . tcp . 80"),)
+    assert difference.gone == (Element(4, "services", "10.96.0.1 . tcp . 80"),)
     assert dict(difference.come) == {
-        "services": "10.96.0.1 . tcp . 80 : goto tcp_2",
-        "tcp_endpoints": "10.96.0.1 . 80 . 1 : 10.0.0.2 . 80",
-        "hairpin": "10.0.0.2 . 10.0.0.2",
+        Element(4, "services", "10.96.0.1 . tcp . 80"): "goto tcp_2",
+        Element(4, "tcp_endpoints", "10.96.0.1 . 80 . 1"): "10.0.0.2 . 80",
+        Element(4, "hairpin", "10.0.0.2 . 10.0.0.2"): "",
     }
 
 
@@ -165,7 +165,8 @@ def test_the_last_endpoint_takes_the_front_along() -> None:
     """A front without endpoints has no element: its packets are rejected."""
     difference = change(ONE, {CLUSTER_IP: ()})
 
-    assert {name for name, _ in difference.gone} == {"services", "tcp_endpoints", "hairpin"}
+    emptied = {element.container for element in difference.gone}
+    assert emptied == {"services", "tcp_endpoints", "hairpin"}
     assert difference.come == ()
 
 
@@ -198,3 +199,29 @@ def test_a_service_without_a_selector_has_what_its_slices_say() -> None:
 
     endpoints.drop_slice(one)
     assert endpoints.refresh() == {front: ()}
+
+
+DUAL = {
+    "clusterIP": "10.96.0.1",
+    "clusterIPs": ["10.96.0.1", "fd00:10:96::1"],
+    "ipFamilies": ["IPv4", "IPv6"],
+}
+
+
+def test_each_family_has_a_front_and_endpoints_of_its_own() -> None:
+    """A dual Service leads each family to the pods' addresses of that family."""
+    endpoints = Endpoints()
+    one = pod("a", "10.0.0.1", app="web")
+    one["status"]["podIPs"] = [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]
+    both = service()
+    both["spec"] |= DUAL
+    both["spec"]["ports"][0]["nodePort"] = 30080
+    endpoints.set_pod(one)
+    endpoints.set_service(both)
+
+    assert endpoints.refresh() == {
+        CLUSTER_IP: (Endpoint("10.0.0.1", 80),),
+        Front("fd00:10:96::1", "TCP", 80, 6): (Endpoint("fd00::1", 80),),
+        Front("", "TCP", 30080): (Endpoint("10.0.0.1", 80),),
+        Front("", "TCP", 30080, 6): (Endpoint("fd00::1", 80),),
+    }

@@ -16,6 +16,9 @@ from harness.options import (
     settings_from,
 )
 
+NEEDED = {("bridge_netfilter", "mixed"): {"cni": "bridged", "bridges": 2}}
+"""What else has to be given with a choice."""
+
 
 def test_defaults_are_the_settings_defaults() -> None:
     """No option given means the settings' own defaults."""
@@ -26,7 +29,15 @@ def test_every_value_that_is_built_is_taken() -> None:
     """Each choice of each option is accepted."""
     for option in CLUSTER_OPTIONS:
         for choice in option.choices:
-            settings_from({option.key: choice})
+            settings_from({option.key: choice} | NEEDED.get((option.key, choice), {}))
+
+
+def test_bridges_go_with_each_other() -> None:
+    """Several bridges need bridged nodes; to treat them differently needs several."""
+    with pytest.raises(UsageError, match="--bridges 2 goes with --cni bridged"):
+        settings_from({"bridges": 2})
+    with pytest.raises(UsageError, match="--bridge-netfilter mixed needs --bridges 2"):
+        settings_from({"cni": "bridged", "bridge_netfilter": "mixed"})
 
 
 def test_planned_values_are_refused_by_name() -> None:
