@@ -1,18 +1,28 @@
-"""Makes a Linux bridge hand its pods' packets to netfilter, and puts it back at the end.
+"""Makes a Linux bridge show its pods' packets to table ``inet``, and puts it back at the end.
 
-Frames between two ports of a bridge do not pass the forward hook of table inet by themselves. The
-bridge's own ``nf_call_iptables`` and ``nf_call_ip6tables`` make them: they work while the global
-``bridge-nf-call-iptables`` is 0, and they leave other bridges alone. They need br_netfilter.
+Frames between two ports of a bridge do not pass the forward hook of table inet by themselves. There
+are two ways to change that, steps of a ladder:
 
-Which flags were off before us is remembered in table ``bridge npd`` itself, in a set for each flag:
-it lives as long as the bridge's network namespace, and there is no file to go stale.
+1. The bridge's own ``nf_call_iptables`` and ``nf_call_ip6tables``. They work while the global
+   ``bridge-nf-call-iptables`` is 0, and leave other bridges alone. They need br_netfilter.
+2. Rules of table ``bridge npd`` that turn the frames to the bridge itself, which routes them
+   (:mod:`enforcer.ruleset.bridge`). They need nothing, but every port has to lead to a pod: what
+   comes from other machines is not ours to route.
+
+Each is proved before it is believed (:mod:`enforcer.selfcheck`): the first before the rules go in,
+the second afterwards, since it consists of them.
+
+Which flags were otherwise before us is remembered in table ``bridge npd`` itself, in a set for each
+flag: it lives as long as the bridge's network namespace, and there is no file to go stale.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,55 +30,134 @@ from typing import Any, Final
 from enforcer import programs
 from enforcer.nft.objects import Ruleset
 from enforcer.ruleset.names import BRIDGE
-from enforcer.selfcheck import prove
-from enforcer.wiring import BridgeFlag
+from enforcer.selfcheck import Bridge, prove_nf_call, prove_turn
+from enforcer.wiring import BridgeFlag, SameNode
+
+Link = Mapping[str, Any]
+
+logger = logging.getLogger(__name__)
 
 BR_NETFILTER: Final = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-
-_proved: set[tuple[int, int]] = set()  # a proof disturbs the bridge a little: once is enough
+CALLS: Final = (BridgeFlag.IPV4, BridgeFlag.IPV6)
+RETRY_SECONDS: Final = 10.0
+"""A failed proof takes two seconds; it is not repeated with each change of the cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The flags that had to be switched on, and why packets may still not be seen."""
+    """How a bridge shows its packets, what had to be changed, and why it may still not."""
 
-    switched_on: frozenset[BridgeFlag] = frozenset()
+    way: SameNode
+    changed: frozenset[BridgeFlag] = frozenset()
     problem: str = ""
 
 
-def show_packets(bridge: str, links: Sequence[Mapping[str, Any]]) -> Shown:
-    """Switch on the bridge's flags unless they are, and prove once that they work."""
-    if not _has_br_netfilter():
-        return Shown(
-            problem=f"packets between pods on bridge {bridge} meet no rule: the kernel lacks "
-            "br_netfilter; run: modprobe br_netfilter"
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a proof is about: as long as it is the same the proof stands."""
+
+    namespace: int
+    index: int
+    bridge: Bridge
+    way: SameNode
+
+
+class Bridges:
+    """Takes each pod bridge up the ladder, and remembers what was proved of it."""
+
+    def __init__(self, choice: SameNode) -> None:
+        """Take the steps that ``choice`` allows."""
+        self._choice = choice
+        self._proved: set[_State] = set()
+        self._failed: dict[_State, tuple[float, str]] = {}
+        self._turned: dict[str, _State] = {}
+
+    def show(self, link: Link, uplinks: Sequence[str]) -> Shown:
+        """Make a bridge show its packets, as far as that is possible before our rules are in.
+
+        ``link`` is what ``ip -d -j link`` says of it, ``uplinks`` its ports to other machines.
+        """
+        self._turned.pop(link["ifname"], None)
+        if self._choice is SameNode.TURN:
+            return self._turn(link, uplinks)
+        shown = self._nf_call(link)
+        if not shown.problem or self._choice is SameNode.NF_CALL:
+            return shown
+        turned = self._turn(link, uplinks)
+        both = f"{shown.problem}; {turned.problem}" if turned.problem else ""
+        return Shown(turned.way, turned.changed | shown.changed, both)
+
+    def confirm(self) -> tuple[str, ...]:
+        """Prove what could not be proved before our rules were in; return what is not so."""
+        found = [self._prove(state) for state in self._turned.values()]
+        return tuple(problem for problem in found if problem)
+
+    def _nf_call(self, link: Link) -> Shown:
+        name, way = link["ifname"], SameNode.NF_CALL
+        if not _has_br_netfilter():
+            return Shown(
+                way,
+                problem=f"packets between pods on bridge {name} meet no rule: the kernel lacks "
+                "br_netfilter; run: modprobe br_netfilter",
+            )
+        off = frozenset(flag for flag in CALLS if not _data(link).get(flag.value))
+        if off and (problem := _set_flags(name, dict.fromkeys(off, 1))):
+            return Shown(way, problem=problem)
+        state = _state(link, way)
+        if off:
+            self._proved.discard(state)
+        return Shown(way, off, self._prove(state))
+
+    def _turn(self, link: Link, uplinks: Sequence[str]) -> Shown:
+        name = link["ifname"]
+        if uplinks:
+            return Shown(
+                SameNode.TURN,
+                problem=f"bridge {name} has ports to other machines ({', '.join(uplinks)}), whose "
+                "packets cannot be turned to it",
+            )
+        self._turned[name] = _state(link, SameNode.TURN)
+        changed = frozenset({BridgeFlag.REDIRECTS} if _sends_redirects(name) else ())
+        problem = _set_flags(name, dict.fromkeys(changed, 0))
+        return Shown(SameNode.TURN, changed if not problem else frozenset(), problem)
+
+    def _prove(self, state: _State) -> str:
+        """Return why a bridge is not proved to show its packets; a proof is done once."""
+        when, problem = self._failed.get(state, (0.0, ""))
+        if state in self._proved or (problem and time.monotonic() - when < RETRY_SECONDS):
+            return problem
+        prove = prove_turn if state.way is SameNode.TURN else prove_nf_call
+        problem = prove(state.bridge)
+        self._failed.pop(state, None)
+        if problem:
+            self._failed[state] = time.monotonic(), problem
+            return problem
+        self._proved.add(state)
+        logger.info(
+            "proved that bridge %s shows its packets (%s)", state.bridge.name, state.way.value
         )
-    off = _flags_off(bridge, links)
-    if not off and _identity(bridge, links) in _proved:
-        return Shown()
-    if off and (problem := _set_flags(bridge, dict.fromkeys(BridgeFlag, 1))):
-        return Shown(problem=problem)
-    problem = prove(bridge, _mtu(bridge, links))
-    if not problem:
-        _proved.add(_identity(bridge, links))
-    return Shown(off, problem)
+        return ""
 
 
 def restore(have: Ruleset) -> tuple[str, ...]:
-    """Switch off the flags that table ``bridge npd`` remembers; return what failed."""
+    """Put back the flags that table ``bridge npd`` remembers; return what failed."""
     table = have.tables.get(BRIDGE)
     found: dict[str, dict[BridgeFlag, int]] = {}
     for flag in BridgeFlag:
         remembered = table.sets.get(flag.value) if table else None
         for element in remembered.elements if remembered else ():
-            found.setdefault(element.strip('"'), {})[flag] = 0
+            found.setdefault(element.strip('"'), {})[flag] = flag not in CALLS
     present = {bridge: flags for bridge, flags in found.items() if _exists(bridge)}
     return tuple(problem for item in present.items() if (problem := _set_flags(*item)))
 
 
 def _exists(interface: str) -> bool:
+    return _sysctls(interface).exists()
+
+
+def _sysctls(interface: str) -> Path:
     # Not /sys/class/net: a mounted sysfs shows the namespace that it was mounted in.
-    return Path(f"/proc/sys/net/ipv4/conf/{interface}").exists()
+    return Path("/proc/sys/net/ipv4/conf", interface)
 
 
 def _has_br_netfilter() -> bool:
@@ -77,27 +166,34 @@ def _has_br_netfilter() -> bool:
     return BR_NETFILTER.exists()
 
 
-def _identity(bridge: str, links: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    """Return what tells a bridge from another of the same name: its namespace and its index."""
-    index = next(int(link["ifindex"]) for link in links if link["ifname"] == bridge)
+def _state(link: Link, way: SameNode) -> _State:
     # Not /proc/self: that is the first thread, which may live in another namespace.
-    return Path("/proc/thread-self/ns/net").stat().st_ino, index
+    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+    bridge = Bridge(link["ifname"], int(link["mtu"]), link["address"])
+    return _State(namespace, int(link["ifindex"]), bridge, way)
 
 
-def _mtu(bridge: str, links: Iterable[Mapping[str, Any]]) -> int:
-    return next(int(link["mtu"]) for link in links if link["ifname"] == bridge)
+def _data(link: Link) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = link.get("linkinfo", {}).get("info_data", {})
+    return found
 
 
-def _flags_off(bridge: str, links: Iterable[Mapping[str, Any]]) -> frozenset[BridgeFlag]:
-    link = next(link for link in links if link["ifname"] == bridge)
-    data = link.get("linkinfo", {}).get("info_data", {})
-    return frozenset(flag for flag in BridgeFlag if not data.get(flag.value))
+def _sends_redirects(bridge: str) -> bool:
+    return (_sysctls(bridge) / BridgeFlag.REDIRECTS.value).read_text().strip() != "0"
 
 
 def _set_flags(bridge: str, flags: Mapping[BridgeFlag, int]) -> str:
-    words = [word for flag, value in flags.items() for word in (flag.value, str(value))]
+    """Set flags of a bridge, and return why that failed."""
+    words = [word for flag in CALLS if flag in flags for word in (flag.value, f"{flags[flag]:d}")]
     command = [programs.find("ip"), "link", "set", "dev", bridge, "type", "bridge", *words]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if result.returncode:
-        return f"bridge {bridge} could not be set up: {' '.join(command)}: {result.stderr.strip()}"
+    try:
+        if BridgeFlag.REDIRECTS in flags:
+            sysctl = _sysctls(bridge) / BridgeFlag.REDIRECTS.value
+            sysctl.write_text(f"{flags[BridgeFlag.REDIRECTS]:d}")
+        if words:
+            subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    except subprocess.CalledProcessError as error:
+        return f"bridge {bridge} could not be set up: {' '.join(command)}: {error.stderr.strip()}"
+    except OSError as error:
+        return f"bridge {bridge} could not be set up: {error}"
     return ""

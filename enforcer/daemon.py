@@ -7,13 +7,14 @@ and leave the rules: enforcement outlives it, and the next start finds nothing t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from enforcer import links, lock
+from enforcer import lock
 from enforcer.counters import Counters
 from enforcer.denylog import DenyLog
 from enforcer.errors import KernelError
@@ -21,6 +22,7 @@ from enforcer.events import Events
 from enforcer.health import Health, serve
 from enforcer.inbox import Inbox
 from enforcer.kube import connect, watch_cluster
+from enforcer.links import NodeLinks
 from enforcer.metrics import Metrics
 from enforcer.nft.kernel import NftKernel, check_nft
 from enforcer.node import NodeTables, Synced
@@ -43,14 +45,16 @@ async def run(settings: Settings) -> None:
     """Enforce until SIGTERM or SIGINT; SettingsError, MissingError or ApiError at the start."""
     check_all(check_nft, check_iproute2)
     inbox, health, metrics = Inbox(), Health(), Metrics()
-    tables = NodeTables(NftKernel(), settings.options, links.connect)
+    links = NodeLinks(settings.same_node)
+    tables = NodeTables(NftKernel(), settings.options, links)
     events, deny_log = Events(settings.node_name), DenyLog(metrics)
     notices = Notices(events, Overlaps(settings.service_cidr))
     observer = Observer(health, metrics, settings)
     loop = SyncLoop(settings, tables, observer, (deny_log, notices))
+    _wake_on_change(links, inbox)
     metrics.elements.set_function(tables.elements)
     health.before_scrape = Counters(metrics).refresh
-    with lock.held():
+    with lock.held(), contextlib.closing(links):
         async with (
             connect(settings.kubeconfig, settings.master) as client,
             serve(health, metrics, settings.health_address, settings.health_port),
@@ -127,6 +131,16 @@ class SyncLoop:
     def _compile_and_apply(self) -> tuple[CompiledPolicy, Synced]:
         compiled = self._compiler.compile()
         return compiled, self._tables.sync(compiled)
+
+
+def _wake_on_change(links: NodeLinks, inbox: Inbox) -> None:
+    """Let a link or route that comes or goes be looked at at once."""
+
+    def heed() -> None:
+        if links.changed():
+            inbox.nudge()
+
+    asyncio.get_running_loop().add_reader(links.fileno(), heed)
 
 
 async def _until_signalled(*work: Coroutine[Any, Any, None]) -> None:

@@ -28,6 +28,7 @@ from enforcer.settings import (
     check,
     parse_duration,
 )
+from enforcer.wiring import SameNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,12 @@ FLAGS: tuple[Flag, ...] = (
         "existing_connections",
         _one_of(ExistingConnections),
         "revoke or keep open connections that a tightened policy forbids.",
+    ),
+    Flag(
+        "same_node",
+        _one_of(SameNode),
+        "How bridges show the packets between pods: nf-call (needs br_netfilter), turn (routed by "
+        "the node), or auto, the first of the two that is proved to work.",
     ),
     Flag(
         "cache_sync_timeout",

@@ -33,6 +33,12 @@ class Inbox:
         self._changes.append(change)
         self._something.set()
 
+    def nudge(self) -> None:
+        """Wake who waits though nothing of the cluster has changed."""
+        if not self._changes:
+            self._oldest = time.monotonic()
+        self._something.set()
+
     async def take(self, patience: float) -> Batch:
         """Return what is there, at once or when something comes; empty after ``patience`` s."""
         try:

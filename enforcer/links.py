@@ -1,6 +1,7 @@
 """Reads from the kernel how this node's pods are connected, and readies their bridges.
 
-The reading is four or five ``ip -j`` processes of 3 ms; what they say is judged by pure functions.
+The reading is some ``ip -j`` processes of 3 ms and, for what is behind a bridge's ports, a netlink
+message each; what they say is judged by pure functions.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,9 @@ from enforcer import bridges, programs
 from enforcer.errors import KernelError
 from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.wiring import BridgePort, PodBridge, Wiring
+from enforcer.rtnetlink import LinkWatch, Namespaces
+from enforcer.selfcheck import PORTS
+from enforcer.wiring import BridgePort, PodBridge, SameNode, Wiring
 
 Item = Mapping[str, Any]
 
@@ -25,33 +28,99 @@ OWN_ENTRIES: Final = frozenset({"permanent"})  # the ports' own addresses in a b
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """The end of a veth pair in another network namespace: its MAC address, its addresses."""
+
+    mac: str
+    addresses: frozenset[IPAddress] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Links:
-    """What ``ip -j`` says: links, on-link routes, and for each bridge who was seen where."""
+    """What the kernel says: links, on-link routes, what is behind each bridge's ports.
+
+    ``behind``                   by port, as the other end of its veth pair has it
+    ``forwarding, neighbours``   by bridge: who was seen where
+    """
 
     links: tuple[Item, ...]
     routes: tuple[Item, ...]
     forwarding: Mapping[str, tuple[Item, ...]]
     neighbours: Mapping[str, tuple[Item, ...]]
+    behind: Mapping[str, Behind] = field(default_factory=dict)
 
 
-def connect(compiled: CompiledPolicy) -> Wiring:
-    """Return how the local pods are connected, with every pod bridge made to show its packets.
+class NodeLinks:
+    """This node's links: readies pod bridges, and notices when something is plugged in or out."""
 
-    A bridge that cannot be made to is named in ``problems``.
-    """
-    addresses = frozenset(item for pod in compiled.pods for item in pod.addresses)
-    links = _ip("-d", "link", "show")
+    def __init__(self, same_node: SameNode = SameNode.AUTO) -> None:
+        """Make bridges show their packets by the ways that ``same_node`` allows."""
+        self._bridges = bridges.Bridges(same_node)
+        self._watch = LinkWatch()
+        self._changed = False
+
+    def connect(self, compiled: CompiledPolicy) -> Wiring:
+        """Return how the local pods are connected, with every pod bridge readied to show packets.
+
+        A bridge that cannot be made to is named in ``problems``.
+        """
+        self.changed()
+        self._changed = False  # what has changed until now is read below
+        addresses = frozenset(item for pod in compiled.pods for item in pod.addresses)
+        read = _read(addresses, compiled.pod_networks)
+        found = wiring_from(read, addresses, compiled.pod_networks, {})
+        by_name = {link["ifname"]: link for link in read.links}
+        shown = {
+            bridge.name: self._bridges.show(
+                by_name[bridge.name], [port.name for port in bridge.ports if port.uplink]
+            )
+            for bridge in found.bridges
+        }
+        return wiring_from(read, addresses, compiled.pod_networks, shown)
+
+    def confirm(self) -> tuple[str, ...]:
+        """Return why packets may not meet our rules, now that these are in the kernel."""
+        return self._bridges.confirm()
+
+    def changed(self) -> bool:
+        """Whether a link or route has changed since the last :meth:`connect`."""
+        self._changed = self._watch.changed() or self._changed
+        return self._changed
+
+    def close(self) -> None:
+        """Stop noticing."""
+        self._watch.close()
+
+    def fileno(self) -> int:
+        """Return the file that can be read when something may have changed."""
+        return self._watch.fileno()
+
+
+def _read(addresses: frozenset[IPAddress], networks: Iterable[IPNetwork]) -> Links:
+    links = tuple(link for link in _ip("-d", "link", "show") if link["ifname"] not in PORTS)
     routes = (*_ip("-4", "route", "show"), *_ip("-6", "route", "show"))
-    found = _pod_interfaces(routes, addresses, compiled.pod_networks)
+    found = _pod_interfaces(routes, addresses, networks)
     names = sorted(found & _bridge_names(links))
-    read = Links(
+    return Links(
         links,
         routes,
         {name: _run("bridge", "-j", "fdb", "show", "br", name) for name in names},
         {name: _ip("neigh", "show", "dev", name) for name in names},
+        _behind([link for link in links if link.get("master") in names]),
     )
-    shown = {name: bridges.show_packets(name, links) for name in names}
-    return wiring_from(read, addresses, compiled.pod_networks, shown)
+
+
+def _behind(ports: Iterable[Item]) -> dict[str, Behind]:
+    """Return what is at the other end of each port's veth pair, if that is elsewhere."""
+    with Namespaces() as namespaces:
+        return {
+            port["ifname"]: Behind(
+                namespaces.mac(port["link_netnsid"], port["link_index"]),
+                namespaces.addresses(port["link_netnsid"], port["link_index"]),
+            )
+            for port in ports
+            if "link_netnsid" in port and "link_index" in port
+        }
 
 
 def wiring_from(
@@ -66,12 +135,14 @@ def wiring_from(
     """
     interfaces = _pod_interfaces(read.routes, addresses, networks)
     names = sorted(interfaces & _bridge_names(read.links))
-    found = tuple(
-        replace(_pod_bridge(name, read, addresses), switched_on=shown[name].switched_on)
-        for name in names
+    found = tuple(_pod_bridge(name, read, addresses, shown.get(name)) for name in names)
+    problems = tuple(shown[name].problem for name in names if name in shown and shown[name].problem)
+    foreign = frozenset(
+        link["ifname"]
+        for link in read.links
+        if link.get("master") in _bridge_names(read.links) - interfaces
     )
-    problems = tuple(shown[name].problem for name in names if shown[name].problem)
-    return Wiring(interfaces, found, problems)
+    return Wiring(interfaces, found, problems, foreign)
 
 
 def _bridge_names(links: Iterable[Item]) -> frozenset[str]:
@@ -124,23 +195,55 @@ def _best(routes: Iterable[tuple[IPNetwork, str]], address: IPAddress) -> list[s
     return [max(matching)[1]] if matching else []
 
 
-def _pod_bridge(name: str, read: Links, addresses: frozenset[IPAddress]) -> PodBridge:
-    """Return a bridge and what was seen behind its ports: by neighbour entry, then by MAC."""
-    ports = [link["ifname"] for link in read.links if link.get("master") == name]
+def _pod_bridge(
+    name: str, read: Links, addresses: frozenset[IPAddress], shown: bridges.Shown | None
+) -> PodBridge:
+    """Return a bridge and what is behind its ports, by their other ends, else by who was seen."""
+    mac = next(str(link.get("address", "")) for link in read.links if link["ifname"] == name)
+    seen = _seen(name, read, addresses)
+    ports = tuple(
+        _port(link, read.behind.get(link["ifname"]), seen.get(link["ifname"]), addresses)
+        for link in sorted(read.links, key=lambda link: str(link["ifname"]))
+        if link.get("master") == name
+    )
+    if shown is None:
+        return PodBridge(name, ports, mac=mac)
+    return PodBridge(name, ports, shown.changed, mac, shown.way)
+
+
+def _port(
+    link: Item, behind: Behind | None, seen: Behind | None, pods: frozenset[IPAddress]
+) -> BridgePort:
+    name, uplink = link["ifname"], "link_netnsid" not in link
+    mine = behind.addresses & pods if behind is not None else frozenset[IPAddress]()
+    if behind is not None and mine:
+        local = frozenset(item for item in behind.addresses if item.is_link_local)
+        return BridgePort(name, mine | local, behind.mac, uplink)
+    # A sandbox may take its addresses away from the interface (gVisor does).
+    if seen is not None:
+        return BridgePort(name, seen.addresses, behind.mac if behind else seen.mac, uplink)
+    return BridgePort(name, mac=behind.mac if behind else "", uplink=uplink)
+
+
+def _seen(name: str, read: Links, addresses: frozenset[IPAddress]) -> dict[str, Behind]:
+    """Return who was seen at which port of a bridge, by neighbour entry, then by MAC address.
+
+    Only addresses that no port's other end has: what a pod says of itself can be a lie.
+    """
+    certain = {known for behind in read.behind.values() for known in behind.addresses}
     port_of = {
         entry["mac"]: entry["ifname"]
         for entry in read.forwarding.get(name, ())
         if entry.get("state") not in OWN_ENTRIES and entry.get("master") == name
     }
-    behind: dict[str, set[IPAddress]] = {}
+    found: dict[str, Behind] = {}
     for entry in read.neighbours.get(name, ()):
-        port = port_of.get(entry.get("lladdr", ""))
+        mac = entry.get("lladdr", "")
         address = ipaddress.ip_address(entry["dst"])
-        if port is not None and address in addresses:
-            behind.setdefault(port, set()).add(address)
-    return PodBridge(
-        name, tuple(BridgePort(port, frozenset(behind.get(port, ()))) for port in sorted(ports))
-    )
+        if mac in port_of and address in addresses - certain:
+            before = found.get(port_of[mac], Behind(mac)).addresses
+            found[port_of[mac]] = Behind(mac, before | {address})
+    return found
 
 
 def _ip(*arguments: str) -> tuple[Item, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from enforcer.nft.kernel import Kernel
 from enforcer.nft.netlink import is_mark_in_use
@@ -21,8 +20,18 @@ logger = logging.getLogger(__name__)
 _UNKNOWN: Final = 0
 """No kernel's generation: it begins at 1, and leaves 0 out when it wraps."""
 
-Connect = Callable[[CompiledPolicy], Wiring]
-"""Finds out how the local pods are connected, and makes their bridges show us their packets."""
+
+class Links(Protocol):
+    """This node's links; :class:`enforcer.links.NodeLinks` are the real ones."""
+
+    def connect(self, compiled: CompiledPolicy) -> Wiring:
+        """Find out how the local pods are connected, and make their bridges show us packets."""
+
+    def confirm(self) -> tuple[str, ...]:
+        """Return why packets may not meet our rules, now that these are in the kernel."""
+
+    def changed(self) -> bool:
+        """Whether links or routes have changed since the last :meth:`connect`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +56,19 @@ class NodeTables:
         self,
         kernel: Kernel,
         options: LowerOptions,
-        connect: Connect,
+        links: Links,
         mark_in_use: MarkInUse = is_mark_in_use,
     ) -> None:
-        """Take the kernel to write to, and the two questions that are asked of it besides."""
+        """Take the kernel to write to, and the questions that are asked besides."""
         self._kernel = kernel
-        self._connect = connect
+        self._links = links
         self._planner = Planner(options, mark_in_use)
         self._have: Ruleset | None = None
         self._generation = _UNKNOWN
 
     def disturbed(self) -> bool:
-        """Whether any table has changed since our last look. Cheap: one netlink message."""
-        return self._kernel.generation() != self._generation
+        """Whether a table, link or route has changed since our last look. Cheap: two messages."""
+        return self._links.changed() or self._kernel.generation() != self._generation
 
     def sync(self, compiled: CompiledPolicy) -> Synced:
         """Make the kernel hold ``compiled``.
@@ -67,12 +76,13 @@ class NodeTables:
         KernelError leaves the kernel at the last transaction that it accepted, each of which is
         safe by itself; the next sync reads the truth again.
         """
-        wiring = self._connect(compiled)
+        wiring = self._links.connect(compiled)
         have, repaired = self._look()
         planned = self._planner.plan(have, compiled, wiring)
         self._apply(planned)
         count = len(planned.transactions)
-        return Synced(count, planned.epoch, repaired, wiring.problems)
+        problems = (*wiring.problems, *self._links.confirm())
+        return Synced(count, planned.epoch, repaired, problems)
 
     def distrust(self) -> None:
         """Read the kernel at the next sync, whatever its generation number says."""

@@ -1,9 +1,11 @@
-"""Proves with packets that frames between two ports of a bridge meet our hook.
+"""Proves with packets that frames between two ports of a bridge meet our rules.
 
 A flag that is set is no proof: the kernel may lack br_netfilter, or a later one may change what the
-flag does. So two ports of our own join the bridge for some milliseconds, one packet a family is
-sent from the one to the other, between addresses for documentation (RFC 5737, RFC 3849), and a
-table of its own counts and drops it in the forward hook.
+flag does. Nor is a rule that is loaded. So two ports of our own join the bridge for some
+milliseconds, one packet a family is sent from the one to the other, between addresses for
+documentation (RFC 5737, RFC 3849), and a table of its own counts and drops it: in the forward hook
+where the bridge hands its packets to netfilter, and before routing where they are turned to the
+bridge, since what is to be routed meets the forward hook on every node.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import socket
 import struct
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +23,7 @@ import msgspec
 from enforcer import programs
 from enforcer.errors import EnforcerError, KernelError
 from enforcer.nft.kernel import run_nft
+from enforcer.ruleset.names import BRIDGE, turn_set
 
 TABLE: Final = "npd_selfcheck"
 PORTS: Final = ("npd-chk0", "npd-chk1")
@@ -42,36 +46,59 @@ COUNTERS: Final = """
 add table inet {table}
 delete table inet {table}
 add table inet {table}
-add chain inet {table} forward {{ type filter hook forward priority -400; policy accept; }}
-add rule inet {table} forward iifname "{bridge}" oifname "{bridge}" \\
-    ip saddr 192.0.2.1 ip daddr 192.0.2.2 counter drop
-add rule inet {table} forward iifname "{bridge}" oifname "{bridge}" \\
-    ip6 saddr 2001:db8::1 ip6 daddr 2001:db8::2 counter drop
+add chain inet {table} check {{ type filter hook {hook} priority -400; policy accept; }}
+add rule inet {table} check {where} ip saddr 192.0.2.1 ip daddr 192.0.2.2 counter drop
+add rule inet {table} check {where} ip6 saddr 2001:db8::1 ip6 daddr 2001:db8::2 counter drop
 """
 
 
-def prove(bridge: str, mtu: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A bridge to be checked: its name, its MTU in bytes, its own MAC address."""
+
+    name: str
+    mtu: int
+    mac: str
+
+
+def prove_nf_call(bridge: Bridge) -> str:
     """Return why packets on the bridge are not proved to meet our hook; empty when they are."""
+    where = f'iifname "{bridge.name}" oifname "{bridge.name}"'
+    return _prove(bridge, COUNTERS.format(table=TABLE, hook="forward", where=where))
+
+
+def prove_turn(bridge: Bridge) -> str:
+    """Return why packets are not proved to be turned to the bridge; empty when they are."""
+    port = f'element {BRIDGE} {turn_set(bridge.mac)} {{ "{PORTS[0]}" }}'
+    where = f'iifname "{bridge.name}"'
+    counters = COUNTERS.format(table=TABLE, hook="prerouting", where=where)
     try:
-        counted = _count(bridge, mtu)
+        return _prove(bridge, f"{counters}add {port}\n")
+    finally:
+        run_nft(["delete", *port.split()])
+
+
+def _prove(bridge: Bridge, rules: str) -> str:
+    try:
+        counted = _count(bridge, rules)
     except (EnforcerError, OSError) as error:
-        return f"packets on bridge {bridge} could not be proved to meet our rules: {error}"
+        return f"packets on bridge {bridge.name} could not be proved to meet our rules: {error}"
     missing = [name for name, packets in counted.items() if not packets]
     if not missing:
         return ""
     return (
-        f"packets between pods on bridge {bridge} do not meet our rules ({', '.join(missing)}); "
-        "is br_netfilter loaded?"
+        f"packets between pods on bridge {bridge.name} do not meet our rules: "
+        f"test packets were not seen ({', '.join(missing)})"
     )
 
 
-def _count(bridge: str, mtu: int) -> dict[str, int]:
+def _count(bridge: Bridge, rules: str) -> dict[str, int]:
     frames = {"IPv4": _frame4()}
     if Path("/proc/sys/net/ipv6").exists():
         frames["IPv6"] = _frame6()
     try:
-        _ip_batch(_wire_up(bridge, mtu))
-        _nft(["-f", "-"], COUNTERS.format(table=TABLE, bridge=bridge))
+        _ip_batch(_wire_up(bridge))
+        _nft(["-f", "-"], rules)
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.bind((PEERS[0], 0))
             counts = _send_until_counted(raw, list(frames.values()))
@@ -95,14 +122,14 @@ def _send_until_counted(raw: socket.socket, frames: list[bytes]) -> list[int]:
         time.sleep(PAUSE_SECONDS)
 
 
-def _wire_up(bridge: str, mtu: int) -> list[str]:
+def _wire_up(bridge: Bridge) -> list[str]:
     lines = []
     for port, peer in zip(PORTS, PEERS, strict=True):
         # The bridge's own MTU: it takes over the smallest of its ports.
-        ends = f"{port} mtu {mtu} address fe:ff:ff:ff:ff:1{port[-1]}"
-        lines.append(f"link add {ends} type veth peer name {peer} mtu {mtu}")
+        ends = f"{port} mtu {bridge.mtu} address fe:ff:ff:ff:ff:1{port[-1]}"
+        lines.append(f"link add {ends} type veth peer name {peer} mtu {bridge.mtu}")
         lines.append(f"link set {peer} addrgenmode none up")  # says nothing by itself
-        lines.append(f"link set {port} master {bridge} up")
+        lines.append(f"link set {port} master {bridge.name} up")
     return lines
 
 
@@ -153,7 +180,7 @@ def _nft(arguments: list[str], text: str | None = None) -> str:
 
 
 def _read_counters() -> list[int]:
-    listing = msgspec.json.decode(_nft(["-j", "list", "chain", "inet", TABLE, "forward"]))
+    listing = msgspec.json.decode(_nft(["-j", "list", "chain", "inet", TABLE, "check"]))
     expressions = [item["rule"]["expr"] for item in listing["nftables"] if "rule" in item]
     return [
         part["counter"]["packets"] for rule in expressions for part in rule if "counter" in part

@@ -16,6 +16,7 @@ from pathlib import Path
 from enforcer.errors import SettingsError
 from enforcer.model.net import IPNetwork
 from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions, UnknownPods
+from enforcer.wiring import SameNode
 
 LOG_GROUP = 100
 """The NFLOG group of the deny log, in this node's network namespace."""
@@ -65,6 +66,10 @@ class Settings:
 
     existing_connections: ExistingConnections = ExistingConnections.REVOKE
     """Who tightens a policy means the connections that are open, too."""
+
+    same_node: SameNode = SameNode.AUTO
+    """How bridges are made to show the packets between their ports. What a kernel can do is found
+    out with packets, so that nobody has to know it."""
 
     cache_sync_timeout: float = 300.0
     """Seconds after which a first list that is still missing is reported as an error. The daemon

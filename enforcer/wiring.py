@@ -11,31 +11,58 @@ from dataclasses import dataclass
 from enforcer.model.net import IPAddress
 
 
+class SameNode(enum.Enum):
+    """How frames between two ports of a bridge are made to meet our rules: the ladder's steps.
+
+    ``NF_CALL``  the bridge's own flags hand them to netfilter; needs br_netfilter
+    ``TURN``     they are turned to the bridge itself, which routes them; needs nothing
+    ``AUTO``     a choice, not a step: the first that is proved to work
+    """
+
+    AUTO = "auto"
+    NF_CALL = "nf-call"
+    TURN = "turn"
+
+
 class BridgeFlag(enum.Enum):
-    """A bridge's own flags that hand its packets to netfilter, by ip's names."""
+    """What we change about a bridge: its flags by ip's names, and a sysctl of its own.
+
+    The first two hand its packets to netfilter and are switched on. The third is switched off
+    where packets are turned: they leave by the interface they came in by, as a router sees it.
+    """
 
     IPV4 = "nf_call_iptables"
     IPV6 = "nf_call_ip6tables"
+    REDIRECTS = "send_redirects"
 
 
 @dataclass(frozen=True, slots=True)
 class BridgePort:
-    """A port of a pod bridge and the local pod addresses that were seen behind it."""
+    """A port of a pod bridge, and what may come from it.
+
+    ``mac``        of the interface behind it; empty when nobody is known there
+    ``addresses``  the local pod's, and its link-local ones
+    ``uplink``     it does not lead into a network namespace: to other machines, then
+    """
 
     name: str
     addresses: frozenset[IPAddress] = frozenset()
+    mac: str = ""
+    uplink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PodBridge:
     """A Linux bridge whose ports lead to pods.
 
-    ``switched_on`` are the flags that were off until just now.
+    ``changed`` are the flags that were otherwise until just now; ``way`` is never ``AUTO``.
     """
 
     name: str
     ports: tuple[BridgePort, ...] = ()
-    switched_on: frozenset[BridgeFlag] = frozenset()
+    changed: frozenset[BridgeFlag] = frozenset()
+    mac: str = ""
+    way: SameNode = SameNode.NF_CALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +70,7 @@ class Wiring:
     """The interfaces that lead to pods, and the pod bridges.
 
     ``pod_interfaces``  the veth of each routed pod, and each pod bridge
+    ``foreign_ports``   the ports of bridges without pods, which are none of our business
     ``problems``        why packets between pods of this node may not meet our rules, one sentence
                         each; while there is one, the node must not call itself ready
     """
@@ -50,6 +78,7 @@ class Wiring:
     pod_interfaces: frozenset[str] = frozenset()
     bridges: tuple[PodBridge, ...] = ()
     problems: tuple[str, ...] = ()
+    foreign_ports: frozenset[str] = frozenset()
 
 
 NO_WIRING = Wiring()

@@ -43,6 +43,11 @@ def interface(name: str) -> str:
     return f'"{name}"'
 
 
+def integer(value: int) -> str:
+    """Return a number that is matched against raw payload as an element."""
+    return f"{value:#x}"
+
+
 def concat(*parts: str) -> str:
     """Return the concatenation of parts as an element."""
     return " . ".join(parts)
@@ -72,7 +77,15 @@ def _decode_field(part: Any, kind: FieldType) -> str:
             return interface(part)
         case FieldType.PROTOCOL:
             return str(PROTOCOL_NUMBERS.get(part, part))
-        case FieldType.IPV4 | FieldType.PORT | FieldType.FAMILY:
+        case FieldType.ND_TARGET:
+            return integer(int(str(part), 0))
+        case (
+            FieldType.IPV4
+            | FieldType.PORT
+            | FieldType.FAMILY
+            | FieldType.MAC
+            | FieldType.ETHER_TYPE
+        ):
             return str(part)
 
 

@@ -37,7 +37,7 @@ BUSY = "Device or resource busy"
 WRONG = "Invalid argument"
 
 JUMP = re.compile(r"\b(?:jump|goto) ([\w./-]+)")
-LOOKUP = re.compile(r"@([\w./-]+)")
+LOOKUP = re.compile(r"@([\w./-]+)\b(?!,)")  # not "@th,64,128", which is raw payload
 
 K = TypeVar("K")
 T = TypeVar("T")

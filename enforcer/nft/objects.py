@@ -28,6 +28,10 @@ class FieldType(enum.Enum):
     PROTOCOL = "inet_proto"
     PORT = "inet_service"
     INTERFACE = "ifname"
+    MAC = "ether_addr"
+    ETHER_TYPE = "ether_type"
+    ND_TARGET = "integer"
+    """The target of a neighbour advertisement, which nft has no type for: raw payload."""
     FAMILY = "nf_proto"
 
 

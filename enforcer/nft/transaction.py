@@ -5,11 +5,11 @@ The kernel runs a transaction as a whole or not at all, and no packet meets half
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from enforcer.nft.objects import Chain, Rule, Set, TableId, VerdictMap
+from enforcer.nft.objects import Chain, FieldType, Rule, Set, TableId, VerdictMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,17 +195,27 @@ def _chain_block(chain: Chain) -> str:
 
 
 def _set_definition(table: TableId, set_: Set | VerdictMap) -> str:
-    fields = " . ".join(field.value for field in set_.fields)
+    key = _key_text(set_.fields)
     match set_:
         case Set():
             flags = [" flags interval;"] if set_.interval else []
             return (
-                f"add set {table} {set_.name} {{ type {fields};"
+                f"add set {table} {set_.name} {{ {key};"
                 f"{' '.join([*flags, *_comment(set_.comment, ' ')])} }}"
             )
         case VerdictMap():
             comment = "".join(_comment(set_.comment, " "))
-            return f"add map {table} {set_.name} {{ type {fields} : verdict;{comment} }}"
+            return f"add map {table} {set_.name} {{ {key} : verdict;{comment} }}"
+
+
+def _key_text(fields: Sequence[FieldType]) -> str:
+    """Return what a set's key is made of: types, or expressions where one has no type's name."""
+    if FieldType.ND_TARGET in fields:
+        return f"typeof {' . '.join(_EXPRESSIONS[field] for field in fields)}"
+    return f"type {' . '.join(field.value for field in fields)}"
+
+
+_EXPRESSIONS = {FieldType.INTERFACE: "iifname", FieldType.ND_TARGET: "@th,64,128"}
 
 
 def _comment(comment: str, space: str = "") -> list[str]:

@@ -86,7 +86,7 @@ class Lowering:
         )
         if not wiring.bridges:
             return ruleset([inet])
-        return ruleset([inet, lower_bridges(wiring.bridges, compiled.pods, have)])
+        return ruleset([inet, lower_bridges(wiring, compiled.pods, have)])
 
     def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
         """Return the same ruleset with another epoch."""

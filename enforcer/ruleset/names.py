@@ -59,6 +59,11 @@ def is_allow_set(name: str) -> bool:
     return name in ALLOWING or name.startswith(CLASS_SET)
 
 
+def turn_set(mac: str) -> str:
+    """Return the name of the set, and of the chain, of ports that are turned to this address."""
+    return f"turn_{mac.replace(':', '')}"
+
+
 def name_classes(classes: Iterable[PolicyClass]) -> dict[PolicyClass, ClassName]:
     """Return a name for each class.
 

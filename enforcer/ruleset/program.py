@@ -54,7 +54,8 @@ class ProgramInput:
     def fast(self) -> Rule:
         """The rule that accepts what was judged in this epoch."""
         mask, mark = self.options.mark_mask, self.options.mark(self.epoch)
-        return rule(f"ct mark & {mask:#010x} == {mark:#010x} accept", "fast")
+        # An ICMP error carries the mark of the connection it speaks of, whoever has sent it.
+        return rule(f"ct state != related ct mark & {mask:#010x} == {mark:#010x} accept", "fast")
 
     @property
     def stamp(self) -> Rule:
@@ -109,8 +110,8 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
         _chain(
             "forward",
             # No "ct state established" here: an untracked or invalid packet has no mark at all (the
-            # rule breaks off), an ICMP error of a stamped connection may pass, and a one-way UDP
-            # flow, whose state stays new for ever, becomes fast too.
+            # rule breaks off), and a one-way UDP flow, whose state stays new for ever, becomes fast
+            # too.
             given.fast,
             # One look at the state. Established goes straight on to be judged again: after a bump.
             "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
@@ -121,7 +122,21 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
         # ICMP errors and the node's own resets pass, and are never stamped: they carry the
         # connection they speak of, and would stamp a revoked one. A connection that a helper
         # expects has a first packet that is related too; it is judged like any other.
-        _chain("related", "iifname @podif fib saddr . iif oif 0 goto spoof", "goto related_local"),
+        _chain("related", "iifname @podif jump from_pod_related", "goto related_local"),
+        # A pod's errors may only be about its own connections: anybody can write one that tells
+        # others' that their way is too narrow, or that their server is gone.
+        _chain(
+            "from_pod_related",
+            "fib saddr . iif oif 0 goto spoof",
+            "meta l4proto != { 1, 58 } return",
+            "icmp type redirect goto forged",
+            *(
+                f"{header} saddr . ct {side} {header} saddr @self{version} return"
+                for header, version in (("ip", 4), ("ip6", 6))
+                for side in ("original", "reply")
+            ),
+            "goto forged",
+        ),
         _chain(
             "related_local",
             "meta l4proto { 1, 58 } accept",
@@ -140,14 +155,18 @@ def _fresh() -> tuple[Chain, ...]:
             # outside peer to itself it would stamp an entry and open its own egress; as another
             # pod it would reach that pod's servers. Strict rp_filter knows neither IPv6 nor
             # bridges.
-            "iifname @podif fib saddr . iif oif 0 goto spoof",
+            "iifname @podif jump from_pod",
             "meta l4proto 6 goto fresh_tcp",
-            # Tunnel packets of a pod's own making, to any node: decapsulated there, they would
-            # come from anyone.
-            f"meta l4proto {TUNNELS} iifname @podif jump tunnel",
             # A broadcast or multicast cannot be judged by its receiver's class (bridged pods), and
             # the answers would open the receiver both ways.
             "meta nfproto @bmdrop fib daddr type { broadcast, multicast } goto bmcast",
+        ),
+        _chain(
+            "from_pod",
+            "fib saddr . iif oif 0 goto spoof",
+            # Tunnel packets of a pod's own making, to any node: decapsulated there, they would
+            # come from anyone.
+            f"meta l4proto {TUNNELS} goto tunnel",
         ),
         _chain(
             "fresh_tcp",
@@ -163,7 +182,12 @@ def _fresh() -> tuple[Chain, ...]:
             "meta l4proto { 4, 47, 41 } counter drop",
             "udp dport @overlay counter drop",
         ),
-        _chain("bmcast", f"icmpv6 type {{ {NEIGHBOURS} }} accept", "counter drop"),
+        _chain(
+            "bmcast",
+            f"icmpv6 type {{ {NEIGHBOURS} }} accept",
+            rule("udp sport 68 udp dport 67 accept", "DHCP"),
+            "counter drop",
+        ),
     )
 
 
@@ -187,16 +211,26 @@ def _input(given: ProgramInput) -> tuple[Chain, ...]:
     """Return what judges pods' packets to this node.
 
     A pod may always reach its own node: nothing is judged, and nothing is stamped (IPVS comes
-    through here before it has chosen a backend). Two exceptions: tunnel packets, and packets for
-    others that a transparent proxy takes.
+    through here before it has chosen a backend). Two exceptions: what a pod may not say to its
+    node either, and packets for others that a transparent proxy takes.
     """
     return (
         _chain(
             "input",
-            f"meta l4proto {TUNNELS} iifname @podif jump tunnel",
+            "iifname @podif jump to_node",
             "ip saddr @pods4 goto in_proxy",
             "ip6 saddr @pods6 goto in_proxy",
             hook=Hook(HookName.INPUT, JUDGE_PRIORITY),
+        ),
+        # In another's name a pod would get at what a proxy on the node (IPVS) opens for that one.
+        # A redirect or router advertisement would change the node's own routes.
+        _chain(
+            "to_node",
+            "ct state established return",
+            "icmp type redirect goto forged",
+            "icmpv6 type { nd-redirect, nd-router-advert } goto forged",
+            "fib saddr . iif oif 0 goto spoof",
+            f"meta l4proto {TUNNELS} goto tunnel",
         ),
         _chain("in_proxy", "fib daddr type local accept", given.fast, "goto police"),
     )
@@ -308,8 +342,10 @@ def _endings(given: ProgramInput) -> tuple[Chain, ...]:
     return (
         _untracked(given),
         _chain("unknown", "counter drop"),
+        _chain("forged", "counter drop"),
         _chain(
             "spoof",
+            rule("ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept", "DHCP"),
             "ip6 saddr fe80::/10 goto spoof_linklocal",
             "ip6 saddr :: goto spoof_linklocal",
             "counter drop",

@@ -23,13 +23,14 @@ from itertools import count
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from enforcer import links
+from enforcer.links import NodeLinks
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import Ruleset
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import Plan, plan
+from enforcer.wiring import SameNode
 
 T = TypeVar("T")
 
@@ -43,10 +44,16 @@ _labs = count()
 
 
 class Wire(enum.Enum):
-    """How pods are connected to their node."""
+    """How pods are connected to their node; a bridge shows its packets in one of two ways."""
 
     ROUTED = "routed"
     BRIDGED = "bridged"
+    TURNED = "turned"
+
+    @property
+    def has_bridge(self) -> bool:
+        """Whether the pods hang on a bridge."""
+        return self is not Wire.ROUTED
 
 
 class Verdict(enum.Enum):
@@ -201,6 +208,7 @@ class Lab:
         for space in self.spaces.values():
             self._stack.callback(space.close)
             space.call(_skip_duplicate_detection)
+        self.show_packets(SameNode.TURN if self.wire is Wire.TURNED else SameNode.NF_CALL)
         self.echo = Echo()
         self._stack.callback(self.echo.close)
         self._build()
@@ -217,6 +225,11 @@ class Lab:
         """The node's namespace."""
         return self.spaces[NODE]
 
+    def show_packets(self, way: SameNode) -> None:
+        """Go on with links that make bridges show their packets in this way."""
+        self.links = self.node.call(NodeLinks, way)
+        self._stack.callback(self.links.close)
+
     def sync(self, compiled: CompiledPolicy) -> Plan:
         """Do what the daemon does at each change, inside the node."""
         return self.node.call(self._sync, compiled)
@@ -230,12 +243,13 @@ class Lab:
         return self.probe(name, "192.168.7.1", 1) is Verdict.REFUSED
 
     def _sync(self, compiled: CompiledPolicy) -> Plan:
-        wiring = links.connect(compiled)
+        wiring = self.links.connect(compiled)
         assert not wiring.problems, wiring.problems
         planned = plan(self.have, compiled, wiring, self.options)
         for transaction in planned.transactions:
             NftKernel().apply(transaction)
         self.have = planned.want
+        assert not (problems := self.links.confirm()), problems
         return planned
 
     def serve(self, place: str, port: int, address: str = "::") -> None:
@@ -292,7 +306,7 @@ class Lab:
         yield from ("link set lo up", "link set up0 up")
         yield from ("addr add 192.168.7.1/24 dev up0", "addr add fd00:7::1/64 dev up0 nodad")
         yield from ("route add default via 192.168.7.2", "route add default via fd00:7::2")
-        if self.wire is Wire.BRIDGED:
+        if self.wire.has_bridge:
             yield "link add br0 address fe:00:00:00:00:01 type bridge"
             yield "link set br0 up"
             yield from ("addr add 10.2.0.254/24 dev br0", "addr add fd00:2::fe/64 dev br0 nodad")
@@ -301,7 +315,7 @@ class Lab:
 
     def _port_setup(self, pod: Pod) -> Iterable[str]:
         device = f"veth{pod.number}"
-        if self.wire is Wire.BRIDGED:
+        if self.wire.has_bridge:
             yield f"link set {device} master br0 up"
             device = "br0"
         else:
@@ -315,7 +329,7 @@ class Lab:
 
     def _pod_setup(self, pod: Pod) -> Iterable[str]:
         yield from ("link set lo up", "link set eth0 up")
-        if self.wire is Wire.BRIDGED:
+        if self.wire.has_bridge:
             yield f"addr add {pod.ip4}/24 dev eth0"
             yield f"addr add {pod.ip6}/64 dev eth0 nodad"
             yield from ("route add default via 10.2.0.254", "route add default via fd00:2::fe")
@@ -346,7 +360,7 @@ def _skip_duplicate_detection() -> None:
 
 def _node_sysctls(wire: Wire) -> list[str]:
     found = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
-    if wire is Wire.BRIDGED:
+    if wire.has_bridge:
         calls = ("iptables", "ip6tables", "arptables")
         found += [f"net.bridge.bridge-nf-call-{call}=0" for call in calls]
     return found

@@ -44,8 +44,8 @@ from enforcer.nft.transaction import (
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.options import LowerOptions
-from enforcer.wiring import NO_WIRING
 from tests.kernel.netlab import Namespace, run
+from tests.still_links import StillLinks
 
 pytestmark = pytest.mark.kernel
 
@@ -211,12 +211,12 @@ def test_a_transaction_is_one_generation(space: Namespace, commands: tuple[Comma
 
 def test_only_others_changes_disturb(space: Namespace) -> None:
     """A sync's own transactions are known by their number; one more was somebody else's."""
-    node = NodeTables(NftKernel(), LowerOptions(), lambda _: NO_WIRING)
+    node = NodeTables(NftKernel(), LowerOptions(), StillLinks())
     for number in (1, 2, 3):
         synced = space.call(node.sync, isolated_pods(number))
         assert (synced.transactions > 0, space.call(node.disturbed)) == (True, False)
 
-    meddled = NodeTables(MeddledKernel(), LowerOptions(), lambda _: NO_WIRING)
+    meddled = NodeTables(MeddledKernel(), LowerOptions(), StillLinks())
     space.call(meddled.sync, isolated_pods(4))
 
     assert space.call(meddled.disturbed)

@@ -17,7 +17,7 @@ from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyCl
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import plan
-from enforcer.wiring import BridgePort, PodBridge, Wiring
+from enforcer.wiring import BridgePort, PodBridge, SameNode, Wiring
 from tests.kernel.netlab import Namespace, run
 
 pytestmark = pytest.mark.kernel
@@ -132,5 +132,7 @@ def wiring(draw: random.Random) -> Wiring:
     if draw.random() < 0.3:
         return Wiring(frozenset({"veth1", "veth2"}))
     seen = ipaddress.ip_address(f"10.2.0.{draw.randrange(1, 20)}")
-    ports = (BridgePort("veth1", frozenset({seen})), BridgePort("veth2"))
-    return Wiring(frozenset({"br0"}), (PodBridge("br0", ports),))
+    ports = (BridgePort("veth1", frozenset({seen}), "02:00:00:00:02:01"), BridgePort("veth2"))
+    way = draw.choice([SameNode.NF_CALL, SameNode.TURN])
+    bridge = PodBridge("br0", ports, mac="fe:00:00:00:00:01", way=way)
+    return Wiring(frozenset({"br0"}), (bridge,), foreign_ports=frozenset({"veth7"}))

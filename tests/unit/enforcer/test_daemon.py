@@ -29,7 +29,7 @@ from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import INET, TABLES
 from enforcer.settings import Settings
-from enforcer.wiring import NO_WIRING
+from tests.still_links import StillLinks
 
 SETTINGS = Settings("n1")
 POD = Pod(Key("ns", "p"), "n1", {}, (ip_address("10.1.0.2"),))
@@ -77,7 +77,7 @@ class Told:
 
 def loop_on(kernel: FakeKernel, told: Told) -> SyncLoop:
     """Return a sync loop whose kernel is a fake."""
-    tables = NodeTables(kernel, SETTINGS.options, lambda _: NO_WIRING, lambda _mark, _mask: False)
+    tables = NodeTables(kernel, SETTINGS.options, StillLinks(), lambda _mark, _mask: False)
     observer = Observer(Health(), Metrics(), SETTINGS)
     return SyncLoop(SETTINGS, tables, observer, (told,))
 

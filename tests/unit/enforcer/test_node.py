@@ -16,6 +16,7 @@ from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyCl
 from enforcer.ruleset.names import INET, TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.wiring import NO_WIRING, Wiring
+from tests.still_links import StillLinks
 
 DENY = PolicyClass(Direction.INGRESS, (Key("ns", "deny"),), Allowed())
 
@@ -28,7 +29,7 @@ def policy(ingress: PolicyClass | None = DENY) -> CompiledPolicy:
 
 def tables(kernel: FakeKernel, wiring: Wiring = NO_WIRING) -> NodeTables:
     """Return a node on a fake kernel whose conntrack is empty."""
-    return NodeTables(kernel, LowerOptions(), lambda _: wiring, lambda _mark, _mask: False)
+    return NodeTables(kernel, LowerOptions(), StillLinks(wiring), lambda _mark, _mask: False)
 
 
 class RefusingKernel(FakeKernel):

@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from enforcer.bridges import Shown
-from enforcer.links import Links, wiring_from
-from enforcer.wiring import BridgeFlag, BridgePort, PodBridge, Wiring
+from enforcer.links import Behind, Links, wiring_from
+from enforcer.wiring import BridgeFlag, BridgePort, PodBridge, SameNode, Wiring
 
 PODS = frozenset({ip_address("10.2.0.1"), ip_address("10.2.0.2"), ip_address("fd00:2::1")})
 NETWORKS = (ip_network("10.2.0.0/24"), ip_network("fd00:2::/64"))
@@ -26,6 +26,11 @@ def route(destination: str, device: str, gateway: str = "") -> dict[str, Any]:
     """Return a route as ip prints it."""
     found: dict[str, Any] = {"dst": destination, "dev": device}
     return found | ({"gateway": gateway} if gateway else {})
+
+
+def pod_link(name: str, master: str = "br0") -> dict[str, Any]:
+    """Return a veth of a bridge whose other end is in another network namespace."""
+    return link(name, master=master) | {"link_netnsid": 7, "link_index": 2}
 
 
 ELSEWHERE = (
@@ -64,15 +69,40 @@ def test_a_pod_outside_the_pod_networks_is_found_by_its_best_route() -> None:
     assert wiring_from(read, frozenset({ip_address("172.16.0.5")}), (), {}).pod_interfaces == {"v5"}
 
 
-def test_a_bridge_and_what_was_seen_behind_its_ports() -> None:
-    """An address is behind the port at which its MAC was seen, unless it is a stranger."""
+OWN_END = ip_address("fe80::ff:fe00:201")
+BRIDGED = (*ELSEWHERE, route("10.2.0.0/24", "br0"))
+
+
+def test_a_port_leads_to_the_pod_whose_namespace_is_behind_it() -> None:
+    """The other end of a veth pair tells its addresses; strangers among them are left out."""
+    stranger = ip_address("10.9.0.1")
     read = Links(
-        (link("br0", "bridge"), link("v1", master="br0"), link("v2", master="br0"), link("x")),
-        (*ELSEWHERE, route("10.2.0.0/24", "br0")),
+        (link("br0", "bridge"), pod_link("v1"), link("x")),
+        BRIDGED,
+        {},
+        {},
+        {"v1": Behind("02::1", frozenset({ip_address("10.2.0.1"), OWN_END, stranger}))},
+    )
+    port = BridgePort("v1", frozenset({ip_address("10.2.0.1"), OWN_END}), "02::1")
+    shown = Shown(SameNode.TURN, SWITCHED, "why")
+
+    assert wiring_from(read, PODS, NETWORKS, {"br0": shown}) == Wiring(
+        frozenset({"br0"}),
+        (PodBridge("br0", (port,), SWITCHED, "", SameNode.TURN),),
+        ("why",),
+    )
+
+
+def test_a_bridge_and_what_was_seen_behind_its_ports() -> None:
+    """An address that no other end has is behind the port at which its MAC was seen."""
+    read = Links(
+        (link("br0", "bridge"), pod_link("v1"), pod_link("v2"), pod_link("v3")),
+        BRIDGED,
         {
             "br0": (
                 {"mac": "02::1", "ifname": "v1", "master": "br0", "state": ""},
                 {"mac": "02::2", "ifname": "v2", "master": "br0", "state": "permanent"},
+                {"mac": "02::9", "ifname": "v2", "master": "br0", "state": ""},
                 {"mac": "33:33::1", "ifname": "v2", "state": "permanent"},
             )
         },
@@ -80,13 +110,31 @@ def test_a_bridge_and_what_was_seen_behind_its_ports() -> None:
             "br0": (
                 {"dst": "10.2.0.1", "lladdr": "02::1"},
                 {"dst": "10.2.0.77", "lladdr": "02::1"},
-                {"dst": "10.2.0.2", "lladdr": "02::2"},
+                {"dst": "10.2.0.2", "lladdr": "02::9"},
                 {"dst": "10.2.0.3"},
             )
         },
+        {"v3": Behind("02::3", frozenset({ip_address("10.2.0.2")}))},
     )
-    ports = (BridgePort("v1", frozenset({ip_address("10.2.0.1")})), BridgePort("v2"))
+    ports = (
+        BridgePort("v1", frozenset({ip_address("10.2.0.1")}), "02::1"),
+        BridgePort("v2"),
+        BridgePort("v3", frozenset({ip_address("10.2.0.2")}), "02::3"),
+    )
 
-    assert wiring_from(read, PODS, NETWORKS, {"br0": Shown(SWITCHED, "why")}) == Wiring(
-        frozenset({"br0"}), (PodBridge("br0", ports, SWITCHED),), ("why",)
+    assert wiring_from(read, PODS, NETWORKS, {}).bridges == (PodBridge("br0", ports),)
+
+
+def test_ports_of_other_bridges_are_foreign_and_ports_to_other_machines_are_uplinks() -> None:
+    """A bridge without pods is left alone; what does not lead into a namespace leads out."""
+    links = (
+        link("br0", "bridge"),
+        link("eth1", "", "br0"),
+        link("docker0", "bridge"),
+        pod_link("v7", "docker0"),
     )
+
+    found = wiring_from(Links(links, BRIDGED, {}, {}), PODS, NETWORKS, {})
+
+    assert found.foreign_ports == {"v7"}
+    assert found.bridges == (PodBridge("br0", (BridgePort("eth1", uplink=True),)),)

@@ -259,10 +259,14 @@ def test_long_names_fit() -> None:
     assert all(len(chain.comment) <= 127 for chain in inet.chains.values())
 
 
+MAC = "02:00:00:00:02:01"
+
+
 def bridge(*ports: tuple[str, str]) -> Wiring:
     """Return the wiring of a bridged node with (port, address) pairs."""
     found = tuple(
-        BridgePort(name, frozenset({ip_address(text)} if text else ())) for name, text in ports
+        BridgePort(name, frozenset({ip_address(text)}), MAC) if text else BridgePort(name)
+        for name, text in ports
     )
     return Wiring(frozenset({"br0"}), (PodBridge("br0", found),))
 
@@ -274,8 +278,11 @@ def test_a_bridge_port_may_send_from_all_addresses_of_its_pod() -> None:
     sets = want.tables[BRIDGE].sets
 
     assert sets["ports"].elements == {'"v1"'}
-    assert sets["src4"].elements == {'"v1" . 10.2.0.1'}
-    assert sets["src6"].elements == {'"v1" . fd00:2::1'}
+    assert sets["src4"].elements == {f'"v1" . {MAC} . 10.2.0.1'}
+    assert sets["src6"].elements == {
+        f'"v1" . {MAC} . fd00:2::1',
+        f'"v1" . {MAC} . fe80::ff:fe00:201',
+    }
 
 
 def test_an_address_stays_at_the_port_where_it_was_first_seen() -> None:
@@ -295,7 +302,7 @@ def test_an_address_moves_when_its_port_is_gone() -> None:
 
     want = node.sync(compiled(pod(1)), bridge(("v9", "10.2.0.1"))).want
 
-    assert want.tables[BRIDGE].sets["src4"].elements == {'"v9" . 10.2.0.1'}
+    assert want.tables[BRIDGE].sets["src4"].elements == {f'"v9" . {MAC} . 10.2.0.1'}
 
 
 def test_a_node_without_a_bridge_has_no_bridge_table() -> None:
