@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 
-from enforcer import links
 from enforcer.kube.decode import decode_object
+from enforcer.links import NodeLinks
 from enforcer.model.changes import Change, Kind, Object, Put, Removed, Replaced, Unreadable
 from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables, Synced
@@ -33,7 +33,8 @@ class Enforced:
         self._space = space
         self._cluster = Cluster()
         self._compiler = NodeCompiler(self._cluster, name)
-        self._tables = NodeTables(NftKernel(), options, links.connect)
+        self._links = space.call(NodeLinks)
+        self._tables = NodeTables(NftKernel(), options, self._links)
 
     def tell(self, changes: list[Change]) -> Synced:
         """Take changes, as a batch of the daemon's inbox, and bring them into the kernel."""
@@ -45,7 +46,8 @@ class Enforced:
         return self._tables.sync(self._compiler.compile())
 
     def end(self) -> None:
-        """Delete the tables."""
+        """Delete the tables, and look at the links no more."""
+        self._links.close()
         self._space.run("nft", "-f", "-", text=DELETE)
 
 
