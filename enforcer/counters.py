@@ -29,7 +29,7 @@ DROPS: Mapping[str, str] = {
     "from4": "spoofed_source",
     "from6": "spoofed_source",
     "fromarp": "spoofed_source",
-    "nd": "forged_message",
+    "neighbour": "forged_message",
     "stranger4": "spoofed_source",
     "stranger6": "spoofed_source",
     "strangerarp": "spoofed_source",

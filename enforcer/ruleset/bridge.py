@@ -247,7 +247,7 @@ def _source_chains(turned: Mapping[str, Iterable[str]]) -> tuple[Chain, ...]:
         ),
         _chain(
             "from6",
-            "iifname . ether saddr . ip6 saddr @src6 goto nd",
+            "iifname . ether saddr . ip6 saddr @src6 goto neighbour",
             "iifname != @ports goto stranger6",
             rule(
                 f"ip6 saddr :: icmpv6 type {WITHOUT_ADDRESS} iifname . ether saddr @macs return",
@@ -256,7 +256,7 @@ def _source_chains(turned: Mapping[str, Iterable[str]]) -> tuple[Chain, ...]:
             "counter drop",
         ),
         _chain(
-            "nd",
+            "neighbour",
             # "That address lives at my MAC address": of one's own addresses only.
             f"icmpv6 type nd-neighbor-advert iifname . {ND_TARGET} != @nd6 counter drop",
             "icmpv6 type { nd-router-advert, nd-redirect } counter drop",
