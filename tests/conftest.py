@@ -11,6 +11,7 @@ what it needs. Without that it is left out rather than skipped, and the run says
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections import Counter
 from functools import cache
@@ -57,6 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marker of this file; nothing is left out yet."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's `&` has SIGINT ignored, and so had every program that a test interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers",
         "optional(*needs): about programs of others: a command, $VARIABLE that names a binary, or"
