@@ -177,7 +177,7 @@ def test_a_signal_during_up_leaves_nothing(
 
     process.send_signal(number)
 
-    assert process.wait(30) != 0
+    assert process.wait(120) != 0
     if number is signal.SIGKILL:
         kit.until(lambda: name not in [folder.name for folder in state.running()])
     assert_nothing_left(kit, name)
