@@ -212,6 +212,25 @@ def test_a_mistake_is_shown_as_the_server_says_it(kubectl: Kubectl, namespace: s
     assert "spec.ingress[0].from[0].ipBlock.cidr" in message
 
 
+def test_a_field_of_a_policy_that_does_not_exist_is_refused(
+    kubectl: Kubectl, namespace: str
+) -> None:
+    """A mistyped word would else make another policy of it; all of them are named."""
+    rule = {"from": [{"podSelector": {"matchLabel": {}}}], "ports": [{"port": 80, "prot": "TCP"}]}
+    body = yaml.safe_dump(inside(namespace, policy("p", podSelctor={}, ingress=[rule])))
+
+    message = kubectl("create", "-f", "-", stdin=body, expect=1)
+
+    for field in (
+        "podSelctor",
+        "ingress[0].from[0].podSelector.matchLabel",
+        "ingress[0].ports[0].prot",
+    ):
+        assert f'unknown field "spec.{field}"' in message
+    right = yaml.safe_dump(inside(namespace, policy("p", podSelector={"matchLabels": {"a": "b"}})))
+    kubectl("create", "-f", "-", stdin=right)
+
+
 def test_what_is_not_there_is_not_found(kubectl: Kubectl, namespace: str) -> None:
     """And the exit code says so."""
     assert "NotFound" in kubectl("get", "pod", "a", "-n", namespace, expect=1)

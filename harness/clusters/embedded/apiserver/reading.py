@@ -22,6 +22,7 @@ from harness.clusters.embedded.apiserver.resources import Object
 from harness.clusters.embedded.apiserver.routes import Target
 from harness.clusters.embedded.apiserver.selectors import Selection, parse_fields, parse_labels
 from harness.clusters.embedded.apiserver.store import decode
+from harness.clusters.embedded.apiserver.validation import refuse_unknown_fields
 
 JSON = "application/json"
 Query = Mapping[str, str]
@@ -99,7 +100,10 @@ async def new_object(request: web.Request, target: Target) -> Any:
     """Return the object to be created: JSON, or what kubectl's generators send."""
     if request.content_type == protobuf.MEDIA:
         return protobuf.decode(target.kind, await request.read())
-    return await body(request)
+    value = await body(request)
+    if request.query.get("fieldValidation") == "Strict":
+        refuse_unknown_fields(target.kind, value)
+    return value
 
 
 async def edit(request: web.Request, target: Target) -> Edit:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 
 from harness.clusters.embedded.apiserver import shapes
 from harness.clusters.embedded.apiserver.errors import ApiError, Cause, Reason
-from harness.clusters.embedded.apiserver.resources import Kind, Object
+from harness.clusters.embedded.apiserver.resources import NETWORK_POLICIES, Kind, Object
 
 Causes = Iterator[Cause]
 
@@ -43,6 +43,38 @@ def check_types(kind: Kind, value: Object) -> shapes.Plain:
     except msgspec.ValidationError as error:
         message = f"{kind.name} in version {kind.version!r} cannot be handled: {error}"
         raise ApiError(Reason.BAD_REQUEST, message) from error
+
+
+def refuse_unknown_fields(kind: Kind, value: Any) -> None:
+    """Refuse a NetworkPolicy with a field that there is not, as ``fieldValidation=Strict`` asks.
+
+    The shapes of other kinds know the fields that are read alone; they are not looked at.
+    """
+    spec = value.get("spec") if isinstance(value, dict) else None
+    if kind is not NETWORK_POLICIES or not spec:
+        return
+    unknown = [f'unknown field "{path}"' for path in _unknown("spec", spec, shapes.PolicySpec)]
+    if unknown:
+        message = f"{kind.name} in version {kind.version!r} cannot be handled: "
+        raise ApiError(Reason.BAD_REQUEST, f"{message}strict decoding error: {', '.join(unknown)}")
+
+
+def _unknown(path: str, value: Any, kind: Any) -> Iterator[str]:
+    """Yield the paths of fields that a shape, or a part of it, does not have."""
+    inner = [one for one in get_args(kind) if one not in {type(None), Ellipsis}]
+    match value:
+        case dict() if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            known = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+            for key, part in value.items():
+                if key in known:
+                    yield from _unknown(f"{path}.{key}", part, known[key])
+                else:
+                    yield f"{path}.{key}"
+        case dict() if get_origin(kind) is not dict and inner:
+            yield from _unknown(path, value, inner[0])
+        case list() if inner:
+            for number, part in enumerate(value):
+                yield from _unknown(f"{path}[{number}]", part, inner[0])
 
 
 def check_metadata(value: Object) -> shapes.Metadata:
