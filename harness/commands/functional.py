@@ -77,7 +77,7 @@ def command(
         status = pytest.main(arguments, plugins=[pytest_plugin, catcher])
     finally:
         signal.signal(signal.SIGTERM, before)
-    _finish(ctx, int(status), catcher.session)
+    _finish(ctx, int(status), catcher)
 
 
 def _cases() -> Path:
@@ -106,9 +106,15 @@ def _arguments(given: list[str]) -> list[str]:
 
 
 class _Catcher:
-    """Remembers the session, which pytest does not return."""
+    """Remembers what pytest does not return: the session, and whether a person ended it."""
 
     session: pytest_plugin.MatrixSession | None = None
+    interrupted = False
+
+    @pytest.hookimpl
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        # pytest's own way to stop, as for a scenario that cannot be read, is one of these, too
+        self.interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
@@ -121,7 +127,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _finish(ctx: click.Context, status: int, session: pytest_plugin.MatrixSession | None) -> None:
+def _finish(ctx: click.Context, status: int, caught: _Catcher) -> None:
+    session = caught.session
     if session and session.problem:
         raise session.problem
     match pytest.ExitCode(status):
@@ -129,6 +136,8 @@ def _finish(ctx: click.Context, status: int, session: pytest_plugin.MatrixSessio
             raise UsageError("pytest did not understand its arguments; see above")
         case pytest.ExitCode.NO_TESTS_COLLECTED:
             raise UsageError("no case was selected; see -k, -m and the paths given")
+        case pytest.ExitCode.INTERRUPTED if not caught.interrupted:
+            raise UsageError("a scenario cannot be read; see above")
         case pytest.ExitCode.INTERRUPTED:
             raise Interrupted("interrupted; everything was taken down")
     if session and session.report:

@@ -95,6 +95,23 @@ def test_all_wrong_options_are_told_at_once(command: tuple[str, ...], tmp_path: 
         assert any(one.startswith(f"harness: {line}") for one in said), (line, result.stderr)
 
 
+def test_a_scenario_that_cannot_be_read_is_wrong_use(tmp_path: Path) -> None:
+    """Its mistakes are told, with exit code 2: nobody has interrupted anything."""
+    (tmp_path / "cases.yaml").write_text("words: true\n")
+    arguments = [f"--results={tmp_path}/results", "--cni=routed", f"{tmp_path}/cases.yaml"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "functional", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert f"{tmp_path}/cases.yaml:1: words: is not known" in done.stdout
+    assert done.stderr == "harness: a scenario cannot be read; see above\n"
+
+
 def test_a_plain_install_says_in_one_line_how_to_get_the_harness() -> None:
     """Without the harness extra a command says what is missing and how to install it."""
     done = subprocess.run(
