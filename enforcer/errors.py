@@ -8,6 +8,7 @@
     ├── ApiError          the API server refused or could not be reached
     ├── DecodeError       an object from the API, or a dump, cannot be understood
     └── KernelError       the kernel refused a transaction
+        └── LostRaceError   somebody else changed a table since we looked
 
 Libraries' errors are translated at the border; only :func:`enforcer.cli.main` ends the process.
 """
@@ -43,3 +44,7 @@ class DecodeError(EnforcerError):
 
 class KernelError(EnforcerError):
     """The kernel (or nft) refused a transaction; carries what nft said."""
+
+
+class LostRaceError(KernelError):
+    """The ruleset is no longer the one that a transaction was made for: look again, and at once."""

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from enforcer.errors import KernelError, LostRaceError
+from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.nft.kernel import Kernel
 from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset
@@ -19,6 +21,14 @@ logger = logging.getLogger(__name__)
 
 _UNKNOWN: Final = 0
 """No kernel's generation: it begins at 1, and leaves 0 out when it wraps."""
+
+MOST_RACES: Final = 10
+"""Times that others may change nftables under our hands before the sync is put off."""
+
+
+_Addresses = tuple[tuple[IPAddress, ...], ...]
+_Asked = tuple[_Addresses, tuple[IPNetwork, ...]]
+"""The local pods' addresses and the node's pod networks: what the wiring was read for."""
 
 
 class Links(Protocol):
@@ -65,6 +75,7 @@ class NodeTables:
         self._planner = Planner(options, mark_in_use)
         self._have: Ruleset | None = None
         self._generation = _UNKNOWN
+        self._wired: tuple[_Asked, Wiring] | None = None
 
     def disturbed(self) -> bool:
         """Whether a table, link or route has changed since our last look. Cheap: two messages."""
@@ -76,17 +87,36 @@ class NodeTables:
         KernelError leaves the kernel at the last transaction that it accepted, each of which is
         safe by itself; the next sync reads the truth again.
         """
-        wiring = self._links.connect(compiled)
-        have, repaired = self._look()
-        planned = self._planner.plan(have, compiled, wiring)
-        self._apply(planned)
-        count = len(planned.transactions)
-        problems = (*wiring.problems, *self._links.confirm())
-        return Synced(count, planned.epoch, repaired, problems)
+        wiring = self._wire(compiled)
+        found_changed = False
+        for _ in range(MOST_RACES):
+            have, changed = self._look()
+            found_changed = found_changed or changed
+            planned = self._planner.plan(have, compiled, wiring)
+            try:
+                self._apply(planned)
+            except LostRaceError as error:
+                logger.debug("%s; looking again", error)
+                continue
+            count = len(planned.transactions)
+            problems = (*wiring.problems, *self._links.confirm())
+            return Synced(count, planned.epoch, found_changed, problems)
+        raise KernelError(f"other programs changed nftables {MOST_RACES} times in a row meanwhile")
 
     def distrust(self) -> None:
         """Read the kernel at the next sync, whatever its generation number says."""
         self._generation = _UNKNOWN
+        self._wired = None
+
+    def _wire(self, compiled: CompiledPolicy) -> Wiring:
+        """Return how the local pods are connected; read again when anything may be otherwise."""
+        asked = tuple(pod.addresses for pod in compiled.pods), compiled.pod_networks
+        known = self._wired
+        if known is None or known[0] != asked or self._links.changed():
+            known = asked, self._links.connect(compiled)
+        # Bridges learn who is behind a port, and nobody tells when: they are asked until it is all.
+        self._wired = known if _is_settled(known[1], asked[0]) else None
+        return known[1]
 
     def elements(self) -> int:
         """Return how many set and map elements the kernel holds for us, as far as we know."""
@@ -117,3 +147,11 @@ class NodeTables:
         self._have = planned.want if planned.transactions else before
         # Not asked of the kernel: it would count in what others changed since our look.
         self._generation += len(planned.transactions)
+
+
+def _is_settled(wiring: Wiring, pods: _Addresses) -> bool:
+    """Whether nothing more is to be found out as long as links, routes and pods stay."""
+    if wiring.problems or not wiring.bridges:
+        return not wiring.problems
+    seen = {item for bridge in wiring.bridges for port in bridge.ports for item in port.addresses}
+    return all(address in seen for addresses in pods for address in addresses)

@@ -32,6 +32,7 @@ from enforcer.nft.transaction import (
     DeleteTable,
     FlushChain,
     FlushSet,
+    ReplaceRules,
     Transaction,
 )
 
@@ -107,10 +108,10 @@ def _create_objects(
     yield from (AddChain(table, chain) for chain in chains)
     for set_ in sets:
         yield AddSet(table, set_)
-        yield from _add_elements(table, set_.name, set_.elements)
+        yield from _add_elements(table, set_, set_.elements)
     for map_ in maps:
         yield AddSet(table, map_)
-        yield from _add_targets(table, map_.name, map_.targets)
+        yield from _add_targets(table, map_, map_.targets)
     for chain in chains:
         yield from (AddRule(table, chain.name, rule) for rule in chain.rules)
 
@@ -127,9 +128,10 @@ def _switch(old: Table, new: Table) -> Iterator[Command]:
             yield AddChain(new.id, chain)
             yield from (AddRule(new.id, chain.name, rule) for rule in chain.rules)
     for name in _both(old.chains, new.chains):
-        if old.chains[name].rules != new.chains[name].rules:
-            yield FlushChain(new.id, name)
-            yield from (AddRule(new.id, name, rule) for rule in new.chains[name].rules)
+        before, after = old.chains[name].rules, new.chains[name].rules
+        if before != after:
+            change = ReplaceRules(new.id, name, before, after)
+            yield from (change,) if len(before) == len(after) else change.anew()
 
 
 def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:
@@ -138,15 +140,15 @@ def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:
         yield FlushSet(table, new.name)
         come = new.elements
     elif gone:
-        yield DeleteElements(table, new.name, tuple(sorted(gone)))
-    yield from _add_elements(table, new.name, come)
+        yield DeleteElements(table, new.name, tuple(sorted(gone)), new.type)
+    yield from _add_elements(table, new, come)
 
 
 def _change_map(table: TableId, old: VerdictMap, new: VerdictMap) -> Iterator[Command]:
     before, after = set(old.targets.items()), set(new.targets.items())
     if gone := tuple(sorted(key for key, _ in before - after)):
-        yield DeleteElements(table, new.name, gone)
-    yield from _add_targets(table, new.name, dict(after - before))
+        yield DeleteElements(table, new.name, gone, new.type)
+    yield from _add_targets(table, new, dict(after - before))
 
 
 def _sweep(old: Table, new: Table) -> Iterator[Command]:
@@ -158,14 +160,14 @@ def _sweep(old: Table, new: Table) -> Iterator[Command]:
     yield from (DeleteSet(new.id, name) for name in sorted(old.sets.keys() - new.sets.keys()))
 
 
-def _add_elements(table: TableId, name: str, elements: Iterable[str]) -> Iterator[Command]:
+def _add_elements(table: TableId, to: Set, elements: Iterable[str]) -> Iterator[Command]:
     if ordered := tuple(sorted(elements)):
-        yield AddElements(table, name, ordered)
+        yield AddElements(table, to.name, ordered, to.type)
 
 
-def _add_targets(table: TableId, name: str, targets: Mapping[str, str]) -> Iterator[Command]:
+def _add_targets(table: TableId, to: VerdictMap, targets: Mapping[str, str]) -> Iterator[Command]:
     if ordered := tuple(sorted(targets.items())):
-        yield AddTargets(table, name, ordered)
+        yield AddTargets(table, to.name, ordered, to.type)
 
 
 def _both(old: Mapping[str, T], new: Mapping[str, T]) -> list[str]:

@@ -27,6 +27,7 @@ from enforcer.nft.transaction import (
     DeleteTable,
     FlushChain,
     FlushSet,
+    ReplaceRules,
     Transaction,
     command_text,
 )
@@ -77,6 +78,9 @@ def _run(tables: dict[TableId, Table], command: Command) -> None:
         case DeleteTable(id_):
             _get(tables, id_, command)
             del tables[id_]
+        case ReplaceRules():
+            for each in command.anew():
+                _run(tables, each)
         case AddChain() | FlushChain() | DeleteChain() | AddRule():
             table = _get(tables, command.table, command)
             tables[command.table] = replace(table, chains=_run_chain(table, command))

@@ -1,7 +1,8 @@
 """The seam to the operating system: read our tables, apply a transaction, ask the generation.
 
-One ``nft`` process for each call. Its ~5 ms are small beside the seconds that a policy takes to
-arrive, and its parser's memory goes with it.
+What changes all the time, elements and the epoch, goes to the kernel as raw netlink
+(:mod:`enforcer.nft.batch`). All else, and reading, is an ``nft`` process, whose parser's memory
+goes with it (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from enforcer import programs
 from enforcer.errors import DecodeError, KernelError, MissingError
-from enforcer.nft import elements, netlink
+from enforcer.nft import batch, elements, netlink
 from enforcer.nft.objects import (
     Chain,
     FieldType,
@@ -34,6 +35,8 @@ from enforcer.nft.transaction import Transaction
 
 OLDEST_NFT: Final = (1, 0, 2)
 LONGEST_LINE: Final = 300
+LARGEST_BATCH: Final = 4 << 20
+"""Bytes of netlink messages in one transaction: some 40,000 elements."""
 
 
 class Kernel(Protocol):
@@ -55,20 +58,34 @@ class Kernel(Protocol):
 class NftKernel:
     """The kernel of this network namespace, through the ``nft`` program."""
 
+    def __init__(self) -> None:
+        """Nothing is known of the kernel yet."""
+        self._generation: int | None = None
+
     def read(self, tables: Iterable[TableId]) -> Ruleset:
         """Return those of ``tables`` that exist, with everything in them."""
         return ruleset(found for id_ in tables if (found := self._read_table(id_)) is not None)
 
     def apply(self, transaction: Transaction) -> None:
-        """Run a transaction; KernelError says what nft said and shows the offending line."""
-        text = str(transaction)
-        result = run_nft(["-f", "-"], text)
-        if result.returncode:
-            raise KernelError(_refusal(transaction.purpose, text, result.stderr))
+        """Run a transaction; KernelError says what was said and shows the offending line.
+
+        LostRaceError where somebody changed a table since :meth:`generation` was last asked, as
+        far as that can be known: ``nft`` does not tell.
+        """
+        messages = None
+        if self._generation is not None:
+            messages = batch.encode(transaction, _handles)
+        if messages is not None and _size(messages) <= LARGEST_BATCH:
+            netlink.commit(messages, self._generation or 0)
+        else:
+            _apply_with_nft(transaction)
+        if self._generation is not None:
+            self._generation += 1
 
     def generation(self) -> int:
         """Return the kernel's generation number of this network namespace's ruleset."""
-        return netlink.ruleset_generation()
+        self._generation = netlink.ruleset_generation()
+        return self._generation
 
     def _read_table(self, id_: TableId) -> Table | None:
         result = run_nft(["-j", "list", "table", id_.family.value, id_.name])
@@ -78,6 +95,21 @@ class NftKernel:
             return None
         msg = f"nft could not list table {id_}: {result.stderr.strip()}"
         raise KernelError(msg)
+
+
+def _handles(table: TableId, chain: str) -> list[tuple[int, str]]:
+    return netlink.rules(batch.FAMILIES[table.family], table.name, chain)
+
+
+def _size(messages: Iterable[batch.Message]) -> int:
+    return sum(len(attributes) for *_, attributes in messages)
+
+
+def _apply_with_nft(transaction: Transaction) -> None:
+    text = str(transaction)
+    result = run_nft(["-f", "-"], text)
+    if result.returncode:
+        raise KernelError(_refusal(transaction.purpose, text, result.stderr))
 
 
 def check_nft() -> None:

@@ -1,18 +1,21 @@
-"""Two questions to the kernel for which a process would be too much, as raw netlink messages.
+"""Netfilter's own messages, where a process would be too much.
 
-The generation of the ruleset, and whether any conntrack entry carries a mark.
+Three questions (the generation of the ruleset, the rules of a chain, whether any conntrack entry
+carries a mark), and transactions that somebody else has put into messages.
 https://docs.kernel.org/userspace-api/netlink/intro.html
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
-from enforcer.errors import KernelError, MissingError
+from enforcer.errors import KernelError, LostRaceError, MissingError
 
 NETLINK_NETFILTER: Final = 12
 NLM_F_REQUEST: Final = 0x1
@@ -20,6 +23,9 @@ NLM_F_DUMP: Final = 0x300
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
 NLA_TYPE_MASK: Final = 0x3FFF
+NLA_F_NESTED: Final = 0x8000
+NLM_F_ACK: Final = 0x4
+SO_SNDBUFFORCE: Final = 32
 
 NFNL_SUBSYS_CTNETLINK: Final = 1
 IPCTNL_MSG_CT_GET: Final = 1
@@ -27,13 +33,23 @@ CTA_MARK: Final = 8
 CTA_MARK_MASK: Final = 21
 
 NFNL_SUBSYS_NFTABLES: Final = 10
+NFT_MSG_GETRULE: Final = 7
 NFT_MSG_GETGEN: Final = 16
 NFTA_GEN_ID: Final = 1
+NFTA_RULE_TABLE: Final = 1
+NFTA_RULE_CHAIN: Final = 2
+NFTA_RULE_HANDLE: Final = 3
+NFTA_RULE_USERDATA: Final = 7
+
+NFNL_MSG_BATCH_BEGIN: Final = 16
+NFNL_MSG_BATCH_END: Final = 17
+NFNL_BATCH_GENID: Final = 1
 
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 NFGEN: Final = struct.Struct("!BBH")  # family, version, resource
 ERROR_CODE: Final = struct.Struct("=i")
 ATTRIBUTE: Final = struct.Struct("=HH")
+_NFTABLES: Final = NFGEN.pack(socket.AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES)
 RECEIVE_BYTES: Final = 1 << 17
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -57,7 +73,7 @@ def is_mark_in_use(mark: int, mask: int) -> bool:
 
     One dump, filtered in the kernel.
     """
-    filters = _attribute(CTA_MARK, struct.pack("!I", mark)) + _attribute(
+    filters = attribute(CTA_MARK, struct.pack("!I", mark)) + attribute(
         CTA_MARK_MASK, struct.pack("!I", mask)
     )
     kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
@@ -69,20 +85,95 @@ def is_mark_in_use(mark: int, mask: int) -> bool:
     )
 
 
-def _ask(kind: int, flags: int, attributes: bytes) -> Iterator[bytes]:
-    """Send one request and yield the payload of every message of the answer."""
+def rules(family: int, table: str, chain: str) -> list[tuple[int, str]]:
+    """Return handle and comment of each rule of a chain, in order."""
+    wanted = attribute(NFTA_RULE_TABLE, table.encode() + b"\0")
+    wanted += attribute(NFTA_RULE_CHAIN, chain.encode() + b"\0")
+    kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
+    found = []
+    for payload in _ask(kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, family):
+        values = dict(_attributes(payload))
+        (handle,) = struct.unpack("!Q", values[NFTA_RULE_HANDLE])
+        found.append((handle, _comment(values.get(NFTA_RULE_USERDATA, b""))))
+    return found
+
+
+def _comment(userdata: bytes) -> str:
+    """Return the comment in a rule's user data: type, length and value, as libnftnl writes it."""
+    while len(userdata) > 1:
+        kind, length = userdata[0], userdata[1]
+        if kind == 0:
+            return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
+        userdata = userdata[2 + length :]
+    return ""
+
+
+def commit(messages: Sequence[tuple[int, int, int, bytes]], generation: int) -> None:
+    """Run nftables messages as one transaction: all of them or nothing.
+
+    KernelError where the kernel refuses one of them; LostRaceError where the ruleset is of another
+    ``generation`` by now.
+    """
+    genid = attribute(NFNL_BATCH_GENID, struct.pack("!I", generation))
+    parts = [_message(NFNL_MSG_BATCH_BEGIN, 0, 0, _NFTABLES + genid)]
+    for number, (kind, flags, family, attributes) in enumerate(messages, 1):
+        # One acknowledgement is enough: of the last, after all went well.
+        asked = flags | NLM_F_ACK if number == len(messages) else flags
+        body = NFGEN.pack(family, 0, 0) + attributes
+        parts.append(_message(NFNL_SUBSYS_NFTABLES << 8 | kind, asked, number, body))
+    parts.append(_message(NFNL_MSG_BATCH_END, 0, len(messages) + 1, _NFTABLES))
+    with _channel() as channel:
+        data = b"".join(parts)
+        channel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(data) + RECEIVE_BYTES)
+        channel.send(data)
+        _await_commit(channel, len(messages))
+
+
+def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    return HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST, sequence, 0) + body
+
+
+def _await_commit(channel: socket.socket, last: int) -> None:
+    """Wait for the last message's acknowledgement, or for an error of any."""
+    while True:
+        data = channel.recv(RECEIVE_BYTES)
+        offset = 0
+        while offset + HEADER.size <= len(data):
+            length, kind, _, sequence, _ = HEADER.unpack_from(data, offset)
+            if kind == NLMSG_ERROR:
+                code = -ERROR_CODE.unpack_from(data, offset + HEADER.size)[0]
+                if code == errno.ERESTART:
+                    msg = "somebody else has changed a table meanwhile"
+                    raise LostRaceError(msg)
+                if code:
+                    raise KernelError(f"the kernel refused the change: {os.strerror(code)}")
+                if sequence == last:
+                    return
+            offset += length + 3 & ~3
+
+
+@contextmanager
+def _channel() -> Iterator[socket.socket]:
+    """Open a socket to netfilter, and say in our words what goes wrong with it."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as channel:
             channel.settimeout(TIMEOUT_SECONDS)
-            body = NFGEN.pack(socket.AF_UNSPEC, 0, 0) + attributes
-            channel.send(HEADER.pack(HEADER.size + len(body), kind, flags, 1, 0) + body)
-            yield from _answers(channel, more=bool(flags & NLM_F_DUMP))
+            yield channel
     except PermissionError as error:
-        msg = "reading netfilter's state needs CAP_NET_ADMIN; run as root"
+        msg = "netfilter's state needs CAP_NET_ADMIN; run as root"
         raise MissingError(msg) from error
     except OSError as error:
         msg = f"netfilter's netlink socket failed ({error}); is nf_tables in this kernel?"
         raise KernelError(msg) from error
+
+
+def _ask(
+    kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC
+) -> Iterator[bytes]:
+    """Send one request and yield the payload of every message of the answer."""
+    with _channel() as channel:
+        channel.send(_message(kind, flags, 1, NFGEN.pack(family, 0, 0) + attributes))
+        yield from _answers(channel, more=bool(flags & NLM_F_DUMP))
 
 
 def _answers(channel: socket.socket, *, more: bool) -> Iterator[bytes]:
@@ -119,5 +210,12 @@ def _attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
         offset += length + 3 & ~3
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return an attribute, padded."""
+    length = ATTRIBUTE.size + len(value)
+    return ATTRIBUTE.pack(length, kind) + value.ljust((length + 3 & ~3) - ATTRIBUTE.size, b"\0")
+
+
+def nested(kind: int, value: bytes) -> bytes:
+    """Return an attribute that holds attributes."""
+    return attribute(kind | NLA_F_NESTED, value)

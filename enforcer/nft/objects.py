@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2s
 
 
@@ -33,6 +34,9 @@ class FieldType(enum.Enum):
     ND_TARGET = "integer"
     """The target of a neighbour advertisement, which nft has no type for: raw payload."""
     FAMILY = "nf_proto"
+
+
+_OF_FRAMES = frozenset({FieldType.MAC, FieldType.ETHER_TYPE, FieldType.ND_TARGET})
 
 
 class HookName(enum.Enum):
@@ -73,6 +77,7 @@ class Rule:
         return f'{self.expression} comment "{self.comment}"'
 
 
+@lru_cache(maxsize=4096)
 def rule(expression: str, note: str = "") -> Rule:
     """Return the rule for ``expression``; ``note`` is for the person who reads the listing."""
     digest = blake2s(expression.encode(), digest_size=5).hexdigest()
@@ -102,6 +107,23 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementType:
+    """What the elements of a set or map are: needed to write them without ``nft``."""
+
+    fields: tuple[FieldType, ...]
+    interval: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an element is one entry, of types that have one form each.
+
+        A network among networks is two: a start and an end.
+        """
+        known = not _OF_FRAMES & {*self.fields}
+        return known and (not self.interval or len(self.fields) > 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Set:
     """A set. ``interval`` sets hold ranges and networks as well as single values."""
 
@@ -110,6 +132,11 @@ class Set:
     elements: frozenset[str] = frozenset()
     interval: bool = False
     comment: str = field(default="", compare=False)
+
+    @property
+    def type(self) -> ElementType:
+        """What its elements are."""
+        return ElementType(self.fields, self.interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +147,11 @@ class VerdictMap:
     fields: tuple[FieldType, ...]
     targets: Mapping[str, str] = field(default_factory=dict)
     comment: str = field(default="", compare=False)
+
+    @property
+    def type(self) -> ElementType:
+        """What its keys are."""
+        return ElementType(self.fields)
 
 
 @dataclass(frozen=True, slots=True)

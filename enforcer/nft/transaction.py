@@ -6,10 +6,18 @@ The kernel runs a transaction as a whole or not at all, and no packet meets half
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
-from enforcer.nft.objects import Chain, FieldType, Rule, Set, TableId, VerdictMap
+from enforcer.nft.objects import (
+    Chain,
+    ElementType,
+    FieldType,
+    Rule,
+    Set,
+    TableId,
+    VerdictMap,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,21 @@ class AddRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceRules:
+    """Put rules in the place of a chain's old ones, one for one; only those that differ matter."""
+
+    table: TableId
+    chain: str
+    old: tuple[Rule, ...]
+    new: tuple[Rule, ...]
+
+    def anew(self) -> tuple[FlushChain | AddRule, ...]:
+        """Return the same for whoever cannot tell the old rules from each other."""
+        added = (AddRule(self.table, self.chain, rule) for rule in self.new)
+        return FlushChain(self.table, self.chain), *added
+
+
+@dataclass(frozen=True, slots=True)
 class AddSet:
     """Make a set or verdict map; its elements are added by commands of their own."""
 
@@ -90,6 +113,7 @@ class AddElements:
     table: TableId
     set: str
     elements: tuple[str, ...]
+    type: ElementType | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +123,7 @@ class AddTargets:
     table: TableId
     map: str
     targets: tuple[tuple[str, str], ...]
+    type: ElementType | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +133,7 @@ class DeleteElements:
     table: TableId
     set: str
     elements: tuple[str, ...]
+    type: ElementType | None = field(default=None, compare=False)
 
 
 Command = (
@@ -117,6 +143,7 @@ Command = (
     | FlushChain
     | DeleteChain
     | AddRule
+    | ReplaceRules
     | AddSet
     | FlushSet
     | DeleteSet
@@ -147,6 +174,8 @@ def command_text(command: Command) -> str:
             return f"delete table {table}"
         case AddChain() | FlushChain() | DeleteChain() | AddRule():
             return _chain_command_text(command)
+        case ReplaceRules():
+            return "\n".join(map(_chain_command_text, command.anew()))
         case AddElements() | AddTargets() | DeleteElements():
             return _element_command_text(command)
         case _:

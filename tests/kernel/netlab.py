@@ -196,6 +196,7 @@ class Lab:
         self.pods = [Pod(number) for number in range(1, pods + 1)]
         self.options = LowerOptions()
         self.have = Ruleset()
+        self.kernel = NftKernel()
         self._prefix = f"npdlab-{os.getpid()}-{next(_labs)}"
         self._stack = ExitStack()
 
@@ -236,7 +237,7 @@ class Lab:
 
     def restart(self) -> None:
         """Forget what the kernel holds and read it, as a restarted daemon does."""
-        self.have = self.node.call(lambda: NftKernel().read(TABLES))
+        self.have = self.node.call(lambda: self.kernel.read(TABLES))
 
     def _is_up(self, name: str) -> bool:
         """Whether a link carries packets: a bridge takes a moment to notice that a port is up."""
@@ -245,9 +246,10 @@ class Lab:
     def _sync(self, compiled: CompiledPolicy) -> Plan:
         wiring = self.links.connect(compiled)
         assert not wiring.problems, wiring.problems
+        self.kernel.generation()
         planned = plan(self.have, compiled, wiring, self.options)
         for transaction in planned.transactions:
-            NftKernel().apply(transaction)
+            self.kernel.apply(transaction)
         self.have = planned.want
         assert not (problems := self.links.confirm()), problems
         return planned

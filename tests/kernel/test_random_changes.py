@@ -16,7 +16,7 @@ from enforcer.nft.objects import Ruleset
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
-from enforcer.ruleset.plan import plan
+from enforcer.ruleset.plan import Planner
 from enforcer.wiring import BridgePort, PodBridge, SameNode, Wiring
 from tests.kernel.netlab import Namespace, run
 
@@ -42,11 +42,13 @@ def test_the_kernel_holds_what_was_wanted(space: Namespace, seed: int) -> None:
     """No step of a long random history is refused, and reading back gives what was written."""
     draw = random.Random(seed)
     kernel = NftKernel()
+    planner = Planner(LowerOptions())
 
     def walk() -> None:
         have = Ruleset()
         for _ in range(STEPS):
-            planned = plan(have, compiled(draw), wiring(draw), LowerOptions())
+            kernel.generation()
+            planned = planner.plan(have, compiled(draw), wiring(draw))
             for transaction in planned.transactions:
                 kernel.apply(transaction)
             have = kernel.read(TABLES)
