@@ -1,13 +1,14 @@
-"""The two rules that change with each epoch, in the kernel's own expressions.
+"""The rules that change with each epoch, in the kernel's own expressions.
 
-Only their wording in :mod:`enforcer.ruleset.program` is understood; any other rule is ``nft``'s to
-translate. linux/netfilter/nf_tables.h
+Only the words that these rules are made of are known (:data:`_MEANINGS`); any other rule is
+``nft``'s to translate. linux/netfilter/nf_tables.h
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from enforcer.nft.netlink import attribute, nested
@@ -24,31 +25,30 @@ VERDICT_REGISTER: Final = 0
 REGISTER: Final = 1
 MARK_BYTES: Final = 4
 
-NFT_CT_MARK: Final = 3
+NFT_CT_STATE, NFT_CT_MARK = 0, 3
+RELATED: Final = 4  # NF_CT_STATE_BIT(IP_CT_RELATED)
 NFTA_CT_DREG, NFTA_CT_KEY, NFTA_CT_SREG = 1, 2, 4
 NFTA_BITWISE_SREG, NFTA_BITWISE_DREG, NFTA_BITWISE_LEN = 1, 2, 3
 NFTA_BITWISE_MASK, NFTA_BITWISE_XOR = 4, 5
 NFTA_CMP_SREG, NFTA_CMP_OP, NFTA_CMP_DATA = 1, 2, 3
-NFT_CMP_EQ: Final = 0
+NFT_CMP_EQ, NFT_CMP_NEQ = 0, 1
 NFTA_IMMEDIATE_DREG, NFTA_IMMEDIATE_DATA = 1, 2
 
-_FAST = re.compile(r"ct mark & (0x[0-9a-f]{8}) == (0x[0-9a-f]{8}) accept")
-_STAMP = re.compile(
-    r"ct mark set ct mark & (0x[0-9a-f]{8}) \| (0x[0-9a-f]{8}) counter accept",
-)
+_HEX: Final = "(0x[0-9a-f]{8})"
 
 
 def rule_expressions(rule: Rule) -> bytes | None:
-    """Return a rule's expressions as a list of attributes; None for a rule of another kind."""
-    if found := _FAST.fullmatch(rule.expression):
-        mask, mark = (int(text, 16) for text in found.groups())
-        return _load_mark() + _bitwise(mask, 0) + _is_equal(mark) + _accept()
-    if found := _STAMP.fullmatch(rule.expression):
-        kept, mark = (int(text, 16) for text in found.groups())
-        # (mark & kept) | new is (mark & (kept & ~new)) ^ new: the kernel has no "or" in older ones.
-        changed = _bitwise(kept & ~mark, mark)
-        return _load_mark() + changed + _store_mark() + _expression("counter", b"") + _accept()
-    return None
+    """Return a rule's expressions as a list of attributes; None for words that are not known."""
+    rest, found = rule.expression, b""
+    while rest:
+        for words, meaning in _MEANINGS:
+            if match := words.match(rest):
+                found += meaning(*(int(text, 16) for text in match.groups()))
+                rest = rest[match.end() :]
+                break
+        else:
+            return None
+    return found
 
 
 def _expression(name: str, data: bytes) -> bytes:
@@ -70,17 +70,17 @@ def _bitwise(mask: int, xor: int) -> bytes:
         _number(NFTA_BITWISE_SREG, REGISTER)
         + _number(NFTA_BITWISE_DREG, REGISTER)
         + _number(NFTA_BITWISE_LEN, MARK_BYTES)
-        + _mark(NFTA_BITWISE_MASK, mask)
-        + _mark(NFTA_BITWISE_XOR, xor),
+        + _host_order(NFTA_BITWISE_MASK, mask)
+        + _host_order(NFTA_BITWISE_XOR, xor),
     )
 
 
-def _is_equal(mark: int) -> bytes:
+def _compare(operator: int, value: int) -> bytes:
     return _expression(
         "cmp",
         _number(NFTA_CMP_SREG, REGISTER)
-        + _number(NFTA_CMP_OP, NFT_CMP_EQ)
-        + _mark(NFTA_CMP_DATA, mark),
+        + _number(NFTA_CMP_OP, operator)
+        + _host_order(NFTA_CMP_DATA, value),
     )
 
 
@@ -96,6 +96,32 @@ def _number(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("!I", value))
 
 
-def _mark(kind: int, value: int) -> bytes:
-    """Return a mark, which conntrack keeps in the byte order of the machine."""
+def _host_order(kind: int, value: int) -> bytes:
+    """Return a value as conntrack keeps its marks and states: in the machine's byte order."""
     return nested(kind, attribute(NFTA_DATA_VALUE, struct.pack("=I", value)))
+
+
+def _is_not_related() -> bytes:
+    state = _number(NFTA_CT_KEY, NFT_CT_STATE) + _number(NFTA_CT_DREG, REGISTER)
+    return _expression("ct", state) + _compare(NFT_CMP_NEQ, RELATED)
+
+
+def _has_mark(mask: int, mark: int) -> bytes:
+    return _load_mark() + _bitwise(mask, 0) + _compare(NFT_CMP_EQ, mark)
+
+
+def _set_mark(kept: int, mark: int) -> bytes:
+    # (mark & kept) | new is (mark & kept & ~new) ^ new: the kernel has no "or".
+    return _load_mark() + _bitwise(kept & ~mark, mark) + _store_mark()
+
+
+_MEANINGS: Final[tuple[tuple[re.Pattern[str], Callable[..., bytes]], ...]] = tuple(
+    (re.compile(f"{words}(?: |$)"), meaning)
+    for words, meaning in (
+        ("ct state != related", _is_not_related),
+        (f"ct mark & {_HEX} == {_HEX}", _has_mark),
+        (rf"ct mark set ct mark & {_HEX} \| {_HEX}", _set_mark),
+        ("counter", lambda: _expression("counter", b"")),
+        ("accept", _accept),
+    )
+)

@@ -75,7 +75,7 @@ class NftKernel:
         messages = None
         if self._generation is not None:
             messages = batch.encode(transaction, _handles)
-        if messages is not None and _size(messages) <= LARGEST_BATCH:
+        if messages and _size(messages) <= LARGEST_BATCH:
             netlink.commit(messages, self._generation or 0)
         else:
             _apply_with_nft(transaction)
