@@ -177,6 +177,39 @@ class Held:
     """The prober's own number for it; 0 where it did not open."""
 
 
+class PodAnnotation(enum.StrEnum):
+    """What a case asks of a pod's kubelet on purpose, written into the pod's own annotations.
+
+    Embedded clusters obey; others do not, and a case that needs one is not run there. They may be
+    in the manifest, or come and go with :meth:`Cluster.annotate`. With them, and without any trick:
+
+    * *a finished pod*: :attr:`EXIT`, or a command that ends under ``restartPolicy: Never``. Its
+      network goes and its address is free, while the object keeps ``status.podIP``.
+    * *an address used again*: delete (or finish) a pod, and make another with :attr:`ADDRESS`.
+    * *a pod without an address yet*: :attr:`HOLD` ``network``, until the annotation goes.
+    * *a pod that sends before anybody knows its address*: :attr:`HOLD` ``status``.
+    * *deleted and made again under its name*: delete, wait until the object is gone, apply; the
+      new pod has another address as long as there is one, or the same by :attr:`ADDRESS`.
+    * *hostNetwork*: ``hostNetwork: true`` runs the pod's programs in its node's namespace, with
+      the node's addresses; its place for probes is a :class:`NodeRef`.
+    """
+
+    HOLD = "npd.test/hold"
+    """``network``: nothing of the pod is there, it stays Pending without an address.
+    ``status``: it is up and its programs run, but its status is not written."""
+
+    EXIT = "npd.test/exit"
+    """Every container ends with this exit code, for good, whatever ``restartPolicy`` says: the
+    pod is Succeeded with ``0``, else Failed."""
+
+    ADDRESS = "npd.test/address"
+    """The pod gets this address (with its counterpart in a dual cluster), or Fails where it is
+    not free on its node."""
+
+    BRIDGE = "npd.test/bridge"
+    """The pod is put on this one of its node's bridges, counted from ``0``."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
     """A node: its name, its primary address, and the pod ranges assigned to it.
@@ -272,7 +305,21 @@ class Cluster(Protocol):
         """Delete the objects; those that are gone already are fine."""
 
     def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
-        """Return when every pod (of a namespace) is Ready and its Services reach it."""
+        """Return when every pod (of a namespace) is Ready and its Services reach it.
+
+        Pods that have finished, or are held (:class:`PodAnnotation`), are not waited for.
+        """
+
+    def annotate(self, pod: PodRef, changes: Mapping[str, str | None]) -> None:
+        """Set annotations of a pod, or remove those whose value is None."""
+
+    def serve(self, place: Place, port: int, protocol: str = Transport.TCP) -> None:
+        """Have an echo server listen at a place, at every address that it has; until the end.
+
+        Pods have their own: nginx images serve their TCP ``containerPort``s with nginx; every
+        other containerPort, by its protocol and of any image without a command, is an echo server.
+        One that listens already is replaced. Raises ClusterError where it cannot listen.
+        """
 
     def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:
         """Run all probes at once; outcome ``i`` belongs to probe ``i``.

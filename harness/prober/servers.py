@@ -50,8 +50,11 @@ async def start(namespaces: Namespaces, hearing: Hearing, wanted: Serve) -> Clos
     return server.close
 
 
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+
+
 class Echo(asyncio.Protocol):
-    """A connection whose peer hears itself."""
+    """A connection whose peer hears itself; who speaks HTTP hears its request as the body."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
@@ -60,7 +63,8 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Send it back."""
-        self._transport.write(data)
+        asks = data.startswith(b"GET ")
+        self._transport.write(_ANSWER % (len(data), data) if asks else data)
 
 
 def _start_datagrams(made: socket.socket, hearing: Hearing) -> Close:

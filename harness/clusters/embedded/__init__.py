@@ -6,7 +6,7 @@ service proxy), the prober, pods' programs, enforcers. When it ends, however it 
 removes all of that. The host's own network namespace gets nothing from here.
 
 Reading order: :mod:`addresses` (who gets which address), :mod:`namespaces` and :mod:`rtnetlink`
-(the two kernel interfaces), :mod:`fabric` and :mod:`podnet` (links and routes), :mod:`kubelet`
-and :mod:`proxy` (pods and Services come to life), :mod:`supervisor` (PID 1), :mod:`cluster` (the
-client's side). Nothing here knows what a NetworkPolicy is.
+(the two kernel interfaces), :mod:`fabric` and :mod:`podnet` (links and routes), :mod:`pods`,
+:mod:`kubelet` and :mod:`proxy` (pods and Services come to life), :mod:`supervisor` (PID 1),
+:mod:`cluster` (the client's side). Nothing here knows what a NetworkPolicy is.
 """

@@ -24,6 +24,7 @@ from harness.clusters.embedded.addresses import (
 from harness.clusters.embedded.api import Api, Event, Reflector
 from harness.clusters.embedded.children import Children
 from harness.clusters.embedded.containers import Runtime
+from harness.clusters.embedded.echoes import Echoes
 from harness.clusters.embedded.kubelet import Kubelet
 from harness.clusters.embedded.kubeletapi import KubeletApi, server_in
 from harness.clusters.embedded.kubeproxy import KubeProxies
@@ -41,6 +42,8 @@ _SWITCH_SECONDS = 0.0002
 The workers leave it at every system call, some twenty for a pod; with the default of 5 ms each
 return could cost as much while the loop is busy.
 """
+
+_EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # of a pod's own network
 
 _WRITTEN_SLICES = (
     "/apis/discovery.k8s.io/v1/endpointslices"
@@ -115,7 +118,9 @@ async def run(folder: Folder, shape: Shape) -> None:
     runtime = Runtime(children, folder.scratch, folder.logs, pod_logs=shape.pod_logs)
     async with _api(folder, shape) as api:
         builtin = shape.control_plane is ControlPlane.BUILTIN
-        kubelet = Kubelet(api, networks, runtime, shape.pods_per_node, collects=builtin)
+        versions = sorted({4, *shape.ip_family.versions})
+        echoes = Echoes(folder.prober, [_EVERYWHERE[version] for version in versions])
+        kubelet = Kubelet(api, networks, runtime, echoes, shape.pods_per_node, collects=builtin)
         proxies: NodeProxies | KubeProxies
         if shape.proxy is Proxy.NFTABLES:
             proxies = NodeProxies(shape, children, folder.scratch, lambda: kubelet.starting > 0)

@@ -27,6 +27,7 @@ from harness.clusters.base import (
     Probe,
     Process,
     Right,
+    Transport,
 )
 from harness.clusters.embedded import kubeconfig, launch, process, requirements, state, wire
 from harness.clusters.embedded.addresses import (
@@ -47,6 +48,7 @@ from harness.prober.support import unsupported
 
 Tell = launch.Tell
 _POLL_SECONDS = 0.05
+_EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # of a namespace of ours
 
 
 def _say_nothing(step: str, done: int, of: int) -> None:
@@ -306,6 +308,21 @@ class EmbeddedCluster:
     def release(self, held: Sequence[Held]) -> None:
         """Close held connections. Idempotent."""
         self.prober.release([one.key for one in held])
+
+    def annotate(self, pod: PodRef, changes: Mapping[str, str | None]) -> None:
+        """Set annotations of a pod, or remove those whose value is None."""
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        self.objects.patch(path, {"metadata": {"annotations": dict(changes)}})
+
+    def serve(self, place: Place, port: int, protocol: str = Transport.TCP) -> None:
+        """Have an echo server listen at a place, at every address that it has; until the end."""
+        if isinstance(place, OutsideRef):
+            addresses = [place.address]
+        else:
+            versions = {4, *self._shape.ip_family.versions}
+            addresses = [_EVERYWHERE[version] for version in sorted(versions)]
+        for address in addresses:
+            self.prober.serve(self.netns(place), address, port, protocol)
 
     def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
         """Run a command inside a place and wait for it; no shell."""

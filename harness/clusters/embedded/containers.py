@@ -1,5 +1,8 @@
 """What runs in a pod: nginx for nginx images, a command that the host has, or nothing (a pause).
 
+nginx serves its container's TCP ports. Whatever port is left of a container without a command, of
+any image and by its protocol, has an echo server (:mod:`echoes`).
+
 nginx is the real one, without a master process: one process and 1 MiB a pod. A pod is Ready once
 every port of its nginx has taken a connection.
 """

@@ -8,109 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import os
 import signal
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.clusters.embedded import podstatus
-from harness.clusters.embedded.addresses import NodePlan, namespace_of_node, namespace_of_pod
+from harness.clusters.embedded.addresses import NodePlan, namespace_of_node
 from harness.clusters.embedded.api import Api, Event, Object
-from harness.clusters.embedded.containers import Runtime, Started, Workload, workloads
+from harness.clusters.embedded.containers import Runtime, workloads
+from harness.clusters.embedded.echoes import Echoes, echo_ports
 from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import enter_network
 from harness.clusters.embedded.podnet import NodeNetwork, Seat
+from harness.clusters.embedded.pods import Pod, Stage
 from harness.clusters.embedded.readiness import Prober, Readiness, Target, Unsupported, readiness_of
+from harness.clusters.embedded.seats import NoSeatError, Seats
+from harness.clusters.embedded.wishes import Hold, UnknownWishError, Wishes, wishes_of
 
 _WORKERS = 4
 _RESTART_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _DEFAULT_GRACE = 30
 
 
-class Stage(enum.Enum):
-    """How far a pod has come on its node."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    ENDING = "ending"
-
-
-@dataclass(slots=True)
-class Pod:
-    """A pod that this process gives life to."""
-
-    object: Object
-    node: NodePlan
-    seat: Seat
-    """Its own addresses; its node's where it is in the node's network."""
-    host_network: bool
-    workloads: tuple[Workload, ...]
-    stage: Stage = Stage.STARTING
-    link: int | None = None
-    pids: dict[int, int] = field(default_factory=dict)
-    """Container number to process."""
-    exits: dict[int, int] = field(default_factory=dict)
-    """Container number to exit code, of containers that have ended for good."""
-    restarts: dict[int, int] = field(default_factory=dict)
-    unready: set[int] = field(default_factory=set)
-    """Containers whose readiness probe does not succeed."""
-    unprobed: str = ""
-    """What is said of a readiness probe that is not run here."""
-    unproved: list[Started] = field(default_factory=list)
-    """Processes that have not yet been seen to listen."""
-    started: str = ""
-    doomed: bool = False
-    asked: bool = False
-    """Whether its readiness probes have been started."""
-    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while no process of the pod runs."""
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once its network has been removed."""
-    before: Pod | None = None
-    """The pod that had its name until it was deleted, and may have its network still."""
-
-    @property
-    def namespace(self) -> str:
-        """The pod's namespace."""
-        return str(self.object["metadata"]["namespace"])
-
-    @property
-    def name(self) -> str:
-        """The pod's name."""
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def lives(self) -> bool:
-        """Whether it takes room: it has not been deleted, and not all its containers ended."""
-        return not self.doomed and (not self.exits or len(self.exits) < len(self.workloads))
-
-    @property
-    def key(self) -> str:
-        """``namespace/name``."""
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def netns(self) -> str:
-        """The network namespace that its programs run in."""
-        if self.host_network:
-            return namespace_of_node(self.node.name)
-        return namespace_of_pod(self.namespace, self.name)
-
-
 class Kubelet:
     """All pods of all nodes of one embedded cluster."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, given once
         self,
         api: Api,
         networks: Mapping[str, NodeNetwork],
         runtime: Runtime,
+        echoes: Echoes,
         room: int,
         *,
         collects: bool = True,
@@ -128,7 +59,8 @@ class Kubelet:
         self._loop = asyncio.get_running_loop()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
         self._prober = Prober(runtime.children, self._workers)
-        self._free = {name: deque(_seats(net.node)) for name, net in networks.items()}
+        self._echoes = echoes
+        self._seats = {name: Seats(net.node) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
         self._bound: dict[str, set[str]] = {name: set() for name in networks}
         self._latest: dict[str, Pod] = {}
@@ -157,6 +89,8 @@ class Kubelet:
             known.object = pod
             if ending:
                 self._doom(uid, known)
+            else:
+                self._obey(known)
         elif ending and event.kind != "DELETED":
             self._do(self._confirm(pod))
         elif not ending and pod.get("status", {}).get("phase", "Pending") == "Pending":
@@ -165,19 +99,32 @@ class Kubelet:
     # ---- birth ----
 
     def _admit(self, uid: str, pod: Object, network: NodeNetwork) -> None:
-        host_network = bool(pod["spec"].get("hostNetwork"))
-        free = self._free[network.node.name]
-        if self._is_full(network.node) or not (host_network or free):
+        if self._is_full(network.node):
             self._refuse(pod, network.node)
             return
-        seat = Seat(network.node.host) if host_network else free.popleft()
-        made = Pod(pod, network.node, seat, host_network, workloads(pod))
+        try:
+            wishes = wishes_of(pod)
+            if wishes.hold is Hold.NETWORK:
+                return
+            seat = self._seat(pod, network.node, wishes)
+        except (UnknownWishError, NoSeatError) as error:
+            self._do(self._report(pod, podstatus.refused(pod, "StartError", str(error))))
+            return
+        host_network = bool(pod["spec"].get("hostNetwork"))
+        made = Pod(pod, network.node, seat, host_network, workloads(pod), echo_ports(pod))
         made.idle.set()
+        if wishes.hold is Hold.NOTHING:
+            made.released.set()
         made.before = self._latest.get(made.key)
         self._pods[uid] = self._latest[made.key] = made
         self._bound[network.node.name].add(uid)
         self._starting += 1
         self._do(self._start(uid, made))
+
+    def _seat(self, pod: Object, node: NodePlan, wishes: Wishes) -> Seat:
+        if pod["spec"].get("hostNetwork"):
+            return Seat(node.host)
+        return self._seats[node.name].take(wishes)
 
     def _is_full(self, node: NodePlan) -> bool:
         """Whether as many pods live on a node as it has room for."""
@@ -207,14 +154,22 @@ class Kubelet:
                 await self._end(uid, pod)
 
     async def _bring_up(self, uid: str, pod: Pod) -> None:
+        if await self._is_built(uid, pod):
+            pod.started = podstatus.now()
+            await self._when_listening(pod)
+            self._obey(pod)
+
+    async def _is_built(self, uid: str, pod: Pod) -> bool:
+        """Make the pod's network and start its servers; say why where that cannot be."""
         try:
             await self._loop.run_in_executor(self._workers, self._build, uid, pod)
         except OSError as error:
             say(f"{pod.key}: cannot start: {error}")
             await self._report(pod.object, podstatus.refused(pod.object, "StartError", str(error)))
+            return False
         else:
-            pod.started = podstatus.now()
-            await self._when_listening(pod)
+            await self._echoes.open(pod.netns, pod.echoes)
+            return True
         finally:
             self._starting -= 1
 
@@ -251,11 +206,32 @@ class Kubelet:
             except (OSError, TimeoutError) as error:
                 say(f"{pod.key}: does not listen: {error!r}")
                 return
-        if not pod.doomed:
+        await pod.released.wait()
+        if not (pod.doomed or pod.finished):
             self._ask_for_readiness(pod)
             await self._tell(pod)
 
     # ---- life ----
+
+    def _obey(self, pod: Pod) -> None:
+        """Do what the pod's annotations say now."""
+        try:
+            wishes = wishes_of(pod.object)
+        except UnknownWishError as error:
+            say(f"{pod.key}: {error}")
+            return
+        if wishes.hold is Hold.NOTHING:
+            pod.released.set()
+        if wishes.exit is not None and pod.started and not pod.finished:
+            pod.exits = dict.fromkeys(range(len(pod.workloads)), wishes.exit)
+            self._do(self._finish(pod))
+
+    async def _finish(self, pod: Pod) -> None:
+        """End a pod for good: its network goes, then that is told; its object stays."""
+        _signal(pod.pids.values(), signal.SIGKILL)
+        await pod.idle.wait()
+        await self._settle(pod)
+        await self._tell(pod)
 
     def _ask_for_readiness(self, pod: Pod) -> None:
         """Start the readiness probes of a pod whose programs run; once."""
@@ -277,7 +253,7 @@ class Kubelet:
         target = Target(pod.netns, namespace_of_node(pod.node.name), str(pod.seat.host.address))
         streak = 0
         while not pod.doomed and number not in pod.exits:
-            good = number in pod.pids and await self._prober.succeeds(probe, target)
+            good = pod.runs(number) and await self._prober.succeeds(probe, target)
             changes = good == (number in pod.unready)
             streak = streak + 1 if changes else 0
             if streak >= (probe.successes if good else probe.failures):
@@ -291,14 +267,14 @@ class Kubelet:
         pod.pids.pop(number, None)
         if not pod.pids:
             pod.idle.set()
-        if pod.stage is Stage.ENDING or pod.doomed:
+        if pod.stage is Stage.ENDING or pod.doomed or number in pod.exits:
             return
         policy = pod.object["spec"].get("restartPolicy", "Always")
         if policy == "Always" or (policy == "OnFailure" and code != 0):
             self._do(self._restart(uid, pod, number))
         else:
             pod.exits[number] = code
-            self._do(self._tell(pod))
+            self._do(self._finish(pod) if pod.finished else self._tell(pod))
 
     async def _restart(self, uid: str, pod: Pod, number: int) -> None:
         count = pod.restarts.get(number, 0)
@@ -341,6 +317,7 @@ class Kubelet:
         if pod.doomed:
             return
         pod.doomed = True
+        pod.released.set()
         if pod.stage is Stage.RUNNING:
             self._do(self._end(uid, pod))
 
@@ -356,19 +333,27 @@ class Kubelet:
         except TimeoutError:
             _signal(pod.pids.values(), signal.SIGKILL)
             await pod.idle.wait()
-        if pod.link is not None:
-            network = self._networks[pod.node.name]
-            await self._loop.run_in_executor(
-                self._workers, network.disconnect, pod.namespace, pod.name, pod.link
-            )
-        if not pod.host_network:
-            self._free[pod.node.name].append(pod.seat)
+        await self._settle(pod)
         self._pods.pop(uid, None)
         self._bound[pod.node.name].discard(uid)
         if self._latest.get(pod.key) is pod:
             del self._latest[pod.key]
         pod.gone.set()
         await self._confirm(pod.object)
+
+    async def _settle(self, pod: Pod) -> None:
+        """Take a pod's servers and network away, and free its address; once."""
+        if pod.settled:
+            return
+        pod.settled = True
+        await self._echoes.close(pod.netns, pod.echoes)
+        if pod.link is not None:
+            network = self._networks[pod.node.name]
+            await self._loop.run_in_executor(
+                self._workers, network.disconnect, pod.namespace, pod.name, pod.link
+            )
+        if not pod.host_network:
+            self._seats[pod.node.name].give_back(pod.seat)
 
     async def _confirm(self, pod: Object) -> None:
         """Tell the API that a pod has ended: now its object goes."""
@@ -399,12 +384,6 @@ async def _logged(work: Any) -> None:
         await work
     except Exception as error:  # noqa: BLE001  # one pod's trouble must not end all others
         say(f"kubelet: {type(error).__name__}: {error}")
-
-
-def _seats(node: NodePlan) -> Iterator[Seat]:
-    """Yield every pod's place on a node; neighbours in this order are on different bridges."""
-    for hosts in zip(*(segment.pods for segment in node.segments), strict=True):
-        yield from (Seat(host, number) for number, host in enumerate(hosts))
 
 
 def _signal(pids: Any, number: int) -> None:

@@ -69,6 +69,10 @@ class Objects:
         """Return the JSON at a path."""
         return self._send("GET", path)
 
+    def patch(self, path: str, changes: Manifest) -> Any:
+        """Merge changes into the object at a path (RFC 7396) and return it."""
+        return self._send("PATCH", path, changes, "application/merge-patch+json")
+
     def token(self, namespace: str, account: str) -> str:
         """Return a token of a ServiceAccount, good for as long as a cluster lives."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
@@ -169,8 +173,10 @@ class Objects:
                 named = (resource["name"], bool(resource["namespaced"]))
                 self._plurals[version, resource["kind"]] = named
 
-    def _send(self, method: str, path: str, body: Manifest | None = None) -> Any:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    def _send(
+        self, method: str, path: str, body: Manifest | None = None, kind: str = "application/json"
+    ) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": kind}
         data = None if body is None else json.dumps(body).encode()
         try:
             # The client's own connection pool, without its models: any version of it has one.

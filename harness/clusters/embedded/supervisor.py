@@ -107,8 +107,8 @@ class Supervisor:
             fabric.in_thread(self._start_outside)
             self._start_control_plane(api_listener)
             self._tell("node agent and prober", 0)
-            self._start_agent()
             self._start_prober()
+            self._start_agent()
             if self._shape.proxy is not Proxy.NFTABLES:
                 self._start_kube_proxies()
             wire.send(self._lifeline, {"built": True})

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.clusters.embedded.endpoints import is_ready
 from harness.clusters.embedded.podstatus import UNPROBED
+from harness.clusters.embedded.wishes import is_held
 
 Object = Mapping[str, Any]
 _PROBLEMS = 5
@@ -63,8 +64,8 @@ def _problem(status: Object) -> str:
 
 
 def _facts(pod: Object) -> tuple[str, ...]:
-    """Return what a pod counts as; one that has finished counts as nothing."""
-    if pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}:
+    """Return what a pod counts as; one that has finished, or is held, counts as nothing."""
+    if pod.get("status", {}).get("phase") in {"Succeeded", "Failed"} or is_held(pod):
         return ()
     facts = {
         "pods": True,

@@ -24,6 +24,7 @@ from harness.clusters.base import (
     NodeInfo,
     Outcome,
     Place,
+    PodRef,
     Probe,
     Process,
     Right,
@@ -186,6 +187,12 @@ class FakeCluster:
         self._needs_up()
 
     def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
+        self._needs_up()
+
+    def annotate(self, pod: PodRef, changes: Mapping[str, str | None]) -> None:
+        self._needs_up()
+
+    def serve(self, place: Place, port: int, protocol: str = "TCP") -> None:
         self._needs_up()
 
     def unsupported(self) -> Mapping[str, str]:
