@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from enforcer import conntrack
 from enforcer.errors import KernelError, LostRaceError
 from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.nft.kernel import Kernel
 from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset
+from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
@@ -68,10 +71,12 @@ class NodeTables:
         options: LowerOptions,
         links: Links,
         mark_in_use: MarkInUse = is_mark_in_use,
+        forget: Callable[[Iterable[IPAddress]], None] = conntrack.forget,
     ) -> None:
         """Take the kernel to write to, and the questions that are asked besides."""
         self._kernel = kernel
         self._links = links
+        self._forget = forget
         self._planner = Planner(options, mark_in_use)
         self._have: Ruleset | None = None
         self._generation = _UNKNOWN
@@ -98,7 +103,7 @@ class NodeTables:
             except LostRaceError as error:
                 logger.debug("%s; looking again", error)
                 continue
-            count = len(planned.transactions)
+            count = len(planned.transactions) + len(planned.afterwards)
             problems = (*wiring.problems, *self._links.confirm())
             return Synced(count, planned.epoch, found_changed, problems)
         raise KernelError(f"other programs changed nftables {MOST_RACES} times in a row meanwhile")
@@ -141,12 +146,18 @@ class NodeTables:
 
     def _apply(self, planned: Plan) -> None:
         self._have, before = None, self._have
-        for transaction in planned.transactions:
+        self._run(planned.transactions)
+        if planned.forget:
+            self._forget(planned.forget)
+        self._run(planned.afterwards)
+        self._have = planned.want if planned.transactions or planned.afterwards else before
+        # Not asked of the kernel: it would count in what others changed since our look.
+        self._generation += len(planned.transactions) + len(planned.afterwards)
+
+    def _run(self, transactions: Iterable[Transaction]) -> None:
+        for transaction in transactions:
             self._kernel.apply(transaction)
             logger.debug("applied: %s", transaction.purpose)
-        self._have = planned.want if planned.transactions else before
-        # Not asked of the kernel: it would count in what others changed since our look.
-        self._generation += len(planned.transactions)
 
 
 def _is_settled(wiring: Wiring, pods: _Addresses) -> bool:

@@ -39,6 +39,8 @@ RTMGRP_IPV4_ROUTE: Final = 0x40
 RTMGRP_IPV6_ROUTE: Final = 0x400
 CHANGES: Final = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 
+TYPE_MASK: Final = 0x3FFF  # without the flags for nesting and byte order
+
 HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 ATTRIBUTE: Final = struct.Struct("=HH")
 LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -67,9 +69,9 @@ class Namespaces:
     def mac(self, namespace: int, index: int) -> str:
         """Return the MAC address of a link by its index in a namespace; empty when it is gone."""
         question = LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
-        wanted = _attribute(IFLA_TARGET_NETNSID, NAMESPACE.pack(namespace))
+        wanted = attribute(IFLA_TARGET_NETNSID, NAMESPACE.pack(namespace))
         for payload in self._ask(RTM_GETLINK, NLM_F_REQUEST, question + wanted):
-            for kind, value in _attributes(payload, LINK.size):
+            for kind, value in attributes(payload, LINK.size):
                 if kind == IFLA_ADDRESS:
                     return value.hex(":")
         return ""
@@ -77,7 +79,7 @@ class Namespaces:
     def addresses(self, namespace: int, index: int) -> frozenset[IPAddress]:
         """Return the addresses of a link by its index in a namespace; none when it is gone."""
         question = ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, index)
-        wanted = _attribute(IFA_TARGET_NETNSID, NAMESPACE.pack(namespace))
+        wanted = attribute(IFA_TARGET_NETNSID, NAMESPACE.pack(namespace))
         found = self._ask(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, question + wanted)
         return frozenset(_address(payload) for payload in found)
 
@@ -94,7 +96,7 @@ class Namespaces:
 
     def _answers(self, *, dump: bool) -> Iterator[bytes]:
         while True:
-            for kind, payload in _messages(self._channel.recv(RECEIVE_BYTES)):
+            for kind, payload in messages(self._channel.recv(RECEIVE_BYTES)):
                 if kind == NLMSG_DONE:
                     return
                 if kind == NLMSG_ERROR:
@@ -136,7 +138,8 @@ class LinkWatch:
                 found = True
 
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and payload of each message of what was received."""
     offset = 0
     while offset + HEADER.size <= len(data):
         length, kind, *_ = HEADER.unpack_from(data, offset)
@@ -146,18 +149,20 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _address(payload: bytes) -> IPAddress:
     # IFA_ADDRESS is the other end of a point-to-point link that has an IFA_LOCAL.
-    found = dict(_attributes(payload, ADDRESS.size))
+    found = dict(attributes(payload, ADDRESS.size))
     return ipaddress.ip_address(found.get(IFA_LOCAL, found.get(IFA_ADDRESS, b"")))
 
 
-def _attributes(payload: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+def attributes(payload: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield type and value of each attribute behind ``offset``."""
     while offset + ATTRIBUTE.size <= len(payload):
         length, kind = ATTRIBUTE.unpack_from(payload, offset)
         if length < ATTRIBUTE.size:
             return
-        yield kind, payload[offset + ATTRIBUTE.size : offset + length]
+        yield kind & TYPE_MASK, payload[offset + ATTRIBUTE.size : offset + length]
         offset += length + 3 & ~3
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return an attribute; its value is a multiple of four bytes long."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value

@@ -52,6 +52,7 @@ class _Meta(msgspec.Struct):
 
 class _Labels(msgspec.Struct):
     labels: dict[str, str] | None = None
+    uid: str = ""
 
 
 class _ContainerPort(msgspec.Struct):
@@ -188,6 +189,7 @@ def _pod(key: Key, opened: _Object) -> Pod:
         host_network=bool(spec and spec.hostNetwork),
         named_ports=named_ports,
         problem=reader.problem,
+        uid=labels.uid if labels else "",
     )
 
 

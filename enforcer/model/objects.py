@@ -38,6 +38,7 @@ class Pod:
     Failed): a finished pod's address may already belong to another pod. A pod with
     ``host_network`` is not selected by policies and is no pod peer. Neither is a pod with a
     ``problem``, which says what of it could not be understood: it is denied in both directions.
+    ``uid`` tells a pod from the next one of the same name.
     """
 
     key: Key
@@ -47,6 +48,7 @@ class Pod:
     host_network: bool = False
     named_ports: tuple[NamedPort, ...] = ()
     problem: str = ""
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,11 +148,17 @@ class _Member:
         self.policies = tuple(policy for policy in among if policy.pods.matches(pod.labels))
         self._ingress = classes.find(pod, Direction.INGRESS, self.policies)
         self._egress = classes.find(pod, Direction.EGRESS, self.policies)
-        self._last = LocalPod(pod.key, pod.addresses)
+        self._last = LocalPod(pod.key, pod.addresses, uid=pod.uid)
         if pod.problem:
             self.policies = ()
-            denied = (PolicyClass(direction, (), Allowed()) for direction in Direction)
-            self._last = LocalPod(pod.key, pod.addresses, *denied)
+            closed = {kind: PolicyClass(kind, (), Allowed()) for kind in Direction}
+            self._last = LocalPod(
+                pod.key,
+                pod.addresses,
+                closed[Direction.INGRESS],
+                closed[Direction.EGRESS],
+                pod.uid,
+            )
 
     def current(self) -> LocalPod:
         """Return the pod with its classes as they are now."""
@@ -161,7 +167,7 @@ class _Member:
         ingress = self._ingress.current() if self._ingress else None
         egress = self._egress.current() if self._egress else None
         if ingress is not self._last.ingress or egress is not self._last.egress:
-            self._last = LocalPod(self.pod.key, self.pod.addresses, ingress, egress)
+            self._last = LocalPod(self.pod.key, self.pod.addresses, ingress, egress, self.pod.uid)
         return self._last
 
 

@@ -59,6 +59,7 @@ class LocalPod:
     addresses: tuple[IPAddress, ...]
     ingress: PolicyClass | None = None
     egress: PolicyClass | None = None
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
 from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
 from enforcer.ruleset.names import INET, PREFIXES, ClassName, ClassNames
-from enforcer.ruleset.options import LowerOptions
+from enforcer.ruleset.options import ExistingConnections, LowerOptions
+from enforcer.ruleset.owners import owner_sets
 from enforcer.wiring import Wiring
 
 NOTHING = Ruleset()
@@ -53,6 +54,7 @@ class Lowering:
     def __init__(self, options: LowerOptions) -> None:
         """Lower for these options."""
         self._options = options
+        self._keeps = options.existing is ExistingConnections.KEEP
         self._names = ClassNames()
         self._classes: dict[ClassName, ClassLowering] = {}
         self._program = Remembered(program.chains)
@@ -77,6 +79,7 @@ class Lowering:
                 *self._wiring(wiring.pod_interfaces),
                 *pods.sets,
                 *(set_ for item in objects for set_ in item.sets),
+                *(owner_sets(compiled.pods) if self._keeps else ()),
             ),
             maps=pods.dispatch,
             chains=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from enforcer.model.net import IPAddress
 from enforcer.nft.diff import diff
 from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset
@@ -13,6 +14,7 @@ from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.epoch import current_epoch, needs_bump, next_epoch
 from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
+from enforcer.ruleset.owners import orphaned_addresses, with_owners_of
 from enforcer.wiring import Wiring
 
 MarkInUse = Callable[[int, int], bool]
@@ -20,11 +22,16 @@ MarkInUse = Callable[[int, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The transactions to apply, in order, and the ruleset that they lead to."""
+    """The transactions to apply, in order, and the ruleset that they lead to.
+
+    Between ``transactions`` and ``afterwards`` conntrack has to ``forget`` some addresses.
+    """
 
     transactions: tuple[Transaction, ...]
     want: Ruleset
     epoch: int
+    forget: frozenset[IPAddress] = frozenset()
+    afterwards: tuple[Transaction, ...] = ()
 
 
 def plan(
@@ -60,6 +67,9 @@ class Planner:
         if current is None or self._revokes(have, want):
             current = next_epoch(current or 0, self._options, self._is_in_use)
             want = self._lowering.with_epoch(want, compiled, current)
+        if orphaned := orphaned_addresses(have, want):
+            middle = with_owners_of(have, want)
+            return Plan(diff(have, middle), want, current, orphaned, diff(middle, want))
         return Plan(diff(have, want), want, current)
 
     def _is_in_use(self, mark: int) -> bool:

@@ -23,6 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from enforcer import conntrack
 from enforcer.links import NodeLinks
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import Ruleset
@@ -30,7 +31,7 @@ from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import Plan, plan
-from enforcer.wiring import SameNode
+from enforcer.wiring import SameNode, Wiring
 
 T = TypeVar("T")
 
@@ -235,6 +236,10 @@ class Lab:
         """Do what the daemon does at each change, inside the node."""
         return self.node.call(self._sync, compiled)
 
+    def wiring(self, compiled: CompiledPolicy) -> Wiring:
+        """Return how the pods are connected."""
+        return self.node.call(self.links.connect, compiled)
+
     def restart(self) -> None:
         """Forget what the kernel holds and read it, as a restarted daemon does."""
         self.have = self.node.call(lambda: self.kernel.read(TABLES))
@@ -249,6 +254,9 @@ class Lab:
         self.kernel.generation()
         planned = plan(self.have, compiled, wiring, self.options)
         for transaction in planned.transactions:
+            self.kernel.apply(transaction)
+        conntrack.forget(planned.forget)
+        for transaction in planned.afterwards:
             self.kernel.apply(transaction)
         self.have = planned.want
         assert not (problems := self.links.confirm()), problems

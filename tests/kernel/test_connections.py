@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import pytest
 
 from enforcer.nft import netlink
+from enforcer.nft.diff import diff
+from enforcer.nft.kernel import NftKernel
+from enforcer.nft.objects import Ruleset
+from enforcer.policy.compiled import CompiledPolicy
+from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.options import DenyAction, ExistingConnections, UnknownPods
+from enforcer.ruleset.plan import plan
 from tests.kernel.netlab import NODE, OUTSIDE, Lab, Namespace, Verdict, echoes, wait_until
 from tests.kernel.policies import TCP, compiled, egress, ingress, peer_ports, peers
 
@@ -102,6 +109,58 @@ def test_an_address_that_moves_to_another_pod_takes_no_connection_along(lab: Lab
         assert echoes(other)
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_keep_does_not_pass_a_pods_connections_on_to_the_next_one(lab: Lab, version: int) -> None:
+    """With existing-connections=keep an address takes no connection along, in one step or two."""
+    one, two, three = lab.pods
+    address = two.ip4 if version == 4 else two.ip6
+    lab.options = replace(lab.options, existing=ExistingConnections.KEEP)
+    closed = {2: [ingress(peers(three))]}
+    for steps in (1, 2):
+        lab.sync(owned_by(f"first-{steps}", compiled(lab.pods)))
+        with (
+            lab.connect("p1", address, 80) as left_over,
+            lab.connect("p3", one.ip4, 80) as other,
+        ):
+            lab.sync(owned_by(f"first-{steps}", compiled(lab.pods, closed)))
+            assert echoes(left_over)
+
+            if steps == 2:
+                lab.sync(owned_by("", compiled([one, three])))
+            lab.restart()
+            lab.sync(owned_by(f"second-{steps}", compiled(lab.pods, closed)))
+
+            assert not echoes(left_over)
+            assert echoes(other)
+            assert lab.probe("p1", address, 80) is Verdict.DROPPED
+        lab.restart()
+        assert lab.sync(owned_by(f"second-{steps}", compiled(lab.pods, closed))).transactions == ()
+
+
+def owned_by(uid: str, policy: CompiledPolicy) -> CompiledPolicy:
+    """Return a policy whose second pod has this UID."""
+    pods = tuple(replace(pod, uid=uid) if pod.key.name == "p2" else pod for pod in policy.pods)
+    return replace(policy, pods=pods)
+
+
+def test_keep_forgets_even_if_it_was_killed_halfway(lab: Lab) -> None:
+    """The owners change last: who dies before conntrack has forgotten does it at the next start."""
+    _one, two, three = lab.pods
+    lab.options = replace(lab.options, existing=ExistingConnections.KEEP)
+    closed = compiled(lab.pods, {2: [ingress(peers(three))]})
+    lab.sync(owned_by("first", compiled(lab.pods)))
+    with lab.connect("p1", two.ip4, 80) as left_over:
+        planned = plan(lab.have, owned_by("second", closed), lab.wiring(closed), lab.options)
+        for transaction in planned.transactions:
+            lab.node.call(NftKernel().apply, transaction)
+        assert echoes(left_over)
+
+        lab.restart()
+        lab.sync(owned_by("second", closed))
+
+        assert not echoes(left_over)
+
+
 def test_an_address_that_is_not_programmed_is_denied(lab: Lab) -> None:
     """A pod that the node was not told of reaches nobody and is reached by its node only."""
     one, two, three = lab.pods
@@ -142,6 +201,30 @@ def test_a_restart_without_changes_sends_nothing(lab: Lab) -> None:
         assert echoes(kept)
 
 
+def test_the_epochs_wrap_around_past_one_that_is_still_in_use(lab: Lab) -> None:
+    """After the last number comes the first that no entry carries, and no old stamp is believed."""
+    _one, two, three = lab.pods
+    lab.options = replace(lab.options, mark_mask=0xFF000000)
+    open_, closed = compiled(lab.pods), compiled(lab.pods, {2: [ingress(peers(three))]})
+    assert lab.sync(open_).epoch == 1
+    with lab.connect("p1", two.ip4, 80) as old, lab.connect("p1", two.ip6, 80) as old6:
+        planned = plan(lab.have, open_, lab.wiring(open_), lab.options)
+        last = with_epoch_of(lab, planned.want, 255)
+        for transaction in diff(lab.have, last):
+            lab.node.call(NftKernel().apply, transaction)
+        lab.restart()
+
+        assert lab.sync(closed).epoch == 2
+        assert not echoes(old)
+        assert not echoes(old6)
+        assert lab.probe("p3", two.ip4, 80) is Verdict.OPEN
+
+
+def with_epoch_of(lab: Lab, want: Ruleset, epoch: int) -> Ruleset:
+    """Return a ruleset as it is when the epoch has come to a number."""
+    return Lowering(lab.options).with_epoch(want, compiled(lab.pods), epoch)
+
+
 def test_a_deleted_table_comes_back_with_an_epoch_that_nobody_carries(lab: Lab) -> None:
     """A table made anew does not trust stamps that an older one left."""
     one, two, _ = lab.pods
@@ -155,6 +238,49 @@ def test_a_deleted_table_comes_back_with_an_epoch_that_nobody_carries(lab: Lab) 
         assert again.epoch != first.epoch
         assert not echoes(forbidden)
         assert lab.probe("p2", one.ip4, 80) is Verdict.OPEN
+
+
+def test_still_allowed_requests_never_notice_a_hundred_tightenings(lab: Lab) -> None:
+    """A keep-alive client makes 10,000 requests across 100 new epochs, and none fails."""
+    one, two, three = lab.pods
+    others = [f"10.9.0.{number}" for number in range(1, 101)]
+    with lab.connect("p1", two.ip4, 80) as first, lab.connect("p1", two.ip6, 80) as second:
+        client = Requests((first, second))
+        epochs = set()
+        for number in range(100):
+            allowed = peers(one, three, *others[number:])
+            epochs.add(lab.sync(compiled(lab.pods, {2: [ingress(allowed)]})).epoch)
+        client.finish()
+
+    assert len(epochs) == 100
+    assert client.failed == 0
+    assert client.done >= Requests.FEWEST
+
+
+class Requests:
+    """Sends requests over open connections, one after the other, in the background."""
+
+    FEWEST: ClassVar = 10_000
+
+    def __init__(self, connections: Sequence[socket.socket]) -> None:
+        """Start to send."""
+        self.done = self.failed = 0
+        self._connections = connections
+        self._ended = threading.Event()
+        for sock in connections:
+            sock.settimeout(5)
+        self._thread = threading.Thread(target=self._send)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Go on until there were enough."""
+        self._ended.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        while self.done < self.FEWEST or not self._ended.is_set():
+            self.failed += not echoes(self._connections[self.done % len(self._connections)])
+            self.done += 1
 
 
 def test_a_new_class_under_a_flood_lets_nothing_through(lab: Lab) -> None:
