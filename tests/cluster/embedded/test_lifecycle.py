@@ -37,7 +37,7 @@ def host() -> dict[str, str]:
         "addresses": ("ip", "-o", "address"),
         "routes": ("ip", "route", "show", "table", "all"),
         "rules": ("ip", "rule"),
-        "nftables": ("nft", "list", "ruleset"),
+        "nftables": ("nft", "--stateless", "list", "ruleset"),
     }
     seen = {
         what: subprocess.run(argv, capture_output=True, text=True, check=True).stdout
