@@ -29,6 +29,7 @@ SESSIONS = (
     "fuzz",
     "functional",
     "perf",
+    "lab",
     "report",
     "control-plane",
     "image",
@@ -80,6 +81,12 @@ def perf(session: nox.Session) -> None:
     """Measure what the enforcer costs; draw the study's figure (root, about 10 minutes)."""
     require_root(session)
     hand_over(session, "harness", "perf", *session.posargs)
+
+
+@nox.session(python=False)
+def lab(session: nox.Session) -> None:
+    """Count what rules cost in a virtual machine, on a stock kernel (no root, 15 minutes)."""
+    hand_over(session, "harness", "lab", *session.posargs)
 
 
 @nox.session(python=False)

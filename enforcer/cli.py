@@ -59,11 +59,19 @@ def cleanup() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Objects as `kubectl get pods,namespaces,nodes,networkpolicies -A -o json` prints them.",
 )
-def render(node: str, dump: Path) -> None:
+@click.option(
+    "--pod-interface",
+    "pod_interfaces",
+    multiple=True,
+    metavar="NAME",
+    help="An interface of the node that leads to pods; may be given several times.",
+)
+def render(node: str, dump: Path, pod_interfaces: tuple[str, ...]) -> None:
     """Print the nft program of a node for a dumped cluster, without a kernel."""
     from enforcer.render import rendered  # noqa: PLC0415  # as above
+    from enforcer.wiring import Wiring  # noqa: PLC0415  # as above
 
-    program, problems = rendered(dump, node)
+    program, problems = rendered(dump, node, Wiring(frozenset(pod_interfaces)))
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
     click.echo(program, nl=False)

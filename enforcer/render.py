@@ -10,16 +10,16 @@ from enforcer.nft.diff import diff
 from enforcer.policy.compile import compile_node
 from enforcer.ruleset.lower import NOTHING, lower
 from enforcer.ruleset.options import LowerOptions
-from enforcer.wiring import NO_WIRING
+from enforcer.wiring import Wiring
 
 FIRST_EPOCH = 1
 
 
-def rendered(dump: Path, node: str) -> tuple[str, list[str]]:
+def rendered(dump: Path, node: str, wiring: Wiring) -> tuple[str, list[str]]:
     """Return the program as nft text, and the problems of the objects.
 
-    The links of the node are not in a dump, so the sets of its interfaces stay empty. DecodeError
-    when the file is no dump; SettingsError when the dump does not know the node.
+    The links of the node are not in a dump: ``wiring`` says them. DecodeError when the file is no
+    dump; SettingsError when the dump does not know the node.
     """
     cluster = load_dump(dump)
     if node not in cluster.nodes:
@@ -27,6 +27,6 @@ def rendered(dump: Path, node: str) -> tuple[str, list[str]]:
         message = f"--node: {dump} has no Node {node}; it has: {known}"
         raise SettingsError(message)
     compiled = compile_node(cluster, node)
-    want = lower(compiled, NO_WIRING, FIRST_EPOCH, LowerOptions())
+    want = lower(compiled, wiring, FIRST_EPOCH, LowerOptions())
     program = "".join(str(transaction) for transaction in diff(NOTHING, want))
     return program, [f"{item.subject}: {item.message}" for item in compiled.problems]

@@ -20,6 +20,7 @@ COMMANDS = {
     "cluster": "Build a cluster on this machine, look into it, send probes, take it down.",
     "functional": "Is an enforcer correct? Judge it with real packets.",
     "perf": "What does an enforcer cost? Measure requests per second with and without it.",
+    "lab": "What do rules cost? Count instructions in a virtual machine; try other kernels.",
     "report": "Draw a run's figures and report again from what it stored.",
     "control-plane": "Get kube-apiserver, etcd and their like: download them, or build them.",
     "image": "Build the container images, from Debian packages and wheels.",

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from harness.errors import UsageError
+from harness.lab import report as lab_report
+from harness.lab import study
 from harness.matrix import picture
 from harness.matrix.record import load_record
 from harness.matrix.report import write_reports
@@ -45,5 +47,6 @@ def _draw_matrix(folder: RunFolder) -> Path:
 _DRAWN_BY: dict[str, Callable[[RunFolder], Path]] = {
     blocks.FILE: perf.write,
     "matrix.json": _draw_matrix,
+    study.FILE: lab_report.write,
 }
 """What draws a run, by the stored file that it draws."""

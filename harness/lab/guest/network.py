@@ -1,0 +1,116 @@
+"""Two nodes, a pod on each, a host outside: made anew for each set of rules.
+
+::
+
+    outside 14.215.0.10 ── node a 10.2.0.0/17 ── node b 10.2.128.0/17
+                              │                     │
+                            pod a                 pod b
+
+From outside to pod a a packet crosses one enforcement point, from pod a to pod b two. The nodes
+have what every node has: connection tracking, and a Service proxy's translation tables.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+CLIENT = "14.215.0.10"
+"""Inside of the study's network: allowed."""
+
+STRANGER = "14.216.0.10"
+"""Outside of it: an enforcing node drops what it sends to pods."""
+
+POD_A, POD_B = "10.2.0.10", "10.2.128.10"
+SPACES = ("outside", "a", "b", "pod-a", "pod-b")
+NODES = ("a", "b")
+POD_DEVICES = ("pod",)
+UPLINKS = {"a": ("uplink", "mesh"), "b": ("mesh",)}
+
+PROXY = """
+table ip proxy {
+	map services {
+		type ipv4_addr . inet_service : ipv4_addr . inet_service
+		elements = { 10.96.0.1 . 80 : 10.2.0.10 . 80, 10.96.0.2 . 80 : 10.2.128.10 . 80 }
+	}
+	chain prerouting {
+		type nat hook prerouting priority dstnat
+		ip daddr 10.96.0.0/16 dnat to ip daddr . tcp dport map @services
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat
+		ct mark & 0x00004000 == 0x00004000 masquerade
+	}
+}
+"""
+
+
+class NetworkFailed(Exception):  # noqa: N818  # it names what failed
+    """A command of the set-up went wrong."""
+
+
+def run(*argv: str, space: str = "", text: str | None = None) -> str:
+    """Run a program, in a network namespace if one is named; NetworkFailed says what it said."""
+    inside = ("ip", "netns", "exec", space) if space else ()
+    done = subprocess.run([*inside, *argv], input=text, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}"
+        raise NetworkFailed(message)
+    return done.stdout
+
+
+def build() -> None:
+    """Make the namespaces and the wires, and set up the nodes."""
+    run("ip", "-batch", "-", text="".join(f"netns add {name}\n" for name in SPACES))
+    run("ip", "-batch", "-", text="".join(f"{line}\n" for line in _wires()))
+    for name in SPACES:
+        run("ip", "-n", name, "-batch", "-", text="".join(f"{line}\n" for line in _setup(name)))
+    for node in NODES:
+        run("sysctl", "-qw", "net.ipv4.ip_forward=1", space=node)
+        run("nft", "-f", "-", space=node, text=PROXY)
+
+
+def remove() -> None:
+    """Delete the namespaces with everything in them."""
+    there = {path.name for path in Path("/run/netns").glob("*")}
+    for name in SPACES:
+        if name in there:
+            run("ip", "netns", "del", name)
+
+
+def _wires() -> Iterator[str]:
+    for name, ends in {
+        "uplink": ("a", "outside"),
+        "mesh": ("a", "b"),
+    }.items():
+        yield _wire(ends[0], name, ends[1], "eth0" if ends[1] == "outside" else name)
+    for node in NODES:
+        yield _wire(node, "pod", f"pod-{node}", "eth0")
+
+
+def _wire(space: str, device: str, other: str, its: str) -> str:
+    return f"link add {device} netns {space} type veth peer name {its} netns {other}"
+
+
+def _setup(name: str) -> Iterator[str]:
+    yield "link set lo up"
+    match name:
+        case "outside":
+            yield from ("link set eth0 up", "addr add 192.168.7.2/24 dev eth0")
+            yield from (f"addr add {it}/32 dev lo" for it in (CLIENT, STRANGER))
+            yield f"route add 10.0.0.0/8 via 192.168.7.1 src {CLIENT}"
+        case "a":
+            yield from ("link set uplink up", "link set mesh up", "link set pod up")
+            yield from ("addr add 192.168.7.1/24 dev uplink", "addr add 192.168.8.1/24 dev mesh")
+            yield from ("addr add 169.254.1.1/32 dev pod", f"route add {POD_A} dev pod")
+            yield "route add default via 192.168.7.2"
+            yield "route add 10.2.128.0/17 via 192.168.8.2"
+        case "b":
+            yield from ("link set mesh up", "link set pod up", "addr add 192.168.8.2/24 dev mesh")
+            yield from ("addr add 169.254.1.1/32 dev pod", f"route add {POD_B} dev pod")
+            yield "route add default via 192.168.8.1"
+        case _:
+            yield from ("link set eth0 up",)
+            yield f"addr add {POD_A if name == 'pod-a' else POD_B}/32 dev eth0"
+            yield from ("route add 169.254.1.1 dev eth0", "route add default via 169.254.1.1")

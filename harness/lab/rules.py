@@ -1,0 +1,176 @@
+"""The rules of each cell, as files and the commands that load them on a node of the guest."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EnforcerFailed
+from harness.lab import kube_router
+from harness.lab.cells import MANY, Cell, Kind
+from harness.lab.guest.network import NODES, POD_A, POD_B, POD_DEVICES, UPLINKS
+from harness.workload import study
+
+MEASURED = {"a": POD_A, "b": POD_B}
+NETWORKS = {"a": "10.2.0.0/17", "b": "10.2.128.0/17"}
+"""Each node's pod network: room for 8,000 pods."""
+
+CLIENTS = {1: study.POLICY_CIDR, 2: "10.2.0.0/16"}
+"""Who may ask the pods, by enforcement points: the study's network, or the pods."""
+
+_BASE_CHAIN = "type filter hook forward priority filter - 5; policy accept;"
+_PLAIN = {
+    Kind.EMPTY: "",
+    Kind.ESTABLISHED: "ct state established,related accept",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A command to run on a node, and the file that it reads from its standard input."""
+
+    argv: tuple[str, ...]
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Rules that were saved elsewhere; of one node, the measured pod is theirs."""
+
+    iptables: Path
+    ipset: Path | None
+
+
+def write(cell: Cell, folder: Path, dump: Dump | None = None) -> Mapping[str, list[Load]]:
+    """Write the files of a cell into ``folder`` and return each node's commands."""
+    nodes = NODES[: cell.points]
+    return {node: list(_write(cell, node, folder, dump)) for node in nodes}
+
+
+def _write(cell: Cell, node: str, folder: Path, dump: Dump | None) -> Iterator[Load]:
+    match cell.kind:
+        case Kind.NONE:
+            return
+        case Kind.EMPTY | Kind.ESTABLISHED:
+            yield _file(folder, ("nft", "-f", "-"), f"{cell.kind.name}.nft", _plain(cell.kind))
+        case Kind.BUNDLED | Kind.BUNDLED_FAST:
+            fast = cell.kind is Kind.BUNDLED_FAST
+            text = bundled(node, cell.pods, CLIENTS[cell.points], fast=fast)
+            name = f"{cell.kind.name}-{cell.pods}-{cell.points}-{node}.nft"
+            yield _file(folder, ("nft", "-f", "-"), name, text)
+        case _:
+            yield from _iptables(cell, node, folder, dump)
+
+
+def _file(folder: Path, argv: tuple[str, ...], name: str, text: str) -> Load:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return Load(argv, name)
+
+
+def _plain(kind: Kind) -> str:
+    return f"table inet lab {{\nchain forward {{\n{_BASE_CHAIN}\n{_PLAIN[kind]}\n}}\n}}\n"
+
+
+def _iptables(cell: Cell, node: str, folder: Path, dump: Dump | None) -> Iterator[Load]:
+    legacy = cell.kind in {Kind.MODEL_LEGACY, Kind.DUMP_LEGACY}
+    restore = "iptables-legacy-restore" if legacy else "iptables-nft-restore"
+    if cell.kind in {Kind.MODEL_LEGACY, Kind.MODEL_NFT}:
+        made = kube_router.rules(pods(node, cell.pods), CLIENTS[cell.points], study.POLICY_PORTS)
+    else:
+        assert dump is not None  # noqa: S101  # such cells exist with a dump only
+        made = kube_router.IptablesRules(
+            dump.iptables.read_text(), dump.ipset.read_text() if dump.ipset else ""
+        )
+    name = f"{cell.kind.name}-{cell.pods}-{cell.points}-{node}"
+    if made.ipset:
+        yield _file(folder, ("ipset", "restore"), f"{name}.ipset", made.ipset)
+    yield _file(folder, (restore,), f"{name}.iptables", made.iptables)
+
+
+def pods(node: str, count: int) -> list[str]:
+    """Return the addresses of a node's pods, the measured one in the middle."""
+    measured = ipaddress.ip_address(MEASURED[node])
+    others = (item for item in ipaddress.ip_network(NETWORKS[node]).hosts() if item != measured)
+    found = [str(next(others)) for _ in range(count - 1)]
+    return [*found[: count // 2], str(measured), *found[count // 2 :]]
+
+
+@cache
+def bundled(node: str, count: int, network: str, *, fast: bool) -> str:
+    """Return the bundled enforcer's program for a node, from the enforcer itself."""
+    argv = [
+        *(sys.executable, "-m", "enforcer", "render", "--node", node, "-f", "/dev/stdin"),
+        *(f"--pod-interface={name}" for name in POD_DEVICES),
+        *(f"--uplink={name}" for name in UPLINKS[node] if fast),
+    ]
+    text = json.dumps(cluster(count, network))
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EnforcerFailed(f"enforcer render: {done.stderr.strip()}")
+    return done.stdout
+
+
+def cluster(count: int, network: str) -> dict[str, Any]:
+    """Return a cluster of two nodes with ``count`` pods each, and the study's policy.
+
+    It lets ``network`` in. With as many as 8,000 pods it lets every pod in, too: as many peers.
+    """
+    policy = study.policy()
+    for rule in policy["spec"]["ingress"]:
+        rule["from"] = [{"ipBlock": {"cidr": network}}]
+        rule["from"] += [{"podSelector": {}}] if count >= MANY else []
+    items = [
+        {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": study.NAMESPACE}},
+        *(_node(node) for node in NODES),
+        *(_pod(node, it) for node in NODES for it in pods(node, count)),
+        policy,
+    ]
+    return {"kind": "List", "apiVersion": "v1", "items": items}
+
+
+def _node(name: str) -> dict[str, Any]:
+    return {
+        "kind": "Node",
+        "apiVersion": "v1",
+        "metadata": {"name": name},
+        "spec": {"podCIDR": NETWORKS[name], "podCIDRs": [NETWORKS[name]]},
+        "status": {"addresses": [{"type": "InternalIP", "address": _NODE_ADDRESSES[name]}]},
+    }
+
+
+_NODE_ADDRESSES = {"a": "192.168.8.1", "b": "192.168.8.2"}
+
+
+def _pod(node: str, address: str) -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": f"pod-{address.replace('.', '-')}",
+            "namespace": study.NAMESPACE,
+            "labels": {"app": "lab"},
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "nginx"}]},
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+        },
+    }
+
+
+def as_json(loads: Mapping[str, Sequence[Load]], folder: str) -> dict[str, Any]:
+    """Return the commands as the guest reads them."""
+    return {
+        node: [{"argv": it.argv, "input": f"{folder}/{it.file}" if it.file else ""} for it in many]
+        for node, many in loads.items()
+    }
