@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ def command(**options: Any) -> None:
     asked = Asked(**options)
     if asked.ipset and not asked.rules:
         raise UsageError("--ipset: without --rules there is nothing that asks these sets")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     machine.require()
     narrator = Narrator(Console(highlight=False))
     kernel = debian.kernel(Release(asked.kernel), asked.mirror)

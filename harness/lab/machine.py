@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shlex
@@ -26,6 +27,7 @@ PROCESSOR = ("-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "max", "-s
 MEMORY_MIB = 2048
 CONSOLE = "console.log"
 PROJECT = Path(__file__).parents[2]
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds for QEMU to end before it is killed
 
 
@@ -84,7 +86,7 @@ class Guest:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_be_nice,  # noqa: PLW1509  # no threads before the guests start
+                preexec_fn=_as_child,  # noqa: PLW1509  # no threads before the guests start
             )
         return self
 
@@ -153,5 +155,7 @@ def _export(path: str, tag: str, options: str = "") -> str:
     return f"local,path={escaped},mount_tag={tag},security_model=none,multidevs=remap{options}"
 
 
-def _be_nice() -> None:
+def _as_child() -> None:
+    """Leave the machine to others, and end with the harness, by whatever means it ends."""
     os.nice(10)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
