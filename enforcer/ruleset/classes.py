@@ -36,6 +36,10 @@ SERVER_PORT: Final = "meta l4proto . ct reply proto-src"
 
 HEADERS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
+ALLOWED: Final = {Direction.EGRESS: "return", Direction.INGRESS: "goto stamp"}
+"""What follows a hit. The client's egress is asked first: its hit goes back, never accepts. The
+server's ingress is asked last, and a hit there says that the server is a known pod, too."""
+
 PORT_FIELDS: Final = (FieldType.PROTOCOL, FieldType.PORT)
 
 
@@ -116,7 +120,7 @@ def _lookups(item: PolicyClass, sets: _Sets, family: Family) -> Iterator[_Lookup
     ):
         if set_.elements:
             guard = f"{HAS_PORTS} " if SERVER_PORT in key else ""
-            yield _Lookup(set_, rule(f"{guard}{key} @{set_.name} return"))
+            yield _Lookup(set_, rule(f"{guard}{key} @{set_.name} {ALLOWED[item.direction]}"))
 
 
 class _Sets:

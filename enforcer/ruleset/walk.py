@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enforcer.model.net import Direction, Family, IPAddress, Protocol
 from enforcer.nft.elements import PROTOCOL_NUMBERS
 from enforcer.nft.objects import FieldType, Rule, Set, Table, rule
-from enforcer.ruleset.classes import HAS_PORTS, HEADERS, SERVER_PORT
+from enforcer.ruleset.classes import ALLOWED, HAS_PORTS, HEADERS, SERVER_PORT
 from enforcer.ruleset.names import PREFIXES
 
 
@@ -153,7 +153,7 @@ class _Asked:
         parts = [f"ct {side} {HEADERS[self.family]} saddr"] if with_address else []
         parts += [SERVER_PORT] if with_port else []
         guard = f"{HAS_PORTS} " if with_port else ""
-        return rule(f"{guard}{' . '.join(parts)} @{name} return")
+        return rule(f"{guard}{' . '.join(parts)} @{name} {ALLOWED[self.direction]}")
 
     def _port(self) -> list[str]:
         protocol = self.question.protocol
