@@ -12,8 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from harness.enforcers import iptables
+from harness.enforcers.kube_router_model.kernel import rules_script, sets_script
+from harness.enforcers.kube_router_model.layout import layout
+from harness.enforcers.kube_router_model.world import World
 from harness.errors import EnforcerFailed
-from harness.lab import kube_router
 from harness.lab.cells import MANY, Cell, Kind
 from harness.lab.guest.network import NODES, POD_A, POD_B, POD_DEVICES, UPLINKS
 from harness.workload import study
@@ -84,16 +87,25 @@ def _iptables(cell: Cell, node: str, folder: Path, dump: Dump | None) -> Iterato
     legacy = cell.kind in {Kind.MODEL_LEGACY, Kind.DUMP_LEGACY}
     restore = "iptables-legacy-restore" if legacy else "iptables-nft-restore"
     if cell.kind in {Kind.MODEL_LEGACY, Kind.MODEL_NFT}:
-        made = kube_router.rules(pods(node, cell.pods), CLIENTS[cell.points], study.POLICY_PORTS)
+        sets, text = _model(node, cell.pods, CLIENTS[cell.points])
     else:
         assert dump is not None  # noqa: S101  # such cells exist with a dump only
-        made = kube_router.IptablesRules(
-            dump.iptables.read_text(), dump.ipset.read_text() if dump.ipset else ""
-        )
+        sets, text = dump.ipset.read_text() if dump.ipset else "", dump.iptables.read_text()
     name = f"{cell.kind.name}-{cell.pods}-{cell.points}-{node}"
-    if made.ipset:
-        yield _file(folder, ("ipset", "restore"), f"{name}.ipset", made.ipset)
-    yield _file(folder, (restore,), f"{name}.iptables", made.iptables)
+    if sets:
+        yield _file(folder, ("ipset", "restore"), f"{name}.ipset", sets)
+    yield _file(folder, (restore,), f"{name}.iptables", text)
+
+
+def _model(node: str, count: int, network: str) -> tuple[str, str]:
+    """Return what the model of kube-router 0.2.0 gives ipset and iptables-restore."""
+    items = cluster(count, network)["items"]
+    pods, spaces, policies = (
+        [item for item in items if item["kind"] == kind]
+        for kind in ("Pod", "Namespace", "NetworkPolicy")
+    )
+    made = layout(World.of(pods, spaces, policies), node)
+    return sets_script(made), rules_script(made, iptables.parse(""))
 
 
 def pods(node: str, count: int) -> list[str]:

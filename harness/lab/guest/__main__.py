@@ -6,16 +6,21 @@ import json
 import sys
 from pathlib import Path
 
-from harness.lab.guest import measuring
+from harness.lab.guest import measuring, network
 
+BUCKETS = 8192
 SHARE = Path("/run/lab")
 
 
 def main() -> None:
     """Measure, and end with 1 where a cell could not be."""
+    # The kernel walks through all of the table now and then: let it be short.
+    network.run("modprobe", "nf_conntrack")
+    network.run("sysctl", "-qw", f"net.netfilter.nf_conntrack_buckets={BUCKETS}")
     cells = json.loads((SHARE / "cells.json").read_text())
     failed = False
     with (SHARE / "results.jsonl").open("a") as out:
+        list(measuring.measure({**cells[0], "requests": {"new": 100}}, SHARE))  # the first is odd
         for cell in cells:
             for result in measuring.measure(cell, SHARE):
                 failed |= bool(result["error"])

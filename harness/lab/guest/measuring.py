@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from harness.lab.guest import network
@@ -16,7 +17,11 @@ from harness.lab.guest.network import NetworkFailed, run
 RATE = re.compile(r"^Requests per second:\s+([\d.]+)", re.MULTILINE)
 FAILED = re.compile(r"^(?:Failed|Non-2xx) \w+:\s+([1-9]\d*)", re.MULTILINE)
 CONCURRENCY = 8
-WARM_UP = 200
+WARM_UP = 100
+LEGS = 5
+"""Runs of ab of which the median counts: work that the kernel does by the clock, such as a walk
+through the conntrack table, falls into one of them or not."""
+
 SETTLE_SECONDS = 2.0
 """Of the guest's clock, which jumps over idle time: for work that the kernel has put off."""
 
@@ -103,7 +108,11 @@ def _ends(cell: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _rate(cell: Mapping[str, Any], load: str, requests: int) -> float:
-    _ab(cell, load, WARM_UP)
+    _leg(cell, load, WARM_UP)
+    return median(_leg(cell, load, requests // LEGS) for _ in range(LEGS))
+
+
+def _leg(cell: Mapping[str, Any], load: str, requests: int) -> float:
     said = _ab(cell, load, requests)
     found, failed = RATE.search(said), FAILED.search(said)
     if failed or not found:

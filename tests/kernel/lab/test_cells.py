@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.lab import rules
+from harness.lab.cells import Cell, Kind
+from harness.lab.machine import PROJECT
+
+pytestmark = pytest.mark.kernel
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from harness.lab.guest import measuring
+folder = Path(sys.argv[1])
+cells = json.loads((folder / "cells.json").read_text())
+print(json.dumps([result for cell in cells for result in measuring.measure(cell, folder)]))
+"""
+INSIDE = 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"'
+
+
+def measured(folder: Path, *cells: Cell, enforces: bool | None = None) -> list[dict[str, object]]:
+    """Run cells as the guest does, in namespaces of this machine's kernel."""
+    described = [
+        {
+            "name": cell.name,
+            "points": cell.points,
+            "enforces": cell.kind.enforces if enforces is None else enforces,
+            "proves": True,
+            "requests": {"new": 50},
+            "rules": rules.as_json(rules.write(cell, folder / "rules"), "rules"),
+        }
+        for cell in cells
+    ]
+    (folder / "cells.json").write_text(json.dumps(described))
+    argv = ["unshare", "--mount", "--net", "--", "sh", "-c", INSIDE, "sh"]
+    argv += [sys.executable, "-c", PROGRAM, str(folder)]
+    done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True)
+    found: list[dict[str, object]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(Kind.NONE),
+        Cell(Kind.ESTABLISHED),
+        Cell(Kind.BUNDLED, 20),
+        Cell(Kind.BUNDLED, 20, 2),
+        Cell(Kind.MODEL_LEGACY, 20),
+        Cell(Kind.MODEL_NFT, 20, 2),
+    ],
+    ids=lambda cell: cell.name,
+)
+def test_a_cell_loads_acts_and_has_a_rate(cell: Cell, tmp_path: Path) -> None:
+    """Every kind of rules lets the allowed client in, keeps the stranger out, and is measured."""
+    (result,) = measured(tmp_path, cell)
+
+    assert result["error"] == ""
+    assert isinstance(result["rps"], float)
+    assert result["rps"] > 0
+
+
+def test_rules_that_do_not_act_are_no_measurement(tmp_path: Path) -> None:
+    """A cell that should enforce and lets a stranger in has no rate, but a reason."""
+    (result,) = measured(tmp_path, Cell(Kind.EMPTY), enforces=True)
+
+    assert (result["rps"], result["error"]) == (
+        0,
+        "a client that the policy denies reaches the pod",
+    )

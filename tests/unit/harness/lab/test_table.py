@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.lab import report, study, summary
+from harness.lab.cells import Cell, Kind, chosen, default_cells
+from harness.lab.study import Row
+from harness.load.ab import Connections
+from harness.results import RunFolder
+
+NEW = Connections.NEW
+
+
+def row(guest: int, cell: str, rps: float, points: int = 1, error: str = "") -> Row:
+    """Return a rate of new connections."""
+    return Row(guest, cell, 0, points, NEW, 800, rps, error)
+
+
+def test_a_cell_is_compared_with_the_baseline_of_its_own_guest() -> None:
+    """Guests may differ; the change is the mean of each guest's own comparison."""
+    rows = [row(1, "none", 1000), row(1, "x", 900), row(2, "none", 2000), row(2, "x", 1800)]
+
+    line = summary.lines(rows)[1]
+
+    assert line.costs[NEW].change == pytest.approx(-0.1)
+    assert line.costs[NEW].spread == pytest.approx(0)
+
+
+def test_a_guest_that_disagrees_shows_as_spread() -> None:
+    """The error of a figure is what the guests disagree about."""
+    rows = [row(1, "none", 1000), row(1, "x", 900), row(2, "none", 1000), row(2, "x", 990)]
+
+    assert summary.lines(rows)[1].costs[NEW].spread == pytest.approx(0.0477, abs=1e-4)
+
+
+def test_two_points_are_compared_with_two_nodes_without_enforcement() -> None:
+    """A longer way costs by itself; that is no cost of the rules."""
+    rows = [
+        *(row(1, "none", 1000), row(1, "none, two points", 500, 2)),
+        row(1, "x, two points", 450, 2),
+    ]
+
+    assert summary.lines(rows)[2].costs[NEW].change == pytest.approx(-0.1)
+
+
+def test_instructions_are_nanoseconds_of_the_guest() -> None:
+    """1,000 requests a second are a million instructions each."""
+    rows = [row(1, "none", 1000), row(1, "x", 500)]
+
+    assert summary.lines(rows)[1].costs[NEW].instructions == pytest.approx(1_000_000)
+
+
+def test_a_cell_that_could_not_be_measured_says_why_and_has_no_figure() -> None:
+    """A failure stays visible in the table."""
+    rows = [row(1, "none", 1000), row(1, "x", 0, error="nft: no such file")]
+
+    line = summary.lines(rows)[1]
+
+    assert (line.costs, line.problem) == ({}, "nft: no such file")
+
+
+def test_rows_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    """cells.csv is read as it was written, names with commas and errors with quotes included."""
+    folder = _folder(tmp_path)
+    rows = [row(1, "bundled, 80 pods", 1234.5), row(2, "x", 0, error="it said 'no'")]
+    study.write(folder, rows)
+
+    assert study.read(folder) == rows
+
+
+def test_the_report_has_a_line_for_each_cell(tmp_path: Path) -> None:
+    """Both reports are made of what is stored alone."""
+    folder = _folder(tmp_path)
+    study.write(folder, [row(1, "none", 1000), row(1, "bundled, 80 pods", 975)])
+
+    page = report.write(folder)
+
+    assert "bundled, 80 pods" in page.read_text()
+    assert "−2.5% ± 0.0%" in (tmp_path / "report.md").read_text()  # noqa: RUF001
+
+
+def test_every_cell_has_a_name_of_its_own() -> None:
+    """Rates are stored by the cell's name."""
+    names = [cell.name for cell in default_cells()]
+
+    assert len(set(names)) == len(names)
+
+
+def test_chosen_cells_bring_their_baselines() -> None:
+    """Whoever asks for cells by name gets what they are compared with, and nothing else."""
+    found = chosen(default_cells(), ["legacy, 80 pods, two"])
+
+    assert found == (Cell(Kind.NONE, points=2), Cell(Kind.MODEL_LEGACY, 80, 2))
+
+
+def _folder(path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    settings = {"kernel": "6.1", "requests_new": 800, "requests_kept": 1600}
+    folder.write_json(
+        "run.json",
+        {
+            "schema": 1,
+            "started": "now",
+            "status": "passed",
+            "commit": "abc",
+            "command": ["harness", "lab"],
+            "settings": settings,
+        },
+    )
+    return folder
