@@ -7,6 +7,7 @@ Only the words that these rules are made of are known (:data:`_MEANINGS`); any o
 from __future__ import annotations
 
 import re
+import socket
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -25,7 +26,9 @@ VERDICT_REGISTER: Final = 0
 REGISTER: Final = 1
 MARK_BYTES: Final = 4
 
-NFT_CT_STATE, NFT_CT_MARK = 0, 3
+NFT_CT_STATE, NFT_CT_STATUS, NFT_CT_MARK = 0, 2, 3
+NFT_META_L4PROTO: Final = 16
+NFTA_META_DREG, NFTA_META_KEY = 1, 2
 RELATED: Final = 4  # NF_CT_STATE_BIT(IP_CT_RELATED)
 NFTA_CT_DREG, NFTA_CT_KEY, NFTA_CT_SREG = 1, 2, 4
 NFTA_BITWISE_SREG, NFTA_BITWISE_DREG, NFTA_BITWISE_LEN = 1, 2, 3
@@ -56,8 +59,8 @@ def _expression(name: str, data: bytes) -> bytes:
     return nested(NFTA_LIST_ELEM, named + nested(NFTA_EXPR_DATA, data))
 
 
-def _load_mark() -> bytes:
-    return _expression("ct", _number(NFTA_CT_KEY, NFT_CT_MARK) + _number(NFTA_CT_DREG, REGISTER))
+def _load(key: int) -> bytes:
+    return _expression("ct", _number(NFTA_CT_KEY, key) + _number(NFTA_CT_DREG, REGISTER))
 
 
 def _store_mark() -> bytes:
@@ -102,23 +105,35 @@ def _host_order(kind: int, value: int) -> bytes:
 
 
 def _is_not_related() -> bytes:
-    state = _number(NFTA_CT_KEY, NFT_CT_STATE) + _number(NFTA_CT_DREG, REGISTER)
-    return _expression("ct", state) + _compare(NFT_CMP_NEQ, RELATED)
+    return _load(NFT_CT_STATE) + _compare(NFT_CMP_NEQ, RELATED)
+
+
+def _is_tcp() -> bytes:
+    load = _number(NFTA_META_KEY, NFT_META_L4PROTO) + _number(NFTA_META_DREG, REGISTER)
+    same = _number(NFTA_CMP_SREG, REGISTER) + _number(NFTA_CMP_OP, NFT_CMP_EQ)
+    same += nested(NFTA_CMP_DATA, attribute(NFTA_DATA_VALUE, bytes((socket.IPPROTO_TCP,))))
+    return _expression("meta", load) + _expression("cmp", same)
+
+
+def _lacks_status(mask: int) -> bytes:
+    return _load(NFT_CT_STATUS) + _bitwise(mask, 0) + _compare(NFT_CMP_EQ, 0)
 
 
 def _has_mark(mask: int, mark: int) -> bytes:
-    return _load_mark() + _bitwise(mask, 0) + _compare(NFT_CMP_EQ, mark)
+    return _load(NFT_CT_MARK) + _bitwise(mask, 0) + _compare(NFT_CMP_EQ, mark)
 
 
 def _set_mark(kept: int, mark: int) -> bytes:
     # (mark & kept) | new is (mark & kept & ~new) ^ new: the kernel has no "or".
-    return _load_mark() + _bitwise(kept & ~mark, mark) + _store_mark()
+    return _load(NFT_CT_MARK) + _bitwise(kept & ~mark, mark) + _store_mark()
 
 
 _MEANINGS: Final[tuple[tuple[re.Pattern[str], Callable[..., bytes]], ...]] = tuple(
     (re.compile(f"{words}(?: |$)"), meaning)
     for words, meaning in (
         ("ct state != related", _is_not_related),
+        ("meta l4proto 6", _is_tcp),
+        (f"ct status & {_HEX} == 0", _lacks_status),
         (f"ct mark & {_HEX} == {_HEX}", _has_mark),
         (rf"ct mark set ct mark & {_HEX} \| {_HEX}", _set_mark),
         ("counter", lambda: _expression("counter", b"")),

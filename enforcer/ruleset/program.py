@@ -31,7 +31,8 @@ JUDGE_PRIORITY: Final = -5
 
 TUNNELS: Final = "{ 4, 47, 41, 17 }"
 IPS_HELPER: Final = "0x2000"  # IPS_HELPER of enum ip_conntrack_status: a helper is attached
-IPS_SPECIAL: Final = "0x2001"  # the same, or IPS_EXPECTED: a helper expects the connection
+# Nor IPS_EXPECTED: no helper has announced the connection.
+NOT_SPECIAL: Final = "ct status & 0x00002001 == 0 "
 STAMP: Final = "stamp"  # the chain that the current epoch is read back from
 
 # Neighbour discovery and multicast listener reports of hosts. Router advertisements and redirects
@@ -305,7 +306,7 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
             STAMP,
             # Nearly all: neither expected by a helper nor with one. What else is related, an ICMP
             # error or a reset of ours, was accepted before it came here.
-            given.stamp(f"ct status & {IPS_SPECIAL} == 0 "),
+            given.stamp(NOT_SPECIAL),
             "ct state related accept",
             rule(f"ct status & {IPS_HELPER} != 0 accept", "expectations would inherit the mark"),
             given.stamp(),

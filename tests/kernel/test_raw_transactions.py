@@ -27,7 +27,7 @@ from enforcer.nft.objects import (
 )
 from enforcer.nft.transaction import Transaction
 from enforcer.ruleset.options import LowerOptions
-from enforcer.ruleset.program import ProgramInput
+from enforcer.ruleset.program import NOT_SPECIAL, ProgramInput
 from tests.kernel.netlab import Namespace, run
 
 pytestmark = pytest.mark.kernel
@@ -158,13 +158,13 @@ def test_verdicts_are_moved(space: Namespace) -> None:
 
 
 def program(epoch: int, options: LowerOptions) -> Table:
-    """Return a table with the two rules that carry an epoch, among others."""
+    """Return a table with the rules that carry an epoch, among others."""
     given = ProgramInput(epoch, options, {})
     return table(
         T,
         chains=[
-            Chain("f", (given.fast, rule("counter drop"))),
-            Chain("s", (rule("return"), given.stamp)),
+            Chain("f", (given.fast_tcp, given.fast, rule("counter drop"))),
+            Chain("s", (given.stamp(NOT_SPECIAL), rule("return"), given.stamp())),
         ],
     )
 
