@@ -41,6 +41,8 @@ _NOT_FOUND = 127
 
 _TRANSPORTS = {one.value.lower(): one for one in Transport}
 
+_VERSIONS = {"ipv4": 4, "ipv6": 6}
+
 _NAME = click.option("--name", default="", help="Which cluster; needed when several are up.")
 
 _HOW_TO_GO_ON = """\
@@ -186,6 +188,11 @@ def execute(ctx: click.Context, name: str, place: str, argv: tuple[str, ...]) ->
     show_default=True,
     help="Milliseconds of silence after which a probe counts as dropped.",
 )
+@click.option(
+    "--family",
+    type=click.Choice(list(_VERSIONS)),
+    help="Which of TO's addresses; its primary one unless told.",
+)
 @click.option("--serve", is_flag=True, help="Start an echo server at TO:PORT for the probe.")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO:PORT")
@@ -202,7 +209,10 @@ def probe(ctx: click.Context, /, source: str, target: str, **options: object) ->
         raise UsageError(f"not run: {unsupported()[protocol]}")
     patience = int(str(options["timeout"])) / 1000
     with _attached(str(options["name"])) as cluster:
-        place, to = find_place(cluster, source), find_target(cluster, target)
+        place, to = (
+            find_place(cluster, source),
+            find_target(cluster, target, _VERSIONS.get(str(options["family"]))),
+        )
         serving = protocol is not Transport.ICMP and (
             bool(options["serve"]) or isinstance(to.owner, OutsideRef)
         )

@@ -6,6 +6,7 @@ address before a port is written in brackets: ``[2001:db8:14:215::10]:80``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, assert_never
@@ -15,6 +16,7 @@ from kubernetes.client.exceptions import ApiException
 from harness.clusters.base import NodeRef, OutsideRef, Place, PodRef
 from harness.clusters.embedded.addresses import PUBLIC_NETWORKS, PUBLIC_NETWORKS6, Address
 from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.clusters.embedded.endpoints import version_of
 from harness.errors import UsageError
 
 FORMS = "namespace/pod, pod (in default), node/NAME, outside/ADDRESS or an address"
@@ -51,8 +53,11 @@ def find_place(cluster: EmbeddedCluster, word: str) -> Place:
     raise UsageError(message)
 
 
-def find_target(cluster: EmbeddedCluster, word: str) -> Target:
-    """Return the address and port that ``TO:PORT`` means."""
+def find_target(cluster: EmbeddedCluster, word: str, version: int | None = None) -> Target:
+    """Return the address and port that ``TO:PORT`` means.
+
+    Of a place with several addresses it is the primary one, or that of an IP ``version``.
+    """
     name, _, number = word.rpartition(":")
     if not name or not number.isdigit() or not 0 < int(number) <= _LAST_PORT:
         message = f"{word!r} is no target; write TO:PORT, for example default/web:80"
@@ -62,41 +67,49 @@ def find_target(cluster: EmbeddedCluster, word: str) -> Target:
     match name.split("/"):
         case ["svc", namespace, service]:
             found = _get(cluster, f"/api/v1/namespaces/{namespace}/services/{service}", name)
-            return Target(_cluster_ip(found, name), port, None)
+            return Target(_of_version(_cluster_ips(found, name), version, name), port, None)
         case [single] if (ip := _address(single)) is not None:
             owner = _owner(cluster, ip)
             if owner is None and _is_public(ip):
                 owner = OutsideRef(single)
             return Target(single, port, owner)
     place = find_place(cluster, name)
-    return Target(address_of(cluster, place), port, place)
+    return Target(_of_version(addresses_of(cluster, place), version, name), port, place)
 
 
-def address_of(cluster: EmbeddedCluster, place: Place) -> str:
-    """Return the address of a place."""
+def addresses_of(cluster: EmbeddedCluster, place: Place) -> Sequence[str]:
+    """Return the addresses of a place, the primary one first."""
     match place:
         case OutsideRef(address):
-            return address
+            return (address,)
         case NodeRef(name):
-            return next(node.address for node in cluster.nodes() if node.name == name)
+            return next(node.addresses for node in cluster.nodes() if node.name == name)
         case PodRef(namespace, name):
             pod = _get(cluster, f"/api/v1/namespaces/{namespace}/pods/{name}", str(place))
-            return _pod_address(pod, place)
+            return _pod_addresses(pod, place)
     assert_never(place)
 
 
-def _pod_address(pod: Any, place: Place) -> str:
+def _of_version(addresses: Sequence[str], version: int | None, word: str) -> str:
+    for address in addresses:
+        if version in {None, version_of(address)}:
+            return address
+    message = f"{word} has no IPv{version} address; it has {', '.join(addresses)}"
+    raise UsageError(message)
+
+
+def _pod_addresses(pod: Any, place: Place) -> Sequence[str]:
     status = pod.get("status", {})
     if not status.get("podIP"):
         message = f"pod {place} has no address yet (phase {status.get('phase', 'unknown')})"
         raise UsageError(message)
-    return str(status["podIP"])
+    return [item["ip"] for item in status.get("podIPs") or ()] or [str(status["podIP"])]
 
 
 def _pod(cluster: EmbeddedCluster, namespace: str, name: str) -> Place:
     word = f"{namespace}/{name}"
     pod = _get(cluster, f"/api/v1/namespaces/{namespace}/pods/{name}", word)
-    _pod_address(pod, PodRef(namespace, name))  # before it has one, it has no network either
+    _pod_addresses(pod, PodRef(namespace, name))  # before it has one, it has no network either
     if pod["spec"].get("hostNetwork"):
         return NodeRef(pod["spec"]["nodeName"])
     return PodRef(namespace, name)
@@ -135,12 +148,13 @@ def _has(pod: Any, address: Address) -> bool:
     return running and any(item["ip"] == str(address) for item in status.get("podIPs") or ())
 
 
-def _cluster_ip(service: Any, word: str) -> str:
-    address: str = service["spec"].get("clusterIP") or "None"
-    if address == "None":
+def _cluster_ips(service: Any, word: str) -> Sequence[str]:
+    spec = service["spec"]
+    addresses: list[str] = spec.get("clusterIPs") or [spec.get("clusterIP") or "None"]
+    if "None" in addresses:
         message = f"{word} is headless: it has no ClusterIP; probe its pods"
         raise UsageError(message)
-    return address
+    return addresses
 
 
 def _get(cluster: EmbeddedCluster, path: str, word: str) -> Any:

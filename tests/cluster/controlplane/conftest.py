@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.clusters.embedded.addresses import IpFamily
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.settings import Proxy, Shape
 from harness.controlplane.programs import Programs, find
@@ -26,13 +27,19 @@ Shaped = Callable[..., Shape]
 def shaped() -> Shaped:
     """Describe a cluster with the real control plane."""
 
-    def make(name: str, nodes: int = 2, proxy: Proxy = Proxy.NFTABLES) -> Shape:
+    def make(
+        name: str,
+        nodes: int = 2,
+        proxy: Proxy = Proxy.NFTABLES,
+        ip_family: IpFamily = IpFamily.IPV4,
+    ) -> Shape:
         found = find()
         assert isinstance(found, Programs)
         return Shape(
             f"t{os.getpid()}-{name}",
             nodes,
             proxy=proxy,
+            ip_family=ip_family,
             programs=found.paths,
             kubernetes=found.version,
             pod_logs=True,

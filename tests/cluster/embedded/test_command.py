@@ -69,6 +69,37 @@ def test_probe_knows_udp(cluster: EmbeddedCluster) -> None:
 
 
 @pytest.mark.parametrize(
+    ("protocol", "target", "said"),
+    [
+        ("icmp", "web:1", "open: "),
+        ("udp-one-way", "web:53", "open: "),
+        ("sctp", "web:80", "the kernel ("),
+    ],
+)
+def test_probe_knows_every_protocol(
+    cluster: EmbeddedCluster, protocol: str, target: str, said: str
+) -> None:
+    """ICMP, datagrams without a reply, and SCTP or the reason why it is not run."""
+    serve = () if protocol == "icmp" else ("--serve",)
+    asked = ("probe", "--name", cluster.name, "--protocol", protocol, *serve)
+
+    result = harness(*asked, "cli", target)
+
+    if protocol == "sctp" and not cluster.unsupported():
+        said = "open: "
+    assert said in str(result.exception) + result.output
+
+
+def test_probe_chooses_the_family(cluster: EmbeddedCluster) -> None:
+    """A family that the target has is taken; one that it has not is said."""
+    asked = ("probe", "--name", cluster.name)
+
+    assert harness(*asked, "--family", "ipv4", "cli", "web:80").exit_code == 0
+    said = harness(*asked, "--family", "ipv6", "cli", "web:80")
+    assert "web has no IPv6 address; it has 10.128.1.2" in str(said.exception) + said.output
+
+
+@pytest.mark.parametrize(
     ("argv", "said"),
     [
         (("nobody", "web:80"), "cannot find default/nobody"),

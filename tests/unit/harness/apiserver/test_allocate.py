@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -126,4 +126,65 @@ def test_a_service_that_is_no_longer_a_node_port_gives_its_ports_back() -> None:
     other = service("NodePort", ports=[{"port": 1, "protocol": "TCP", "nodePort": node_port}])
 
     assert "nodePort" not in new["spec"]["ports"][0]
+    assert fields(allocator, other) == []
+
+
+DUAL = (IPv4Network("10.96.0.0/16"), IPv6Network("fd00:10:96::/112"))
+BOTH = ["10.96.0.1", "fd00:10:96::1"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "asked", "policy", "addresses"),
+    [
+        (DUAL, {}, "SingleStack", BOTH[:1]),
+        (DUAL, {"ipFamilyPolicy": "PreferDualStack"}, "PreferDualStack", BOTH),
+        (DUAL, {"ipFamilyPolicy": "RequireDualStack"}, "RequireDualStack", BOTH),
+        (DUAL, {"ipFamilies": ["IPv6"]}, "SingleStack", BOTH[1:]),
+        (DUAL, {"ipFamilies": ["IPv6", "IPv4"]}, "RequireDualStack", BOTH[::-1]),
+        (DUAL, {"clusterIP": "fd00:10:96::1"}, "SingleStack", BOTH[1:]),
+        (DUAL[:1], {"ipFamilyPolicy": "PreferDualStack"}, "PreferDualStack", BOTH[:1]),
+        (DUAL[1:], {}, "SingleStack", BOTH[1:]),
+    ],
+)
+def test_families(
+    ranges: tuple[Any, ...], asked: dict[str, Any], policy: str, addresses: list[str]
+) -> None:
+    """A Service gets an address of each family that it asks for and its cluster has."""
+    allocator, wanted = ServiceAllocator(*ranges), service(**asked)
+    assert fields(allocator, wanted) == []
+    allocator.assign(wanted)
+    spec = wanted["spec"]
+
+    assert (spec["ipFamilyPolicy"], spec["clusterIPs"]) == (policy, addresses)
+    assert spec["clusterIP"] == addresses[0]
+    assert spec["ipFamilies"] == ["IPv6" if ":" in one else "IPv4" for one in addresses]
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"ipFamilyPolicy": "RequireDualStack"}, "spec.ipFamilyPolicy"),
+        ({"ipFamilies": ["IPv6"]}, "spec.ipFamilies[0]"),
+        ({"clusterIP": "fd00:10:96::1"}, "spec.clusterIP"),
+    ],
+)
+def test_a_family_that_the_cluster_has_not_is_refused(asked: dict[str, Any], field: str) -> None:
+    """A cluster of IPv4 alone says which field it cannot serve."""
+    assert fields(ServiceAllocator(*DUAL[:1]), service(**asked)) == [field]
+
+
+def test_a_service_takes_and_leaves_the_second_family() -> None:
+    """A Service that changes its policy gets a second address, and gives it back."""
+    allocator, one = ServiceAllocator(*DUAL), service()
+    allocator.assign(one)
+    two = service(ipFamilyPolicy="PreferDualStack")
+    allocator.inherit(two, one)
+    allocator.assign(two, one)
+    three = service(ipFamilyPolicy="SingleStack")
+    allocator.inherit(three, two)
+    allocator.assign(three, two)
+    other = service(ipFamilies=["IPv6"], clusterIP="fd00:10:96::1")
+
+    assert two["spec"]["clusterIPs"] == BOTH
+    assert three["spec"]["clusterIPs"] == BOTH[:1]
     assert fields(allocator, other) == []
