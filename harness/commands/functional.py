@@ -11,6 +11,7 @@ import click
 import pytest
 from click.core import ParameterSource
 
+from harness.commands import windows
 from harness.commands.choices import enforcer_option
 from harness.errors import Interrupted, UsageError
 from harness.matrix import pytest_plugin
@@ -54,6 +55,11 @@ def _writable(ctx: click.Context, param: click.Parameter, value: str) -> str:
     show_default=True,
     help="Folder of the results.",
 )
+@click.option(
+    "--windows",
+    is_flag=True,
+    help="Measure instead for how long the enforcer is wrong after changes, restarts and starts.",
+)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -68,6 +74,9 @@ def command(
     Runs routed and bridged (bridge-nf-call-iptables off), or what --cni names. Ends with 0 only if
     everything was as expected; the last line is the path of the report.
     """
+    if own["windows"]:
+        windows.measure(settings, own["enforcer"], Path(own["results"]))
+        return
     del settings, own  # pytest is told again what was given
     load_scenario(_cases())  # mistakes in it are told before anything is built
     catcher = _Catcher()

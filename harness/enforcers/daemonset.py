@@ -141,6 +141,12 @@ class DaemonSet(ABC):
         daemons.stop()
         daemons.start()
 
+    def crash(self) -> None:
+        """Kill the daemons and start them again, as after a crash; rules stay as they are."""
+        daemons = self._installed()
+        daemons.kill()
+        daemons.start()
+
     def uninstall(self) -> None:
         """End the daemons and remove their rules from every node. Idempotent."""
         if self._daemons is None:
