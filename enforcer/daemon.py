@@ -23,7 +23,9 @@ from enforcer.health import Health, serve
 from enforcer.inbox import Inbox
 from enforcer.kube import connect, watch_cluster
 from enforcer.links import NodeLinks
+from enforcer.memory import settle
 from enforcer.metrics import Metrics
+from enforcer.model.changes import Replaced
 from enforcer.nft.kernel import NftKernel, check_nft
 from enforcer.node import NodeTables, Synced
 from enforcer.notices import Notices, UnenforcedWatch
@@ -94,6 +96,7 @@ class SyncLoop:
         self._cluster = Cluster()
         self._compiler = NodeCompiler(self._cluster, settings.node_name)
         self._owed = False
+        self._relisted = False
         self._checked = time.monotonic()
 
     async def follow(self, inbox: Inbox) -> None:
@@ -101,6 +104,7 @@ class SyncLoop:
         while True:
             batch = await inbox.take(GENERATION_PERIOD)
             changed = [self._cluster.apply(change) for change in batch.changes]
+            self._relisted |= any(isinstance(change, Replaced) for change in batch.changes)
             self._owed = self._owed or any(changed)
             if missing := self._cluster.missing():
                 self._observer.waiting_for(missing)
@@ -124,9 +128,12 @@ class SyncLoop:
             self._observer.failed(error)
             return
         self._owed = False
+        self._observer.timed(started, since)
         for listener in self._listeners:
             listener.synced(self._cluster, compiled, synced)
-        self._observer.timed(started, since)
+        if self._relisted:
+            self._relisted = False
+            settle()
 
     def _compile_and_apply(self) -> tuple[CompiledPolicy, Synced]:
         compiled = self._compiler.compile()

@@ -21,7 +21,7 @@ from enforcer.nflog import Flow, Logged, LogReader
 from enforcer.node import Synced
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.names import PREFIXES, name_classes
+from enforcer.ruleset.names import PREFIXES, ClassNames
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class DenyLog:
         """Count into ``metrics``."""
         self._metrics = metrics
         self._cluster = Cluster()
+        self._names = ClassNames()
         self._now: dict[tuple[Direction, str], tuple[Key, ...]] = {}
         self._policies: dict[tuple[Direction, str], tuple[Key, ...]] = {}
         self._pods: dict[IPAddress, Key] | None = None
@@ -96,8 +97,8 @@ class DenyLog:
         """
         self._cluster, self._pods = cluster, None
         classes = [item for pod in compiled.pods for item in (pod.ingress, pod.egress) if item]
-        names = name_classes(item for item in classes if not item.allowed.everything)
-        now = {(item.direction, name.tag): item.policies for item, name in names.items()}
+        names = self._names.of(item for item in classes if not item.allowed.everything)
+        now = {(item.direction, name.tag): item.policies for name, item in names.items()}
         self._policies = {**self._now, **now}
         self._now = now
 

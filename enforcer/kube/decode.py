@@ -15,8 +15,11 @@ policy whose namespace is readable: it denies that whole namespace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -122,7 +125,7 @@ def decode_object(kind: Kind, raw: _Raw) -> Object | Unreadable:
         return _unreadable(kind, _what_is_left(raw), f"cannot be read: {error}")
     if not meta.name:
         return _unreadable(kind, Key(meta.namespace, _NO_NAME), "metadata.name is empty")
-    return _DECODERS[kind](Key(meta.namespace, meta.name), opened)
+    return _DECODERS[kind](Key(sys.intern(meta.namespace), meta.name), opened)
 
 
 def _unreadable(kind: Kind, key: Key, problem: str) -> Object | Unreadable:
@@ -183,8 +186,8 @@ def _pod(key: Key, opened: _Object) -> Pod:
     named_ports = _named_ports(reader, opened.spec) if spec else ()
     return Pod(
         key=key,
-        node=(spec.nodeName or "") if spec else "",
-        labels=(labels.labels or {}) if labels else {},
+        node=sys.intern(spec.nodeName or "") if spec else "",
+        labels=_shared_labels((labels.labels or {}) if labels else {}),
         addresses=addresses,
         host_network=bool(spec and spec.hostNetwork),
         named_ports=named_ports,
@@ -218,7 +221,23 @@ def _named_ports(reader: _Reader, spec: msgspec.Raw) -> tuple[NamedPort, ...]:
         for port in ports
         if port.name
     }
-    return tuple(named)
+    return _shared_ports(tuple(named))
+
+
+@lru_cache(maxsize=1 << 12)
+def _shared_ports(ports: tuple[NamedPort, ...]) -> tuple[NamedPort, ...]:
+    """Return one tuple for all equal ones: thousands of pods are made from some templates."""
+    return ports
+
+
+def _shared_labels(labels: dict[str, str]) -> Mapping[str, str]:
+    """Return one mapping for all equal ones, for the same reason."""
+    return _labels_of(frozenset(labels.items()))
+
+
+@lru_cache(maxsize=1 << 12)
+def _labels_of(items: frozenset[tuple[str, str]]) -> Mapping[str, str]:
+    return MappingProxyType(dict(items))
 
 
 def _namespace(key: Key, opened: _Object) -> Namespace:

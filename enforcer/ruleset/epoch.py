@@ -15,7 +15,10 @@ from enforcer.ruleset.names import INET, is_allow_set
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.program import STAMP
 
-InUse = Callable[[int], bool]
+InUse = Callable[[int, int], bool]
+
+LONGEST_ROW = 256
+"""Epochs that are looked for at once; when one of them is in use, each is looked for by itself."""
 
 NOTE = re.compile(r"^epoch (\d+) of (0x[0-9a-f]+) ")
 
@@ -64,17 +67,40 @@ def _grows(before: Set, after: Set) -> bool:
     return same_type and before.elements <= after.elements
 
 
-def next_epoch(after: int, options: LowerOptions, in_use: InUse) -> int:
-    """Return the first epoch after ``after`` that no conntrack entry carries; never 0.
+class FreeEpochs:
+    """Epochs that no conntrack entry carries.
 
     Numbers come round again after the last one, and a table made anew does not know which were
-    used before it: so each is looked for before it is used.
+    used before it: so each is looked for before it is used. The kernel walks through the whole of
+    conntrack for that, of all network namespaces. So many numbers are looked for at once, and as
+    nobody else stamps, those that were free stay free until we use them.
     """
-    for step in range(options.last_epoch):
-        candidate = (after + step) % options.last_epoch + 1
-        if not in_use(options.mark(candidate)):
-            return candidate
-    raise KernelError(
-        f"conntrack entries carry every mark of mask {options.mark_mask:#x}: does another program "
-        "use these bits? Choose another --mark-mask"
-    )
+
+    def __init__(self, options: LowerOptions, in_use: InUse) -> None:
+        """``in_use(mark, mask)`` says whether an entry carries ``mark`` in the bits of ``mask``."""
+        self._options = options
+        self._in_use = in_use
+        self._free = range(0)
+
+    def next(self, after: int) -> int:
+        """Return the first epoch after ``after`` that is free; never 0."""
+        for step in range(self._options.last_epoch):
+            candidate = (after + step) % self._options.last_epoch + 1
+            if candidate not in self._free:
+                self._free = self._look(candidate)
+            if candidate in self._free:
+                self._free = range(candidate + 1, self._free.stop)
+                return candidate
+        raise KernelError(
+            f"conntrack entries carry every mark of mask {self._options.mark_mask:#x}: does "
+            "another program use these bits? Choose another --mark-mask"
+        )
+
+    def _look(self, first: int) -> range:
+        """Return the free epochs from ``first`` on, of a row that one look can tell of."""
+        row = min(first & -first, LONGEST_ROW)  # as long as its last bits are 0, one mask fits all
+        for length in (row, 1):
+            mask = self._options.mark_mask & ~self._options.mark(length - 1)
+            if not self._in_use(self._options.mark(first), mask):
+                return range(first, first + length)
+        return range(0)

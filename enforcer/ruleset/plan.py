@@ -11,7 +11,7 @@ from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.epoch import current_epoch, needs_bump, next_epoch
+from enforcer.ruleset.epoch import FreeEpochs, current_epoch, needs_bump
 from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import orphaned_addresses, with_owners_of
@@ -51,10 +51,10 @@ class Planner:
     def __init__(self, options: LowerOptions, mark_in_use: MarkInUse = is_mark_in_use) -> None:
         """``mark_in_use(mark, mask)`` says whether a conntrack entry carries a mark.
 
-        It is asked once for each new epoch.
+        It is asked before a new epoch is used.
         """
         self._options = options
-        self._mark_in_use = mark_in_use
+        self._epochs = FreeEpochs(options, mark_in_use)
         self._lowering = Lowering(options)
 
     def plan(self, have: Ruleset, compiled: CompiledPolicy, wiring: Wiring) -> Plan:
@@ -65,15 +65,12 @@ class Planner:
         current = current_epoch(have, self._options)
         want = self._lowering.lower(compiled, wiring, current or 0, have)
         if current is None or self._revokes(have, want):
-            current = next_epoch(current or 0, self._options, self._is_in_use)
+            current = self._epochs.next(current or 0)
             want = self._lowering.with_epoch(want, compiled, current)
         if orphaned := orphaned_addresses(have, want):
             middle = with_owners_of(have, want)
             return Plan(diff(have, middle), want, current, orphaned, diff(middle, want))
         return Plan(diff(have, want), want, current)
-
-    def _is_in_use(self, mark: int) -> bool:
-        return self._mark_in_use(mark, self._options.mark_mask)
 
     def _revokes(self, have: Ruleset, want: Ruleset) -> bool:
         return self._options.existing is ExistingConnections.REVOKE and needs_bump(have, want)

@@ -14,6 +14,7 @@ from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.transaction import AddElements
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
+from enforcer.ruleset.epoch import FreeEpochs
 from enforcer.ruleset.names import BRIDGE, INET, TABLES
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
 from enforcer.ruleset.plan import Plan, plan
@@ -138,11 +139,26 @@ def test_an_epoch_that_a_connection_carries_is_passed_over() -> None:
     taken = {OPTIONS.mark(number) for number in (1, 2, 4)}
 
     def in_use(mark: int, mask: int) -> bool:
-        assert mask == OPTIONS.mark_mask
-        return mark in taken
+        assert not mask & ~OPTIONS.mark_mask
+        return any(carried & mask == mark for carried in taken)
 
     assert node.sync(compiled(pod(1)), in_use=in_use).epoch == 3
     assert node.sync(compiled(pod(1, isolating(FRIEND))), in_use=in_use).epoch == 5
+
+
+def test_looking_for_free_epochs_is_rare() -> None:
+    """One look tells of many numbers: the kernel walks through all of conntrack for each."""
+    options, asked = LowerOptions(), []
+
+    def in_use(mark: int, mask: int) -> bool:
+        asked.append((mark, mask))
+        return False
+
+    epochs = FreeEpochs(options, in_use)
+    found = [epochs.next(number) for number in range(1, 1001)]
+
+    assert found == list(range(2, 1002))
+    assert len(asked) < 20
 
 
 def test_the_epoch_wraps_past_zero() -> None:
