@@ -28,6 +28,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 PODS = {"a1": "node-1", "a2": "node-1", "a3": "node-1", "b1": "node-2"}
+PROBED = [
+    {
+        "name": "main",
+        "image": "nginx",
+        "readinessProbe": {"httpGet": {"port": 80}, "periodSeconds": 1},
+    }
+]
+"""Ready only once the kubelet's own probe has come back, in the pod's primary family."""
+
 OUTSIDE = (OutsideRef("14.215.0.10"), OutsideRef("2001:db8:14:215::10"))
 
 
@@ -39,7 +48,7 @@ def cluster(request: pytest.FixtureRequest, kit: Any) -> Iterator[EmbeddedCluste
     with EmbeddedCluster(shape) as made:
         made.apply(
             [
-                *(kit.pod(name, node) for name, node in PODS.items()),
+                *(kit.pod(name, node, containers=PROBED) for name, node in PODS.items()),
                 *(kit.service(name, {"app": name}, **wanted) for name in PODS),
             ]
         )
