@@ -318,7 +318,7 @@ class Cluster(Protocol):
 
         Pods have their own: nginx images serve their TCP ``containerPort``s with nginx; every
         other containerPort, by its protocol and of any image without a command, is an echo server.
-        One that listens already is replaced. Raises ClusterError where it cannot listen.
+        One that is there already stays. Raises ClusterError where it cannot listen.
         """
 
     def probe(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Outcome]:

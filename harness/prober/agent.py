@@ -22,7 +22,6 @@ from typing import assert_never
 import msgspec
 
 from harness.clusters.base import Outcome, Verdict
-from harness.prober import servers
 from harness.prober.attempts import attempt, failed
 from harness.prober.hearing import Hearing
 from harness.prober.held import HeldConnections
@@ -32,6 +31,7 @@ from harness.prober.protocol import (
     REQUESTS,
     AskAll,
     Attempt,
+    CloseAll,
     CloseServer,
     HoldAll,
     ProbeAll,
@@ -41,6 +41,7 @@ from harness.prober.protocol import (
     Seen,
     Serve,
 )
+from harness.prober.servers import Servers
 from harness.prober.sockets import Namespaces, die_with_parent, short_path
 
 CONCURRENCY = 512
@@ -54,7 +55,7 @@ class Agent:
         """Serve the namespaces given."""
         self._namespaces = namespaces
         self._hearing = Hearing()
-        self._servers: dict[CloseServer, servers.Close] = {}
+        self._servers = Servers(namespaces, self._hearing)
         self._room = asyncio.Semaphore(CONCURRENCY)
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,9 +96,11 @@ class Agent:
                 for number in request.held:
                     held.release(number)
             case Serve():
-                await self._serve(request)
+                await self._servers.open(request)
             case CloseServer():
-                self._servers.pop(request, _nothing)()
+                self._servers.leave(request)
+            case CloseAll():
+                self._servers.close_all(request.netns)
             case _:
                 assert_never(request)
         return Reply()
@@ -125,20 +128,11 @@ class Agent:
         async with self._room:
             return _seen(await connection.ask(wait))
 
-    async def _serve(self, wanted: Serve) -> None:
-        key = CloseServer(wanted.netns, wanted.address, wanted.port, wanted.protocol)
-        self._servers.pop(key, _nothing)()
-        self._servers[key] = await servers.start(self._namespaces, self._hearing, wanted)
-
 
 def _seen(outcome: Outcome) -> Seen:
     icmp = outcome.icmp
     what = None if icmp is None else (icmp.kind, icmp.code, icmp.sender)
     return Seen(outcome.verdict.value, outcome.seconds, outcome.detail, outcome.errno, what)
-
-
-def _nothing() -> None:
-    """Close what is not there."""
 
 
 async def run(path: Path, folder: Path) -> None:

@@ -104,14 +104,14 @@ class ProberClient:
         self._request(Release(list(held)))
 
     def serve(self, netns: str, address: str, port: int, protocol: str = "TCP") -> None:
-        """Start an echo server: TCP, UDP or SCTP; one that is there already is replaced.
+        """Start an echo server (TCP, UDP or SCTP), or be one more user of it.
 
         ``address`` may be ``0.0.0.0`` or ``::`` and need not exist yet.
         """
         self._request(Serve(netns, address, port, protocol))
 
     def close_server(self, netns: str, address: str, port: int, protocol: str = "TCP") -> None:
-        """Stop an echo server. Idempotent."""
+        """Take back one :meth:`serve`; the last one stops the server. Idempotent."""
         self._request(CloseServer(netns, address, port, protocol))
 
     def _request(self, request: Request, patience: float = 0.0) -> Reply:

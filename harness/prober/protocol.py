@@ -52,16 +52,25 @@ class Release(msgspec.Struct, tag="release", frozen=True):
 
 
 class Serve(msgspec.Struct, tag="serve", frozen=True):
-    """Echo whatever arrives at an address and port of a namespace (TCP, UDP, SCTP)."""
+    """Echo whatever arrives at an address and port of a namespace (TCP, UDP, SCTP).
+
+    What is served already has one more user.
+    """
 
     netns: str
     address: str
     port: int
     protocol: str
+
+
+class CloseAll(msgspec.Struct, tag="close-all", frozen=True):
+    """Stop every echo server of a namespace, whoever started it: the namespace is to go."""
+
+    netns: str
 
 
 class CloseServer(msgspec.Struct, tag="close", frozen=True):
-    """Stop an echo server; one that is not there is fine."""
+    """Take back one request for an echo server; the last one stops it. None there is fine."""
 
     netns: str
     address: str
@@ -69,7 +78,7 @@ class CloseServer(msgspec.Struct, tag="close", frozen=True):
     protocol: str
 
 
-Request = ProbeAll | HoldAll | AskAll | Release | Serve | CloseServer
+Request = ProbeAll | HoldAll | AskAll | Release | Serve | CloseServer | CloseAll
 
 
 class Seen(NamedTuple):

@@ -10,10 +10,11 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from harness.clusters.base import Transport
 from harness.prober.hearing import ONE_WAY, Hearing
-from harness.prober.protocol import Serve
+from harness.prober.protocol import CloseServer, Serve
 from harness.prober.sockets import IPPROTO_SCTP, Namespaces, is_ipv6, listen_at
 
 _BACKLOG = 1024
@@ -48,6 +49,55 @@ async def start(namespaces: Namespaces, hearing: Hearing, wanted: Serve) -> Clos
         made.close()
         raise
     return server.close
+
+
+@dataclass(slots=True)
+class _Served:
+    """A server, the namespace that it is in, and how many asked for it."""
+
+    namespace: int
+    close: Close
+    users: int = 1
+
+
+class Servers:
+    """Every echo server, by where it listens."""
+
+    def __init__(self, namespaces: Namespaces, hearing: Hearing) -> None:
+        """Start with none."""
+        self._namespaces = namespaces
+        self._hearing = hearing
+        self._served: dict[CloseServer, _Served] = {}
+
+    async def open(self, wanted: Serve) -> None:
+        """Serve, or take note of one more user; raises OSError where nobody can listen."""
+        key = CloseServer(wanted.netns, wanted.address, wanted.port, wanted.protocol)
+        namespace = self._namespaces.identity(wanted.netns)
+        found = self._served.get(key)
+        if found is not None and found.namespace == namespace:
+            found.users += 1
+            return
+        self._stop(key)
+        close = await start(self._namespaces, self._hearing, wanted)
+        self._served[key] = _Served(namespace, close)
+
+    def leave(self, key: CloseServer) -> None:
+        """Have one user less; the last one's leaving stops the server."""
+        found = self._served.get(key)
+        if found is not None:
+            found.users -= 1
+            if not found.users:
+                self._stop(key)
+
+    def close_all(self, netns: str) -> None:
+        """Stop every server of a namespace."""
+        for key in [key for key in self._served if key.netns == netns]:
+            self._stop(key)
+
+    def _stop(self, key: CloseServer) -> None:
+        found = self._served.pop(key, None)
+        if found is not None:
+            found.close()
 
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"

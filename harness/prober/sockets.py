@@ -91,6 +91,10 @@ class Namespaces:
         finally:
             _enter(self.home)
 
+    def identity(self, name: str) -> int:
+        """Return what tells a namespace from another that has its name later."""
+        return (self.folder / name).stat().st_ino
+
     def socket(self, name: str, address: str, kind: int, protocol: int = 0) -> socket.socket:
         """Make a non-blocking socket in a namespace, of the family that ``address`` has."""
         with self.inside(name):

@@ -358,6 +358,17 @@ def test_closed_server(lab: Lab) -> None:
     assert (before, lab.verdict(99)) == (Verdict.OPEN, Verdict.RESET)
 
 
+def test_a_server_stays_for_its_other_users(lab: Lab) -> None:
+    """A server that was asked for twice is there until both have let go of it."""
+    seen = []
+    for ask in (lab.prober.serve, lab.prober.serve, lab.prober.close_server):
+        ask(lab.server, "10.9.2.2", 95)
+        seen.append(lab.verdict(95))
+    lab.prober.close_server(lab.server, "10.9.2.2", 95)
+
+    assert [*seen, lab.verdict(95)] == [Verdict.OPEN] * 3 + [Verdict.RESET]
+
+
 def test_port_in_use(lab: Lab) -> None:
     """A server that cannot listen is said so, and the conversation goes on."""
     lab.prober.serve(lab.server, "10.9.2.2", 98)

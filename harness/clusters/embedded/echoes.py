@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.clusters.embedded.containers import Nginx, Pause, workloads
 from harness.clusters.embedded.log import say
-from harness.prober.protocol import ENCODE, REPLIES, CloseServer, Reply, Serve
+from harness.prober.protocol import ENCODE, REPLIES, CloseAll, CloseServer, Reply, Serve
 from harness.prober.sockets import short_path
 
 Port = tuple[str, int]
@@ -52,13 +52,17 @@ class Echoes:
                 if reply.problem:
                     say(f"{netns}: no echo server at {number}/{protocol}: {reply.problem}")
 
+    async def close_all(self, netns: str) -> None:
+        """Stop every server of a namespace that is to go."""
+        await self._ask(CloseAll(netns))
+
     async def close(self, netns: str, ports: Sequence[Port]) -> None:
         """Stop serving."""
         for protocol, number in ports:
             for address in self._addresses:
                 await self._ask(CloseServer(netns, address, number, protocol))
 
-    async def _ask(self, request: Serve | CloseServer) -> Reply:
+    async def _ask(self, request: Serve | CloseServer | CloseAll) -> Reply:
         async with self._turn:
             if self._way is None:
                 with short_path(self._path) as path:

@@ -346,7 +346,10 @@ class Kubelet:
         if pod.settled:
             return
         pod.settled = True
-        await self._echoes.close(pod.netns, pod.echoes)
+        if pod.host_network:
+            await self._echoes.close(pod.netns, pod.echoes)
+        else:
+            await self._echoes.close_all(pod.netns)
         if pod.link is not None:
             network = self._networks[pod.node.name]
             await self._loop.run_in_executor(
