@@ -9,7 +9,9 @@ import os
 import subprocess
 from pathlib import Path
 
+from harness.clusters.embedded.addresses import IpFamily
 from harness.clusters.embedded.settings import Cni, Proxy, Shape
+from harness.clusters.embedded.sysctls import has_ipv6
 from harness.controlplane.programs import HOW_TO_GET, KUBE_PROXY
 from harness.doctor.kernel import look_ipvs
 from harness.errors import MissingError
@@ -75,10 +77,21 @@ def missing_kernel() -> tuple[str, ...]:
 
 
 def missing_bridge_netfilter() -> tuple[str, ...]:
-    """Say whether br_netfilter is missing: bridged nodes with ``--bridge-netfilter on`` need it."""
+    """Say whether br_netfilter is missing, which ``--bridge-netfilter on`` and ``mixed`` need."""
     if Path("/proc/sys/net/bridge").exists():
         return ()
-    return ("--bridge-netfilter on needs the br_netfilter module; run: modprobe br_netfilter",)
+    return ("--bridge-netfilter needs the br_netfilter module; run: modprobe br_netfilter",)
+
+
+def missing_ipv6(family: IpFamily) -> tuple[str, ...]:
+    """Say whether the kernel lacks IPv6 for a cluster that has it."""
+    if family is IpFamily.IPV4 or has_ipv6():
+        return ()
+    sentence = (
+        f"--ip-family {family.value} needs IPv6, which this kernel was started without; "
+        "boot it without ipv6.disable=1, or take --ip-family ipv4"
+    )
+    return (sentence,)
 
 
 def missing_for_proxy(shape: Shape) -> tuple[str, ...]:
@@ -104,8 +117,9 @@ def require(shape: Shape) -> None:
     lacking = missing_privileges() + missing_tools()
     if not lacking:
         lacking = missing_kernel()
-        if shape.cni is Cni.BRIDGED and shape.bridge_netfilter:
+        if shape.cni is Cni.BRIDGED and (shape.bridge_netfilter or shape.mixed_netfilter):
             lacking += missing_bridge_netfilter()
+        lacking += missing_ipv6(shape.ip_family)
         lacking += missing_for_proxy(shape)
     if lacking:
         raise MissingError("\n".join(lacking))

@@ -232,6 +232,17 @@ def test_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch, lack: str, said
     assert not (state.root() / "never").exists()
 
 
+def test_a_kernel_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that the kernel has not is one sentence, exit code 2, nothing built."""
+    monkeypatch.setattr(requirements, "has_ipv6", lambda: False)
+
+    result = harness("up", "--name", "never", "--enforcer", "none", "--ip-family", "dual")
+
+    assert "--ip-family dual needs IPv6" in result.output
+    assert result.exit_code == 2
+    assert not (state.root() / "never").exists()
+
+
 def test_down_of_one_or_of_all() -> None:
     """``down`` refuses ``--name`` beside ``--all``."""
     result = harness("down", "--all", "--name", "x")
