@@ -21,12 +21,12 @@ def compare(
 ) -> tuple[Transaction, ...]:
     """Return the transactions that lead from what was found to what the cluster means."""
     have = Ruleset({id_: table for id_, table in found.tables.items() if id_ == INET})
-    interfaces: frozenset[str] = frozenset()
-    if INET in have.tables and "podif" in have.tables[INET].sets:
-        elements = have.tables[INET].sets["podif"].elements
-        interfaces = frozenset(element.strip('"') for element in elements)
+    wiring = Wiring(_interfaces(have, "podif"), forwarders=_interfaces(have, "forwarders"))
     compiled = compile_node(cluster, node)
     # Which epoch a sync would choose depends on conntrack too; that there is a new one does not.
-    return plan(
-        have, compiled, Wiring(interfaces), options, lambda _mark, _mask: False
-    ).transactions
+    return plan(have, compiled, wiring, options, lambda _mark, _mask: False).transactions
+
+
+def _interfaces(have: Ruleset, name: str) -> frozenset[str]:
+    known = have.tables[INET].sets.get(name) if INET in have.tables else None
+    return frozenset(element.strip('"') for element in known.elements) if known else frozenset()

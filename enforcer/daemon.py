@@ -47,7 +47,7 @@ async def run(settings: Settings) -> None:
     """Enforce until SIGTERM or SIGINT; SettingsError, MissingError or ApiError at the start."""
     check_all(check_nft, check_iproute2)
     inbox, health, metrics = Inbox(), Health(), Metrics()
-    links = NodeLinks(settings.same_node)
+    links = NodeLinks(settings.same_node, settings.forwarding_pods)
     tables = NodeTables(NftKernel(), settings.options, links)
     events, deny_log = Events(settings.node_name), DenyLog(metrics)
     notices = Notices(events, Overlaps(settings.service_cidr))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import click
 
 from enforcer.errors import SettingsError
 from enforcer.model.net import IPNetwork
-from enforcer.ruleset.options import DenyAction, ExistingConnections, UnknownPods
+from enforcer.ruleset.options import AntiSpoofing, DenyAction, ExistingConnections, UnknownPods
 from enforcer.settings import (
     NOT_DONE,
     PERIODS,
@@ -85,6 +86,25 @@ def _networks(text: str) -> tuple[IPNetwork, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
 
 
+def _interface_names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if wrong := [name for name in names if not _INTERFACE.fullmatch(name)]:
+        message = (
+            f"{', '.join(map(repr, wrong))}: no name of an interface; write it like cni0, or cali* "
+            "for every name that begins so"
+        )
+        raise ValueError(message)
+    return names
+
+
+def _pod_patterns(text: str) -> tuple[str, ...]:
+    patterns = tuple(part.strip() for part in text.split(","))
+    if wrong := [part for part in patterns if part.count("/") != 1 or part[0] in "*/"]:
+        message = f"{', '.join(map(repr, wrong))}: write NAMESPACE/NAME, like vpn/gateway-*"
+        raise ValueError(message)
+    return patterns
+
+
 def _switch(text: str) -> bool:
     if text not in _SWITCH:
         message = f"{text!r} is neither true nor false"
@@ -108,6 +128,8 @@ def _not_done(why: str) -> Callable[[str], None]:
 
 
 _LAST_PORT = 65535
+# At most 15 characters (IFNAMSIZ), with one star at the end.
+_INTERFACE = re.compile(r"[\w.:@-]{1,15}|[\w.:@-]{1,14}\*")
 # As Go reads them, and so kube-router: https://pkg.go.dev/strconv#ParseBool
 _SWITCH = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -135,7 +157,25 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "unknown_pods",
         _one_of(UnknownPods),
-        "deny or allow pod addresses not known yet; deny needs the Node's spec.podCIDRs.",
+        "deny or allow pod addresses not known yet, by the Node's spec.podCIDRs or, without, by "
+        "--pod-interfaces.",
+    ),
+    Flag(
+        "pod_interfaces",
+        _interface_names,
+        "Names of interfaces that lead to pods, with commas between and a * for any ending; asked "
+        "on a Node without spec.podCIDRs.",
+    ),
+    Flag(
+        "anti_spoofing",
+        _one_of(AntiSpoofing),
+        "strict: a pod sends from its own addresses only; off: from any.",
+    ),
+    Flag(
+        "forwarding_pods",
+        _pod_patterns,
+        "Pods that may send from others' addresses, as NAMESPACE/NAME with commas between and * "
+        "in names.",
     ),
     Flag(
         "existing_connections",
@@ -231,6 +271,8 @@ def default_of(flag: Flag) -> str:
             return hex(default) if default > _LAST_PORT else str(default)
         case str() as default:
             return default
+        case tuple() as default:
+            return ",".join(map(str, default))
         case _:
             return ""
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from ipaddress import ip_network
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +19,7 @@ import msgspec
 from enforcer import bridges, programs
 from enforcer.errors import KernelError
 from enforcer.model.net import IPAddress, IPNetwork
-from enforcer.policy.compiled import CompiledPolicy
+from enforcer.policy.compiled import CompiledPolicy, LocalPod
 from enforcer.rtnetlink import LinkWatch, Namespaces
 from enforcer.selfcheck import PORTS
 from enforcer.wiring import BridgePort, PodBridge, SameNode, Wiring
@@ -53,8 +55,13 @@ class Links:
 class NodeLinks:
     """This node's links: readies pod bridges, and notices when something is plugged in or out."""
 
-    def __init__(self, same_node: SameNode = SameNode.AUTO) -> None:
-        """Make bridges show their packets by the ways that ``same_node`` allows."""
+    def __init__(self, same_node: SameNode = SameNode.AUTO, forwarding: Sequence[str] = ()) -> None:
+        """Make bridges show their packets by the ways that ``same_node`` allows.
+
+        ``forwarding`` are patterns of ``namespace/name``: pods that forward for others.
+        """
+        self.same_node = same_node
+        self._forwarding = tuple(forwarding)
         self._bridges = bridges.Bridges(same_node)
         self._watch = LinkWatch()
         self._changed = False
@@ -69,6 +76,7 @@ class NodeLinks:
         addresses = frozenset(item for pod in compiled.pods for item in pod.addresses)
         read = _read(addresses, compiled.pod_networks)
         found = wiring_from(read, addresses, compiled.pod_networks, {})
+        forward = forwarding_addresses(compiled.pods, self._forwarding)
         by_name = {link["ifname"]: link for link in read.links}
         shown = {
             bridge.name: self._bridges.show(
@@ -76,7 +84,8 @@ class NodeLinks:
             )
             for bridge in found.bridges
         }
-        return wiring_from(read, addresses, compiled.pod_networks, shown)
+        wiring = wiring_from(read, addresses, compiled.pod_networks, shown)
+        return with_forwarders(wiring, read.routes, forward)
 
     def confirm(self) -> tuple[str, ...]:
         """Return why packets may not meet our rules, now that these are in the kernel."""
@@ -99,7 +108,7 @@ class NodeLinks:
 def _read(addresses: frozenset[IPAddress], networks: Iterable[IPNetwork]) -> Links:
     links = tuple(link for link in _ip("-d", "link", "show") if link["ifname"] not in PORTS)
     routes = (*_ip("-4", "route", "show"), *_ip("-6", "route", "show"))
-    found = _pod_interfaces(routes, addresses, networks)
+    found = _pod_interfaces(links, routes, addresses, networks)
     names = sorted(found & _bridge_names(links))
     return Links(
         links,
@@ -133,7 +142,7 @@ def wiring_from(
 
     ``shown`` tells for each pod bridge what :mod:`enforcer.bridges` did to it.
     """
-    interfaces = _pod_interfaces(read.routes, addresses, networks)
+    interfaces = _pod_interfaces(read.links, read.routes, addresses, networks)
     names = sorted(interfaces & _bridge_names(read.links))
     found = tuple(_pod_bridge(name, read, addresses, shown.get(name)) for name in names)
     problems = tuple(shown[name].problem for name in names if name in shown and shown[name].problem)
@@ -145,6 +154,43 @@ def wiring_from(
     return Wiring(interfaces, found, problems, foreign)
 
 
+def forwarding_addresses(pods: Iterable[LocalPod], patterns: Iterable[str]) -> frozenset[IPAddress]:
+    """Return the addresses of the pods that are named as forwarding for others."""
+    named = tuple(patterns)
+    return frozenset(
+        known
+        for pod in pods
+        if any(fnmatchcase(str(pod.key), pattern) for pattern in named)
+        for known in pod.addresses
+    )
+
+
+def with_forwarders(
+    wiring: Wiring, routes: Iterable[Item], forward: frozenset[IPAddress]
+) -> Wiring:
+    """Return a wiring that knows behind which ports and interfaces pods forward for others.
+
+    All pods of a bridge share its interface: there only the checks port by port are left.
+    """
+    bridges_ = tuple(
+        replace(
+            bridge,
+            ports=tuple(
+                replace(port, forwards=not forward.isdisjoint(port.addresses))
+                for port in bridge.ports
+            ),
+        )
+        for bridge in wiring.bridges
+    )
+    routed = {
+        route["dev"]
+        for route in routes
+        if _is_direct(route) and any(_destination(route) == ip_network(item) for item in forward)
+    }
+    bridged = {item.name for item in bridges_ if any(port.forwards for port in item.ports)}
+    return replace(wiring, bridges=bridges_, forwarders=frozenset(routed | bridged))
+
+
 def _bridge_names(links: Iterable[Item]) -> frozenset[str]:
     return frozenset(
         link["ifname"] for link in links if link.get("linkinfo", {}).get("info_kind") == "bridge"
@@ -152,18 +198,23 @@ def _bridge_names(links: Iterable[Item]) -> frozenset[str]:
 
 
 def _pod_interfaces(
-    routes: Iterable[Item], addresses: Iterable[IPAddress], networks: Iterable[IPNetwork]
+    links: Iterable[Item],
+    routes: Iterable[Item],
+    addresses: Iterable[IPAddress],
+    networks: Iterable[IPNetwork],
 ) -> frozenset[str]:
     """Return the interfaces of on-link routes to pods.
 
     Every on-link route within the node's pod networks counts, so that a starting pod's interface
-    is known before its pod is; beyond them, the best route to each pod. The default route never
-    counts: a pod that is not wired yet must not make the node's uplink a pod interface.
+    is known before its pod is, and every route to one address in another network namespace, for
+    nodes whose pod networks are not known; beyond them, the best route to each pod. The default
+    route never counts: a pod that is not wired yet must not make the node's uplink a pod interface.
     """
     direct = [(_destination(route), route["dev"]) for route in routes if _is_direct(route)]
     inside = tuple(networks)
     found = {device for net, device in direct if any(_within(net, outer) for outer in inside)}
     exact = {net: device for net, device in direct if net.prefixlen == net.max_prefixlen}
+    found |= {link["ifname"] for link in links if "link_netnsid" in link} & set(exact.values())
     for address in addresses:
         host = ipaddress.ip_network(address)
         if host in exact:

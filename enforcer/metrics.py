@@ -94,7 +94,7 @@ class Metrics:
         self.count_unenforced({})
         self.unknown_pods_denied = self._gauge(
             "enforcer_unknown_pods_denied",
-            "1 when addresses of this node's pod ranges that no known pod has are denied, else 0.",
+            "1 when addresses of pods that are not known yet are denied, else 0.",
         )
         self.epoch = self._gauge("enforcer_epoch", "Epoch that live connections are stamped with.")
 

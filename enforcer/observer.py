@@ -133,13 +133,13 @@ class Observer:
         self._unproved = problems
 
     def _name_unprotected(self, compiled: CompiledPolicy) -> None:
-        """Say when pods that start are open because nobody knows which addresses are pods'."""
-        self._metrics.unknown_pods_denied.set(self._denies_unknown and bool(compiled.pod_networks))
+        """Say when pods that start are known by their interfaces only."""
+        self._metrics.unknown_pods_denied.set(self._denies_unknown)
         unprotected = self._denies_unknown and not compiled.pod_networks
         if unprotected and not self._unprotected:
             logger.warning(
-                "the Node %s has no spec.podCIDRs: a pod that starts is open until its address is "
-                "known, as --unknown-pods=deny has no range to deny",
+                "the Node %s has no spec.podCIDRs: a pod that starts is denied if the name of its "
+                "interface is one of --pod-interfaces, else open until there is a route to it",
                 compiled.node,
             )
         self._unprotected = unprotected

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from enforcer.errors import SettingsError
 from enforcer.model.net import IPNetwork
-from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions, UnknownPods
+from enforcer.ruleset.options import (
+    POD_INTERFACES,
+    AntiSpoofing,
+    DenyAction,
+    ExistingConnections,
+    LowerOptions,
+    UnknownPods,
+)
 from enforcer.wiring import SameNode
 
 LOG_GROUP = 100
@@ -67,6 +74,18 @@ class Settings:
     existing_connections: ExistingConnections = ExistingConnections.REVOKE
     """Who tightens a policy means the connections that are open, too."""
 
+    pod_interfaces: tuple[str, ...] = POD_INTERFACES
+    """Interfaces that lead to pods, by name: on a node whose spec.podCIDRs are missing (the CNI
+    plugin hands out addresses by itself) a starting pod is known by its interface."""
+
+    anti_spoofing: AntiSpoofing = AntiSpoofing.STRICT
+    """A policy that names peers is worth nothing where anybody can send in their names."""
+
+    forwarding_pods: tuple[str, ...] = ()
+    """Pods that send from others' addresses (VPN gateways, virtual machines, direct server
+    return), as patterns of namespace/name. By name and not by annotation: who may annotate a pod
+    is not always who may let it pretend to be another."""
+
     same_node: SameNode = SameNode.AUTO
     """How bridges are made to show the packets between their ports. What a kernel can do is found
     out with packets, so that nobody has to know it."""
@@ -99,6 +118,8 @@ class Settings:
             deny_action=self.deny_action,
             unknown_pods=self.unknown_pods,
             existing=self.existing_connections,
+            anti_spoofing=self.anti_spoofing,
+            pod_interfaces=self.pod_interfaces,
             log_group=LOG_GROUP if self.deny_log is DenyLogging.ON else None,
         )
 

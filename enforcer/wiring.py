@@ -42,6 +42,7 @@ class BridgePort:
 
     ``mac``        of the interface behind it; empty when nobody is known there
     ``addresses``  the local pod's, and its link-local ones
+    ``forwards``   a pod behind it may send from addresses that are not its own
     ``uplink``     it does not lead into a network namespace: to other machines, then
     """
 
@@ -49,6 +50,7 @@ class BridgePort:
     addresses: frozenset[IPAddress] = frozenset()
     mac: str = ""
     uplink: bool = False
+    forwards: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Wiring:
     """The interfaces that lead to pods, and the pod bridges.
 
     ``pod_interfaces``  the veth of each routed pod, and each pod bridge
+    ``forwarders``      those of them behind which pods may send in others' names
     ``foreign_ports``   the ports of bridges without pods, which are none of our business
     ``problems``        why packets between pods of this node may not meet our rules, one sentence
                         each; while there is one, the node must not call itself ready
@@ -79,6 +82,7 @@ class Wiring:
     bridges: tuple[PodBridge, ...] = ()
     problems: tuple[str, ...] = ()
     foreign_ports: frozenset[str] = frozenset()
+    forwarders: frozenset[str] = frozenset()
 
 
 NO_WIRING = Wiring()

@@ -40,6 +40,7 @@ SHAPE_PRIORITY: Final = -200
 
 ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
 ETHER_TYPES: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+STOLEN_MAC: Final = "iifname . ether saddr != @macs ether saddr @knownmacs"
 # The target of a neighbour advertisement; nft 1.0.6 has no name for it.
 ND_TARGET: Final = "@th,64,128"
 # What hosts say to their neighbours. Router advertisements and redirects are missing on purpose.
@@ -63,21 +64,24 @@ class _Source:
 Sources = Mapping[IPAddress, _Source]
 
 
-def lower_bridges(wiring: Wiring, pods: Iterable[LocalPod], have: Ruleset) -> Table:
-    """Return the bridge table.
+def lower_bridges(
+    wiring: Wiring, pods: Iterable[LocalPod], have: Ruleset, *, strict: bool = True
+) -> Table:
+    """Return the bridge table; ``strict``: a port may send from its pod's addresses only.
 
     ``have`` is what the kernel holds: an address stays with the port it was first seen at, or a
     pod could take over another pod's address by claiming it.
     """
     pods, bridges = tuple(pods), wiring.bridges
-    sources = _sources(bridges, pods, have)
+    sources = _sources(bridges, pods, have) if strict else frozenset()
+    forwarding = {port.name for port in _ports(bridges) if port.forwards}
     turned = _turned(bridges)
     return table(
         BRIDGE,
         sets=(
             _interfaces("foreign", wiring.foreign_ports, "ports of bridges without pods"),
             _interfaces("uplinks", (port.name for port in _ports(bridges) if port.uplink)),
-            _interfaces("ports", {source.port for _, source in sources}, "lead to known pods"),
+            _interfaces("ports", {source.port for _, source in sources} - forwarding),
             *(item for family in Family for item in _address_sets(family, sources)),
             *_mac_sets({source for _, source in sources}),
             _nd_set(sources),
@@ -269,14 +273,12 @@ def _source_chains(turned: Mapping[str, Iterable[str]]) -> tuple[Chain, ...]:
             rule("arp saddr ip 0.0.0.0 iifname . ether saddr @macs accept", "probe"),
             "counter drop",
         ),
-        _chain("stranger4", "ip saddr @known4 counter drop", "ether saddr @knownmacs counter drop"),
-        _chain(
-            "stranger6", "ip6 saddr @known6 counter drop", "ether saddr @knownmacs counter drop"
-        ),
+        _chain("stranger4", "ip saddr @known4 counter drop", f"{STOLEN_MAC} counter drop"),
+        _chain("stranger6", "ip6 saddr @known6 counter drop", f"{STOLEN_MAC} counter drop"),
         _chain(
             "strangerarp",
             "arp saddr ip @known4 counter drop",
-            "ether saddr @knownmacs counter drop",
+            f"{STOLEN_MAC} counter drop",
         ),
         *(_turn(mac) for mac in turned),
     )

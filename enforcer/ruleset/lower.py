@@ -16,8 +16,9 @@ from enforcer.policy.images import Remembered
 from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
 from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
+from enforcer.ruleset.given import ProgramInput
 from enforcer.ruleset.names import INET, PREFIXES, ClassName, ClassNames
-from enforcer.ruleset.options import ExistingConnections, LowerOptions
+from enforcer.ruleset.options import AntiSpoofing, ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import owner_sets
 from enforcer.wiring import Wiring
 
@@ -54,6 +55,7 @@ class Lowering:
     def __init__(self, options: LowerOptions) -> None:
         """Lower for these options."""
         self._options = options
+        self._strict = options.anti_spoofing is AntiSpoofing.STRICT
         self._keeps = options.existing is ExistingConnections.KEEP
         self._names = ClassNames()
         self._classes: dict[ClassName, ClassLowering] = {}
@@ -76,7 +78,7 @@ class Lowering:
             sets=(
                 *self._nodes(compiled.node_addresses),
                 *self._networks(compiled.pod_networks),
-                *self._wiring(wiring.pod_interfaces),
+                *self._wiring((wiring.pod_interfaces, wiring.forwarders)),
                 *pods.sets,
                 *(set_ for item in objects for set_ in item.sets),
                 *(owner_sets(compiled.pods) if self._keeps else ()),
@@ -89,7 +91,7 @@ class Lowering:
         )
         if not wiring.bridges:
             return ruleset([inet])
-        return ruleset([inet, lower_bridges(wiring, compiled.pods, have)])
+        return ruleset([inet, lower_bridges(wiring, compiled.pods, have, strict=self._strict)])
 
     def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
         """Return the same ruleset with another epoch."""
@@ -99,7 +101,7 @@ class Lowering:
 
     def _fixed(self, compiled: CompiledPolicy, epoch: int) -> tuple[Chain, ...]:
         networks = {family: tuple(collapse(compiled.pod_networks, family)) for family in Family}
-        return self._program(program.ProgramInput(epoch, self._options, networks))
+        return self._program(ProgramInput(epoch, self._options, networks))
 
     def _class_objects(
         self, classes: Mapping[ClassName, PolicyClass], pods: _PodObjects
@@ -234,11 +236,19 @@ def _network_sets(networks: _Networks) -> tuple[Set, ...]:
     )
 
 
-def _wiring_sets(options: LowerOptions, interfaces: frozenset[str]) -> tuple[Set, ...]:
+def _wiring_sets(
+    options: LowerOptions, interfaces: tuple[frozenset[str], frozenset[str]]
+) -> tuple[Set, ...]:
     overlay = frozenset(map(str, options.overlay_ports))
-    named = frozenset(map(interface, interfaces))
+    leading, forwarding = (frozenset(map(interface, names)) for names in interfaces)
     return (
-        Set("podif", (FieldType.INTERFACE,), named, comment="lead to local pods"),
+        Set("podif", (FieldType.INTERFACE,), leading, comment="lead to local pods"),
+        Set(
+            "forwarders",
+            (FieldType.INTERFACE,),
+            forwarding,
+            comment="lead to pods that forward for others",
+        ),
         Set("overlay", (FieldType.PORT,), overlay, comment="UDP ports of tunnels"),
     )
 

@@ -9,6 +9,7 @@ from enforcer.errors import SettingsError
 
 MARK_BITS = 32
 FEWEST_EPOCHS = 255
+POD_INTERFACES = ("cali*", "lxc*", "eni*", "azv*", "gke*", "cni0", "cbr0", "weave", "kube-bridge")
 
 
 class DenyAction(enum.Enum):
@@ -23,6 +24,13 @@ class UnknownPods(enum.Enum):
 
     DENY = "deny"
     ALLOW = "allow"
+
+
+class AntiSpoofing(enum.Enum):
+    """Whether a pod may send from an address that is not its own."""
+
+    STRICT = "strict"
+    OFF = "off"
 
 
 class ExistingConnections(enum.Enum):
@@ -42,6 +50,10 @@ class LowerOptions:
                         suites of the field expect.
     ``unknown_pods``    deny by default: a pod that starts is never open by accident.
     ``existing``        revoke by default: a policy that is added after a break-in cuts it.
+    ``anti_spoofing``   strict by default: policies that name peers are worth nothing without it.
+    ``pod_interfaces``  names of interfaces that lead to pods, a ``*`` at the end for any ending:
+                        how pods are known on a node whose pod networks are not. The defaults are
+                        those of Calico, Cilium, AWS, Azure and GKE, and of the bridge plugins.
     ``overlay_ports``   UDP ports on which nodes decapsulate: VXLAN, Geneve, flannel's VXLAN.
     ``log_group``       NFLOG group for denied connections, at most ten a second for each class;
                         none to log nothing.
@@ -51,6 +63,8 @@ class LowerOptions:
     deny_action: DenyAction = DenyAction.DROP
     unknown_pods: UnknownPods = UnknownPods.DENY
     existing: ExistingConnections = ExistingConnections.REVOKE
+    anti_spoofing: AntiSpoofing = AntiSpoofing.STRICT
+    pod_interfaces: tuple[str, ...] = POD_INTERFACES
     overlay_ports: tuple[int, ...] = (4789, 6081, 8472)
     log_group: int | None = 100
 

@@ -17,14 +17,12 @@ IP, 47 GRE, 58 ICMPv6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from enforcer.model.net import Family, IPNetwork
-from enforcer.nft.elements import network
+from enforcer.model.net import Family
 from enforcer.nft.objects import Chain, Hook, HookName, Rule, rule
-from enforcer.ruleset.options import DenyAction, LowerOptions, UnknownPods
+from enforcer.ruleset.given import ProgramInput
+from enforcer.ruleset.options import DenyAction
 
 # Before kube-proxy's and the CNI's filter chains (0), after DNAT (-100): the true server is known.
 JUDGE_PRIORITY: Final = -5
@@ -47,65 +45,13 @@ NEIGHBOURS: Final = f"{NEIGHBOUR_QUESTIONS}, mld-listener-query"
 BY_FAMILY: Final = ("meta nfproto ipv4 goto police4", "goto police6")
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramInput:
-    """What the fixed chains depend on: the epoch, the options and the node's pod networks."""
-
-    epoch: int
-    options: LowerOptions
-    pod_networks: Mapping[Family, tuple[IPNetwork, ...]]
-
-    @property
-    def fast(self) -> Rule:
-        """The rule that accepts what was judged in this epoch."""
-        # An ICMP error carries the mark of the connection it speaks of, whoever has sent it.
-        return rule(f"ct state != related {self._stamped} accept", "fast")
-
-    @property
-    def fast_tcp(self) -> Rule:
-        """The same for TCP, where a look at the protocol excludes ICMP: half the price."""
-        return rule(f"meta l4proto 6 {self._stamped} accept", "fast")
-
-    @property
-    def _stamped(self) -> str:
-        return f"ct mark & {self.options.mark_mask:#010x} == {self.options.mark(self.epoch):#010x}"
-
-    def stamp(self, condition: str = "") -> Rule:
-        """Return a rule that stamps a connection with this epoch; its comment carries the epoch."""
-        mask, mark = self.options.mark_mask, self.options.mark(self.epoch)
-        others = ~mask & 0xFFFFFFFF
-        return rule(
-            f"{condition}ct mark set ct mark & {others:#010x} | {mark:#010x} accept",
-            epoch_note(self.epoch, mask),
-        )
-
-    def in_pod_networks(self, key: str, family: Family) -> str:
-        """Return a match of ``key`` against the node's pod networks; empty when it has none.
-
-        One network, the usual case, is compared in place: cheaper than a set.
-        """
-        networks = self.pod_networks.get(family, ())
-        match len(networks):
-            case 0:
-                return ""
-            case 1:
-                return f"{key} {network(networks[0])}"
-            case _:
-                return f"{key} @cidr{family.value}"
-
-
-def epoch_note(epoch: int, mask: int) -> str:
-    """Return the words by which the kernel remembers the epoch for us."""
-    return f"epoch {epoch} of {mask:#010x}"
-
-
 def chains(given: ProgramInput) -> tuple[Chain, ...]:
     """Return every fixed chain."""
     return (
         *_forward(given),
         *_input(given),
         *_output(given),
-        *_fresh(),
+        *_fresh(given),
         *_police(given),
         *_endings(given),
     )
@@ -135,12 +81,16 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
         # ICMP errors and the node's own resets pass, and are never stamped: they carry the
         # connection they speak of, and would stamp a revoked one. A connection that a helper
         # expects has a first packet that is related too; it is judged like any other.
-        _chain("related", "iifname @podif jump from_pod_related", "goto related_local"),
+        _chain(
+            "related",
+            *(f"{match} jump from_pod_related" for match in given.pod_side("iifname")),
+            "goto related_local",
+        ),
         # A pod's errors may only be about its own connections: anybody can write one that tells
         # others' that their way is too narrow, or that their server is gone.
         _chain(
             "from_pod_related",
-            "fib saddr . iif oif 0 goto spoof",
+            *given.spoof,
             "meta l4proto != { 1, 58 } return",
             "icmp type redirect goto forged",
             *(
@@ -159,7 +109,7 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
     )
 
 
-def _fresh() -> tuple[Chain, ...]:
+def _fresh(given: ProgramInput) -> tuple[Chain, ...]:
     """Return what only the first packets of a connection are asked."""
     return (
         _chain(
@@ -168,7 +118,7 @@ def _fresh() -> tuple[Chain, ...]:
             # outside peer to itself it would stamp an entry and open its own egress; as another
             # pod it would reach that pod's servers. Strict rp_filter knows neither IPv6 nor
             # bridges.
-            "iifname @podif jump from_pod",
+            *(f"{match} jump from_pod" for match in given.pod_side("iifname")),
             "meta l4proto 6 goto fresh_tcp",
             # A broadcast or multicast cannot be judged by its receiver's class (bridged pods), and
             # the answers would open the receiver both ways.
@@ -177,10 +127,10 @@ def _fresh() -> tuple[Chain, ...]:
         ),
         _chain(
             "from_pod",
-            "fib saddr . iif oif 0 goto spoof",
             # Tunnel packets of a pod's own making, to any node: decapsulated there, they would
             # come from anyone.
-            f"meta l4proto {TUNNELS} goto tunnel",
+            f"meta l4proto {TUNNELS} jump tunnel",
+            *given.spoof,
         ),
         _chain("fresh_tcp", "tcp flags & (fin | syn | rst | ack) != syn goto pickup", *BY_FAMILY),
         _chain("pickup", "meta nfproto ipv4 goto pickup4", "goto pickup6"),
@@ -229,7 +179,7 @@ def _input(given: ProgramInput) -> tuple[Chain, ...]:
     return (
         _chain(
             "input",
-            "iifname @podif jump to_node",
+            *(f"{match} jump to_node" for match in given.pod_side("iifname")),
             "ip saddr @pods4 goto in_proxy",
             "ip6 saddr @pods6 goto in_proxy",
             hook=Hook(HookName.INPUT, JUDGE_PRIORITY),
@@ -241,8 +191,8 @@ def _input(given: ProgramInput) -> tuple[Chain, ...]:
             "ct state established return",
             "icmp type redirect goto forged",
             "icmpv6 type { nd-redirect, nd-router-advert } goto forged",
-            "fib saddr . iif oif 0 goto spoof",
-            f"meta l4proto {TUNNELS} goto tunnel",
+            f"meta l4proto {TUNNELS} jump tunnel",
+            *given.spoof,
         ),
         _chain("in_proxy", "fib daddr type local accept", given.fast, "goto police"),
     )
@@ -288,6 +238,7 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
             *_unknown(given, Family.IPV4, "ct original ip saddr"),
             "ct reply ip saddr vmap @in_d4",
             *_unknown(given, Family.IPV4, "ct reply ip saddr"),
+            *_unknown_behind(given, Family.IPV4, "ip"),
             "goto stamp",
         ),
         _chain(
@@ -300,6 +251,7 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
             *_unknown(given, Family.IPV6, "ct original ip6 saddr"),
             "ct reply ip6 saddr vmap @in_d6",
             *_unknown(given, Family.IPV6, "ct reply ip6 saddr"),
+            *_unknown_behind(given, Family.IPV6, "ip6"),
             "goto stamp",
         ),
         _chain(
@@ -317,9 +269,29 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
 def _unknown(given: ProgramInput, family: Family, key: str) -> tuple[str, ...]:
     """Return the rule for an address of our pod networks that no programmed pod has."""
     match = given.in_pod_networks(key, family)
-    if given.options.unknown_pods is UnknownPods.ALLOW or not match:
+    if not given.denies_unknown or not match:
         return ()
     return (f"{match} {key} != @pods{family.value} goto unknown",)
+
+
+def _unknown_behind(given: ProgramInput, family: Family, header: str) -> tuple[str, ...]:
+    """Return the rules for unknown pods where the pod networks are not known: by interface."""
+    if not given.denies_unknown or given.pod_networks.get(family):
+        return ()
+    behind = _behind_pod_interfaces(given, header)
+    return tuple(f"{match} != @pods{family.value} goto unknown" for match in behind)
+
+
+def _behind_pod_interfaces(given: ProgramInput, header: str) -> tuple[str, ...]:
+    """Return matches of packets from and to a pod's interface, up to the pod's own address."""
+    from_pod = (
+        f"{side} iifname != @forwarders {header} saddr" for side in given.pod_side("iifname")
+    )
+    to_pod = (
+        f"{side} oifname != @forwarders fib daddr type unicast {header} daddr"
+        for side in given.pod_side("oifname")
+    )
+    return (*from_pod, *to_pod)
 
 
 def _untracked(given: ProgramInput) -> Chain:
@@ -335,10 +307,10 @@ def _untracked(given: ProgramInput) -> Chain:
         for side in ("saddr", "daddr")
     ]
     unknown = [
-        f"{match} {header} daddr != @pods{family.value} counter drop"
+        f"{match} != @pods{family.value} counter drop"
         for header, family in addresses
-        if given.options.unknown_pods is UnknownPods.DENY
-        and (match := given.in_pod_networks(f"{header} daddr", family))
+        if given.denies_unknown
+        for match in _unknown_untracked(given, header, family)
     ]
     return _chain(
         "untracked",
@@ -348,6 +320,13 @@ def _untracked(given: ProgramInput) -> Chain:
         *isolated,
         *unknown,
     )
+
+
+def _unknown_untracked(given: ProgramInput, header: str, family: Family) -> tuple[str, ...]:
+    key = f"{header} daddr"
+    if given.pod_networks.get(family):
+        return (f"{given.in_pod_networks(key, family)} {key}",)
+    return _behind_pod_interfaces(given, header)
 
 
 def _endings(given: ProgramInput) -> tuple[Chain, ...]:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -227,9 +227,9 @@ class Lab:
         """The node's namespace."""
         return self.spaces[NODE]
 
-    def show_packets(self, way: SameNode) -> None:
+    def show_packets(self, way: SameNode, forwarding: Sequence[str] = ()) -> None:
         """Go on with links that make bridges show their packets in this way."""
-        self.links = self.node.call(NodeLinks, way)
+        self.links = self.node.call(NodeLinks, way, forwarding)
         self._stack.callback(self.links.close)
 
     def sync(self, compiled: CompiledPolicy) -> Plan:
@@ -321,9 +321,10 @@ class Lab:
             yield "link set br0 up"
             yield from ("addr add 10.2.0.254/24 dev br0", "addr add fd00:2::fe/64 dev br0 nodad")
         for pod in self.pods:
-            yield from self._port_setup(pod)
+            yield from self.port_setup(pod)
 
-    def _port_setup(self, pod: Pod) -> Iterable[str]:
+    def port_setup(self, pod: Pod) -> Iterable[str]:
+        """Yield what wires a pod to its node."""
         device = f"veth{pod.number}"
         if self.wire.has_bridge:
             yield f"link set {device} master br0 up"

@@ -26,8 +26,9 @@ from enforcer.nft.objects import (
     table,
 )
 from enforcer.nft.transaction import Transaction
+from enforcer.ruleset.given import ProgramInput
 from enforcer.ruleset.options import LowerOptions
-from enforcer.ruleset.program import NOT_SPECIAL, ProgramInput
+from enforcer.ruleset.program import NOT_SPECIAL
 from tests.kernel.netlab import Namespace, run
 
 pytestmark = pytest.mark.kernel

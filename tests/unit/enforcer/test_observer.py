@@ -25,7 +25,7 @@ RANGE = (ip_network("10.1.0.0/24"),)
     ("setting", "networks", "denied", "warned"),
     [
         (UnknownPods.DENY, RANGE, 1, False),
-        (UnknownPods.DENY, (), 0, True),
+        (UnknownPods.DENY, (), 1, True),
         (UnknownPods.ALLOW, RANGE, 0, False),
         (UnknownPods.ALLOW, (), 0, False),
     ],
@@ -37,7 +37,7 @@ def test_a_node_whose_unknown_pods_are_open_is_told(
     warned: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without spec.podCIDRs there is nothing to deny: metric, and one line where it was asked."""
+    """Without spec.podCIDRs pods are known by their interfaces: one line says it, where asked."""
     metrics, cluster = Metrics(), Cluster()
     cluster.apply(Put(Node("n1", (), networks)))
     observer = Observer(Health(), metrics, Settings("n1", unknown_pods=setting))

@@ -1,0 +1,86 @@
+"""What the fixed chains of table ``inet npd`` depend on, and the matches that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from enforcer.model.net import Family, IPNetwork
+from enforcer.nft.elements import network
+from enforcer.nft.objects import Rule, rule
+from enforcer.ruleset.options import AntiSpoofing, LowerOptions, UnknownPods
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInput:
+    """What the fixed chains depend on: the epoch, the options and the node's pod networks."""
+
+    epoch: int
+    options: LowerOptions
+    pod_networks: Mapping[Family, tuple[IPNetwork, ...]]
+
+    @property
+    def fast(self) -> Rule:
+        """The rule that accepts what was judged in this epoch."""
+        # An ICMP error carries the mark of the connection it speaks of, whoever has sent it.
+        return rule(f"ct state != related {self._stamped} accept", "fast")
+
+    @property
+    def fast_tcp(self) -> Rule:
+        """The same for TCP, where a look at the protocol excludes ICMP: half the price."""
+        return rule(f"meta l4proto 6 {self._stamped} accept", "fast")
+
+    @property
+    def _stamped(self) -> str:
+        return f"ct mark & {self.options.mark_mask:#010x} == {self.options.mark(self.epoch):#010x}"
+
+    def stamp(self, condition: str = "") -> Rule:
+        """Return a rule that stamps a connection with this epoch; its comment carries the epoch."""
+        mask, mark = self.options.mark_mask, self.options.mark(self.epoch)
+        others = ~mask & 0xFFFFFFFF
+        return rule(
+            f"{condition}ct mark set ct mark & {others:#010x} | {mark:#010x} accept",
+            epoch_note(self.epoch, mask),
+        )
+
+    @property
+    def denies_unknown(self) -> bool:
+        """Whether an address that no programmed pod has is denied."""
+        return self.options.unknown_pods is UnknownPods.DENY
+
+    @property
+    def spoof(self) -> tuple[str, ...]:
+        """The rules that a packet from a pod is asked for its source; none without the check."""
+        if self.options.anti_spoofing is AntiSpoofing.OFF:
+            return ()
+        return ("iifname @forwarders return", "fib saddr . iif oif 0 goto spoof")
+
+    def pod_side(self, key: str) -> tuple[str, ...]:
+        """Return matches of ``iifname`` or ``oifname`` against interfaces that lead to pods.
+
+        Where the pod networks are not known an interface is known by its name, too: before there
+        is a route to its pod, and so before ``podif`` can have it.
+        """
+        by_name = ", ".join(f'"{name}"' for name in self.options.pod_interfaces)
+        if all(self.pod_networks.get(family) for family in Family) or not by_name:
+            return (f"{key} @podif",)
+        return (f"{key} @podif", f"{key} {{ {by_name} }}")
+
+    def in_pod_networks(self, key: str, family: Family) -> str:
+        """Return a match of ``key`` against the node's pod networks; empty when it has none.
+
+        One network, the usual case, is compared in place: cheaper than a set.
+        """
+        networks = self.pod_networks.get(family, ())
+        match len(networks):
+            case 0:
+                return ""
+            case 1:
+                return f"{key} {network(networks[0])}"
+            case _:
+                return f"{key} @cidr{family.value}"
+
+
+def epoch_note(epoch: int, mask: int) -> str:
+    """Return the words by which the kernel remembers the epoch for us."""
+    return f"epoch {epoch} of {mask:#010x}"
