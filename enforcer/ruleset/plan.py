@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enforcer.model.net import IPAddress
 from enforcer.nft.diff import diff
 from enforcer.nft.netlink import is_mark_in_use
-from enforcer.nft.objects import Ruleset
+from enforcer.nft.objects import Ruleset, rule
+from enforcer.nft.portions import PORTION, in_portions
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.epoch import FreeEpochs, current_epoch, needs_bump
 from enforcer.ruleset.lower import Lowering
+from enforcer.ruleset.names import INET, is_allow_set
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import orphaned_addresses, with_owners_of
+from enforcer.ruleset.program import DENY
 from enforcer.wiring import Wiring
 
 MarkInUse = Callable[[int, int], bool]
@@ -48,14 +51,22 @@ def plan(
 class Planner:
     """Plans one change of a node after the other; remembers what the last one lowered."""
 
-    def __init__(self, options: LowerOptions, mark_in_use: MarkInUse = is_mark_in_use) -> None:
+    def __init__(
+        self,
+        options: LowerOptions,
+        mark_in_use: MarkInUse = is_mark_in_use,
+        portion: int = PORTION,
+    ) -> None:
         """``mark_in_use(mark, mask)`` says whether a conntrack entry carries a mark.
+
+        ``portion`` is the greatest number of elements in one transaction that can wait.
 
         It is asked before a new epoch is used.
         """
         self._options = options
         self._epochs = FreeEpochs(options, mark_in_use)
         self._lowering = Lowering(options)
+        self._portion = portion
 
     def plan(self, have: Ruleset, compiled: CompiledPolicy, wiring: Wiring) -> Plan:
         """Return how to bring the kernel from ``have`` to what ``compiled`` means.
@@ -70,7 +81,25 @@ class Planner:
         if orphaned := orphaned_addresses(have, want):
             middle = with_owners_of(have, want)
             return Plan(diff(have, middle), want, current, orphaned, diff(middle, want))
-        return Plan(diff(have, want), want, current)
+        return Plan(self._transactions(have, want), want, current)
+
+    def _transactions(self, have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
+        whole = diff(have, want)
+        parts = in_portions(whole, is_allow_set, self._portion)
+        if len(parts) == len(whole) or INET in have.tables:
+            return parts
+        # While a first load is under way, allowed connections are denied too. Rejecting them would
+        # end them; dropping lets them try again.
+        silent = _silent(want)
+        loaded = in_portions(diff(have, silent), is_allow_set, self._portion)
+        return (*loaded, *diff(silent, want))
 
     def _revokes(self, have: Ruleset, want: Ruleset) -> bool:
         return self._options.existing is ExistingConnections.REVOKE and needs_bump(have, want)
+
+
+def _silent(want: Ruleset) -> Ruleset:
+    """Return the same ruleset, but for what is denied: it is dropped."""
+    inet = want.tables[INET]
+    denies = replace(inet.chains[DENY], rules=(rule("counter drop"),))
+    return Ruleset({**want.tables, INET: replace(inet, chains={**inet.chains, DENY: denies})})

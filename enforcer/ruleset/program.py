@@ -31,6 +31,7 @@ TUNNELS: Final = "{ 4, 47, 41, 17 }"
 IPS_HELPER: Final = "0x2000"  # IPS_HELPER of enum ip_conntrack_status: a helper is attached
 # Nor IPS_EXPECTED: no helper has announced the connection.
 NOT_SPECIAL: Final = "ct status & 0x00002001 == 0 "
+DENY: Final = "deny"  # the chain in which all that classes deny ends
 STAMP: Final = "stamp"  # the chain that the current epoch is read back from
 
 # Neighbour discovery and multicast listener reports of hosts. Router advertisements and redirects
@@ -346,7 +347,7 @@ def _endings(given: ProgramInput) -> tuple[Chain, ...]:
             "spoof_linklocal", f"icmpv6 type {{ {NEIGHBOUR_QUESTIONS} }} accept", "counter drop"
         ),
         _chain("linklocal", "counter drop"),
-        _chain("deny", *_deny_rules(given.options.deny_action)),
+        _chain(DENY, *_deny_rules(given.options.deny_action)),
     )
 
 

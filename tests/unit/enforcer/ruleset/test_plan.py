@@ -12,12 +12,13 @@ from enforcer.errors import KernelError, SettingsError
 from enforcer.model.net import Direction, PortRange, Protocol
 from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
+from enforcer.nft.objects import Ruleset, Table
 from enforcer.nft.transaction import AddElements
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.epoch import FreeEpochs
 from enforcer.ruleset.names import BRIDGE, INET, TABLES
-from enforcer.ruleset.options import ExistingConnections, LowerOptions
-from enforcer.ruleset.plan import Plan, plan
+from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions
+from enforcer.ruleset.plan import Plan, Planner, plan
 from enforcer.wiring import NO_WIRING, BridgePort, PodBridge, Wiring
 
 TCP = Protocol.TCP
@@ -159,6 +160,42 @@ def test_looking_for_free_epochs_is_rare() -> None:
 
     assert found == list(range(2, 1002))
     assert len(asked) < 20
+
+
+def test_a_great_first_load_comes_in_portions() -> None:
+    """Everything but what allows comes first; every step denies at least what the last one does."""
+    many = Allowed(peers=frozenset(ip_address(f"10.3.{n >> 8}.{n & 255}") for n in range(1000)))
+    options = LowerOptions(deny_action=DenyAction.REJECT)
+    planned = Planner(options, nobody, portion=300).plan(
+        Ruleset(), compiled(pod(1, isolating(many))), NO_WIRING
+    )
+    kernel = FakeKernel()
+
+    for number, transaction in enumerate(planned.transactions):
+        kernel.apply(transaction)
+        inet = kernel.read(TABLES).tables[INET]
+        sizes = [
+            len(item.elements) for item in transaction.commands if isinstance(item, AddElements)
+        ]
+        assert sum(sizes) <= 300
+        assert inet.maps["in_d4"].targets
+        last = number == len(planned.transactions) - 1
+        assert (inet.chains["deny"] == planned.want.tables[INET].chains["deny"]) is last
+
+    assert len(planned.transactions) == 6
+    assert kernel.read(TABLES) == planned.want
+
+
+def test_another_layout_is_replaced_whole_however_great() -> None:
+    """The old rules hold until the new ones do."""
+    many = Allowed(peers=frozenset(ip_address(f"10.3.{n >> 8}.{n & 255}") for n in range(1000)))
+    have = Ruleset({INET: Table(INET, foreign=True)})
+
+    planned = Planner(OPTIONS, nobody, portion=10).plan(
+        have, compiled(pod(1, isolating(many))), NO_WIRING
+    )
+
+    assert len(planned.transactions) == 1
 
 
 def test_the_epoch_wraps_past_zero() -> None:

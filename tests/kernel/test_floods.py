@@ -1,0 +1,230 @@
+"""Packets pour in while the policy changes: none slips through that neither policy allows.
+
+``NPD_FLOOD_CHANGES`` sets the number of changes; some thousands of them take minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from enforcer.links import NodeLinks
+from enforcer.model.net import Direction, PortRange
+from enforcer.model.objects import Key
+from enforcer.nft.kernel import NftKernel
+from enforcer.nft.objects import Ruleset
+from enforcer.node import NodeTables
+from enforcer.policy.compiled import Allowed, CompiledPolicy, PolicyClass
+from enforcer.ruleset.plan import Planner
+from enforcer.wiring import Wiring
+from tests.kernel.netlab import Lab, Namespace, Verdict, wait_until
+from tests.kernel.policies import TCP, UDP, compiled, ingress, peer_ports, peers
+
+pytestmark = pytest.mark.kernel
+
+CHANGES = int(os.environ.get("NPD_FLOOD_CHANGES", "120"))
+DENIED_UDP, ALLOWED_UDP, DENIED_TCP = 5082, 80, 5084
+PAUSE, BURST = 0.001, 30
+"""Seconds between two bursts, and datagrams in one: to meet every moment of a change."""
+
+FEW = 100
+"""Elements a transaction in a load that is split: dozens of transactions."""
+
+
+@dataclass
+class Flood:
+    """What a flood has done: datagrams and SYNs that were sent, and how many of each arrived."""
+
+    sent: int = 0
+    arrived: int = 0
+    lost: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def running(*work: object) -> Iterator[threading.Event]:
+    """Run functions of an event, each in a thread, until the block ends; then set the event."""
+    ended = threading.Event()
+    threads = [threading.Thread(target=item, args=(ended,)) for item in work]  # type: ignore[arg-type]
+    for thread in threads:
+        thread.start()
+    try:
+        yield ended
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+class DeniedFlow:
+    """Datagrams and ever new connections from one pod to another, and what of them arrives."""
+
+    def __init__(self, client: Namespace, server: Namespace, address: str) -> None:
+        """Listen at ``server``; :meth:`send` sends from ``client``."""
+        self.seen = Flood()
+        self._client, self._address = client, address
+        self._udp = server.call(_bound, socket.SOCK_DGRAM, DENIED_UDP)
+        self._tcp = server.call(_bound, socket.SOCK_STREAM, DENIED_TCP)
+
+    def send(self, ended: threading.Event) -> None:
+        """Send until told to end."""
+        udp = self._client.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        tries: list[socket.socket] = []
+        while not ended.wait(PAUSE):
+            for _ in range(BURST):  # what is denied leaves no connection: each is judged anew
+                udp.sendto(b"no", (self._address, DENIED_UDP))
+            tcp = self._client.call(socket.socket, socket.AF_INET, socket.SOCK_STREAM)
+            tcp.setblocking(False)  # noqa: FBT003 - the standard library's signature
+            with suppress(BlockingIOError):
+                tcp.connect((self._address, DENIED_TCP))
+            tries.append(tcp)
+            self.seen.sent += BURST + 1
+            if len(tries) > 100:
+                tries.pop(0).close()
+        for item in (udp, *tries):
+            item.close()
+
+    def receive(self, ended: threading.Event) -> None:
+        """Count what arrives, until told to end."""
+        while not ended.wait(PAUSE):
+            with suppress(BlockingIOError):
+                self._udp.recv(10)
+                self.seen.arrived += 1
+            with suppress(BlockingIOError):
+                self._tcp.accept()[0].close()
+                self.seen.arrived += 1
+
+    def close(self) -> None:
+        """Close the servers."""
+        self._udp.close()
+        self._tcp.close()
+
+
+def _bound(kind: socket.SocketKind, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.bind(("0.0.0.0", port))
+    sock.setblocking(False)  # noqa: FBT003 - as above
+    if kind is socket.SOCK_STREAM:
+        sock.listen(100)
+    return sock
+
+
+class AllowedFlow:
+    """Datagrams that are always allowed: each is echoed, or it was dropped by mistake."""
+
+    def __init__(self, client: Namespace, address: str) -> None:
+        """Send from ``client`` to an echo server."""
+        self.seen = Flood()
+        self._client, self._address = client, address
+
+    def send(self, ended: threading.Event) -> None:
+        """Ask and wait for each answer, until told to end; half of them on new connections."""
+        kept = self._client.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        while not ended.wait(PAUSE):
+            new = self._client.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+            with new:
+                for sock in (new, kept):
+                    self._ask(sock)
+        kept.close()
+
+    def _ask(self, sock: socket.socket) -> None:
+        sock.settimeout(5)
+        self.seen.sent += 1
+        sock.sendto(b"yes", (self._address, ALLOWED_UDP))
+        try:
+            sock.recv(10)
+            self.seen.arrived += 1
+        except TimeoutError:
+            self.seen.lost.append(self.seen.sent)
+
+
+def test_nothing_slips_through_a_thousand_changes(lab: Lab) -> None:
+    """Whatever changes, denied packets never arrive and allowed ones always do."""
+    draw = random.Random(7)
+    _one, two, _three = lab.pods
+    links = lab.node.call(NodeLinks)
+    tables = NodeTables(NftKernel(), lab.options, links)
+    lab.node.call(tables.sync, some_policy(lab, draw, 0))
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
+    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
+    bumps = set()
+
+    with running(denied.send, denied.receive, allowed.send):
+        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+        for number in range(CHANGES):
+            bumps.add(lab.node.call(tables.sync, some_policy(lab, draw, number)).epoch)
+        wait_until(lambda: allowed.seen.sent > CHANGES // 4)
+    denied.close()
+    links.close()
+
+    assert len(bumps) > CHANGES // 3
+    assert denied.seen.arrived == 0
+    assert allowed.seen.lost == []
+
+
+def some_policy(lab: Lab, draw: random.Random, number: int) -> CompiledPolicy:
+    """Return one of many policies under which p3 may send to p2, and p1 may not."""
+    _one, two, three = lab.pods
+    strangers = draw.sample([f"10.3.1.{host}" for host in range(40)], draw.randrange(40))
+    forms = (
+        peers(three, *strangers),
+        peer_ports([three, *strangers], (UDP, ALLOWED_UDP), (TCP, 81)),
+        Allowed(networks=frozenset({ip_network(f"{three.ip4}/32"), ip_network("10.9.0.0/16")})),
+        Allowed(
+            network_ports=frozenset({(ip_network(f"{three.ip4}/32"), _ports(draw))}),
+            peers=frozenset(map(ip_address, strangers)),
+        ),
+    )
+    name = f"np-{draw.choice([0, 0, number])}"  # a new name is a new class
+    classes = {2: [PolicyClass(Direction.INGRESS, (Key("ns", name),), draw.choice(forms))]}
+    if draw.random() < 0.5:
+        outgoing = draw.choice((peers(two), peer_ports([two], (UDP, ALLOWED_UDP))))
+        classes[3] = [PolicyClass(Direction.EGRESS, (Key("ns", f"out-{number % 5}"),), outgoing)]
+    if draw.random() < 0.5:
+        classes[1] = [PolicyClass(Direction.EGRESS, (Key("ns", "shut"),), peers(*strangers))]
+    return compiled(lab.pods, classes)
+
+
+def _ports(draw: random.Random) -> PortRange:
+    first = draw.randrange(1, ALLOWED_UDP)
+    return PortRange(UDP, first, draw.randrange(ALLOWED_UDP, 5000))
+
+
+def test_a_load_in_portions_is_closed_until_it_is_whole(lab: Lab) -> None:
+    """A first load too great for one transaction denies from its first one on."""
+    _one, two, three = lab.pods
+    strangers = [f"10.{number >> 8}.{number & 255}.7" for number in range(4000)]
+    policy = compiled(lab.pods, {2: [ingress(peers(three, *strangers))]})
+    planned = Planner(lab.options, lambda _mark, _mask: False, portion=FEW).plan(
+        Ruleset(), policy, Wiring(lab_interfaces(lab))
+    )
+    first, *others = planned.transactions
+    assert len(others) > 4000 // FEW
+    lab.node.call(lab.kernel.apply, first)
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
+
+    with running(denied.send, denied.receive):
+        for transaction in others:
+            before = denied.seen.sent
+            lab.node.call(lab.kernel.apply, transaction)
+            wait_until(lambda before=before: denied.seen.sent > before)  # type: ignore[misc]
+    denied.close()
+
+    assert denied.seen.arrived == 0
+    assert lab.node.call(lab.kernel.read, planned.want.tables) == planned.want
+    assert lab.probe("p3", two.ip4, 80) is Verdict.OPEN
+
+
+def lab_interfaces(lab: Lab) -> frozenset[str]:
+    """Return the interfaces that lead to the lab's pods."""
+    links = lab.node.call(NodeLinks)
+    found = lab.node.call(links.connect, compiled(lab.pods)).pod_interfaces
+    links.close()
+    return found
