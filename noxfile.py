@@ -66,7 +66,8 @@ def tests(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Judge random clusters and changes with real packets (root): -- --examples 10000 --seed 7."""
     require_root(session)
-    hand_over(session, "pytest", "tests/property/test_packets.py", *session.posargs)
+    quiet = ("-o", "faulthandler_timeout=0")  # hours are no hang here
+    hand_over(session, "pytest", *quiet, "tests/property/test_packets.py", *session.posargs)
 
 
 @nox.session(python=False)

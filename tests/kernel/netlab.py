@@ -73,9 +73,9 @@ def run(*command: str, text: str | None = None) -> str:
     return result.stdout
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, and fail after ten seconds without it."""
-    end = time.monotonic() + PATIENCE_SECONDS
+def wait_until(condition: Callable[[], bool], patience: float = PATIENCE_SECONDS) -> None:
+    """Wait for a condition, and fail after ``patience`` seconds without it."""
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.005)
