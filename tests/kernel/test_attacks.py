@@ -33,7 +33,7 @@ from tests.kernel.attacks import (
     Attack,
     Scene,
 )
-from tests.kernel.netlab import NODE, OUTSIDE, Lab, Namespace, Wire, wait_until
+from tests.kernel.netlab import OUTSIDE, Lab, Namespace, Wire, wait_until
 from tests.kernel.policies import compiled, ingress, peers
 
 pytestmark = pytest.mark.kernel
@@ -218,6 +218,3 @@ def _settle(lab: Lab, heard: dict[str, Heard]) -> None:
 
         for place in targets:
             wait_until(lambda place=place: seen(place))  # type: ignore[misc]
-
-
-__all__ = ["NODE"]
