@@ -10,6 +10,7 @@ earlier ones were answered or not; one that is late is sent at once, and none ar
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import selectors
@@ -105,20 +106,32 @@ class Datagrams:
             self.tell(self._sent.pop(text), False)  # noqa: FBT003  # silent
 
     def listen(self, until: float) -> None:
-        """Take echoes in until a moment, and give up what is silent for too long."""
-        while (left := until - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                text = self._socket.recv(64)
-            except TimeoutError:
-                break
-            except OSError:
-                continue  # an ICMP error: the probe that it speaks of stays silent
-            if text in self._sent:
-                self.tell(self._sent.pop(text), True)  # noqa: FBT003  # answered
+        """Take echoes in until a moment, and give up what is silent for too long.
+
+        What waits in the socket is taken in first, however late this process is: its own slowness
+        is not the silence of others.
+        """
+        self._socket.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._receive()
         now = time.monotonic()
         for text in [one for one, sent in self._sent.items() if now - sent > WAIT]:
             self.tell(self._sent.pop(text), False)  # noqa: FBT003  # silent
+        while (left := until - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                self._receive()
+
+    def _receive(self) -> None:
+        try:
+            text = self._socket.recv(64)
+        except (BlockingIOError, TimeoutError):
+            raise
+        except OSError:
+            return  # an ICMP error: the probe that it speaks of stays silent
+        if text in self._sent:
+            self.tell(self._sent.pop(text), True)  # noqa: FBT003  # answered
 
 
 def run(probes: Connections | Datagrams, rate: float) -> None:

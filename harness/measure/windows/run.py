@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import json
 import time
@@ -146,17 +147,19 @@ class Bench:
             begun = time.monotonic()
             for tape in tapes.values():
                 tape.settles(begun, is_open=is_open)
-            start = time.monotonic()
+            crashes = []
             for _ in range(self.events):
+                crashes.append(time.monotonic())
                 self.enforcer.crash()
                 self.enforcer.wait_ready()
             end = time.monotonic()
             for tape in tapes.values():
                 tape.settles(end, is_open=is_open)
             for flow, tape in tapes.items():
-                answers = [one for one in tape.sorted() if one.at >= start]
-                bad = wrong(answers, Change(is_open, start, end))
-                latest = max((one.at - start for one in bad), default=0.0)
+                answers = [one for one in tape.sorted() if one.at >= crashes[0]]
+                bad = wrong(answers, Change(is_open, crashes[0], end))
+                since = (one.at - crashes[bisect.bisect(crashes, one.at) - 1] for one in bad)
+                latest = max(since, default=0.0)
                 yield Never(label, flow, self.events, len(answers), len(bad), latest)
 
     def _started(self, node: str) -> Iterator[Never]:
