@@ -6,16 +6,13 @@ as the manifests of each step.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
 from enforcer.ruleset.options import DenyAction, LowerOptions, UnknownPods
 from tests.conftest import FUZZED
-from tests.property.fleet.packets import Prober, all_probes
+from tests.property.fleet.packets import Prober
 from tests.property.fleet.states import History, histories
 from tests.property.fleet.topology import Fleet
 from tests.property.fleet.trial import Tally, Trial
@@ -29,25 +26,11 @@ OPTIONS = st.builds(
 )
 
 
-@pytest.fixture
-def prober() -> Iterator[tuple[Fleet, Prober]]:
-    """Return a fleet on which everybody reaches everybody. We stay on one CPU (see ``Prober``)."""
-    before = os.sched_getaffinity(0)
-    cpus = sorted(before)
-    os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
-    with Fleet() as fleet:
-        made = Prober(fleet, all_probes())
-        made.warm_up()
-        yield fleet, made
-        made.close()
-    os.sched_setaffinity(0, before)
-
-
 def test_every_packet_does_what_the_oracle_says(
-    prober: tuple[Fleet, Prober], pytestconfig: pytest.Config
+    pinned: tuple[Fleet, Prober], pytestconfig: pytest.Config
 ) -> None:
     """Pairs, families, protocols, ports, Services, old flows: as the specification has it."""
-    fleet, sockets = prober
+    fleet, sockets = pinned
     tally = Tally()
 
     @seed(pytestconfig.getoption("seed"))
@@ -59,7 +42,7 @@ def test_every_packet_does_what_the_oracle_says(
     )
     @given(OPTIONS, histories)
     def agrees(options: LowerOptions, history: History) -> None:
-        trial = Trial(fleet, sockets, options)
+        trial = Trial(fleet, sockets, options, note)
         try:
             trial.run(history, tally)
         finally:

@@ -45,9 +45,13 @@ class Enforced:
     def _sync(self) -> Synced:
         return self._tables.sync(self._compiler.compile())
 
-    def end(self) -> None:
-        """Delete the tables, and look at the links no more."""
+    def stop(self) -> None:
+        """Look at the links no more; the rules stay."""
         self._links.close()
+
+    def end(self) -> None:
+        """Stop, and delete the tables."""
+        self.stop()
         self._space.run("nft", "-f", "-", text=DELETE)
 
 

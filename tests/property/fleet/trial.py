@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import yaml
-from hypothesis import note
 
 from enforcer.ruleset.options import LowerOptions, UnknownPods
 from harness.matrix.oracle import Oracle
@@ -40,13 +39,22 @@ class Tally:
 class Trial:
     """Tells the nodes what changes, and compares every packet with the oracle after each step."""
 
-    def __init__(self, fleet: Fleet, prober: Prober, options: LowerOptions) -> None:
-        """Take a fleet on which nothing is enforced."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        prober: Prober,
+        options: LowerOptions,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Take a fleet on which nothing is enforced; ``say`` is told what happens."""
+        self._say = say
         self._fleet = fleet
         self._prober = prober
         self._options = options
         self._nodes = self._enforcers()
         self._before: Objects = {}
+        self._turn = 0
+        prober.begin()
 
     def _enforcers(self) -> list[Enforced]:
         spaces = self._fleet.spaces
@@ -54,20 +62,30 @@ class Trial:
 
     def run(self, history: History, tally: Tally) -> None:
         """Go through the states; at the end, compare with a daemon that begins anew."""
-        self._prober.begin()
         tally.examples += 1
-        for turn, (state, anew) in enumerate(walked(history)):
-            after = state.objects()
-            note(told(turn, self._before, after))
-            changes = told_anew(after) if anew else difference(self._before, after)
-            self._before = after
-            for node in self._nodes:
-                node.tell(changes)
-            self._compare(state, after, turn)
+        for state, anew in walked(history):
+            self.go(state, anew=anew)
             tally.steps += 1
             tally.probes += len(self._prober.probes)
+        self.compare_with_a_new_daemon()
+
+    def go(self, state: State, *, anew: bool = False) -> Seen:
+        """Tell the nodes what is different in a state; compare every packet with the oracle."""
+        after = state.objects()
+        self._say(told(self._turn, self._before, after))
+        changes = told_anew(after) if anew else difference(self._before, after)
+        self._before = after
+        for node in self._nodes:
+            node.tell(changes)
+        seen = self._compare(state, after, self._turn)
+        self._turn += 1
+        return seen
+
+    def compare_with_a_new_daemon(self) -> None:
+        """Check that the kernel holds what a cluster compiled from nothing means."""
         for node in self._enforcers():
             synced = node.tell(told_anew(self._before))
+            node.stop()
             assert synced.transactions == 0, "the kernel does not hold what a new daemon wants"
 
     def end(self) -> None:
@@ -77,7 +95,7 @@ class Trial:
             node.end()
         self._fleet.forget_connections()
 
-    def _compare(self, state: State, objects: Objects, turn: int) -> None:
+    def _compare(self, state: State, objects: Objects, turn: int) -> Seen:
         probes = self._prober.probes
         free = frozenset(index for index, one in enumerate(probes) if self._is_free(state, one))
         allowed = frozenset(self._allowed(state, objects)) - free
@@ -90,6 +108,7 @@ class Trial:
             *self._wrong(allowed, free, seen),
         ]
         assert not wrong, "\n".join([f"step {turn}: {len(wrong)} wrong", *wrong[:MOST_SHOWN]])
+        return seen
 
     def _wrong(self, allowed: frozenset[int], free: frozenset[int], seen: Seen) -> Iterator[str]:
         for index, probe in enumerate(self._prober.probes):
