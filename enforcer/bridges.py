@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from enforcer import programs
 from enforcer.nft.objects import Ruleset
+from enforcer.rtnetlink import send_redirects
 from enforcer.ruleset.names import BRIDGE
 from enforcer.selfcheck import Bridge, prove_nf_call, prove_turn
 from enforcer.wiring import BridgeFlag, SameNode
@@ -188,8 +189,7 @@ def _set_flags(bridge: str, flags: Mapping[BridgeFlag, int]) -> str:
     command = [programs.find("ip"), "link", "set", "dev", bridge, "type", "bridge", *words]
     try:
         if BridgeFlag.REDIRECTS in flags:
-            sysctl = _sysctls(bridge) / BridgeFlag.REDIRECTS.value
-            sysctl.write_text(f"{flags[BridgeFlag.REDIRECTS]:d}")
+            send_redirects(bridge, on=bool(flags[BridgeFlag.REDIRECTS]))
         if words:
             subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     except subprocess.CalledProcessError as error:

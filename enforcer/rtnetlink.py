@@ -1,8 +1,9 @@
-"""Questions to the kernel's routing netlink that ``ip`` cannot ask.
+"""Questions and wishes to the kernel's routing netlink for which ``ip`` has no words.
 
 What a link in *another* network namespace is and has (``IFLA_TARGET_NETNSID``): the kernel tells it
 to who may administer that namespace, and the pod behind a veth is known before it has said a word.
-And a socket that tells when links and routes change.
+A socket that tells when links and routes change. And a bridge's ``send_redirects``, whose file lies
+in ``/proc/sys``, which no container may write without every privilege.
 https://docs.kernel.org/userspace-api/netlink/intro.html, linux/rtnetlink.h, linux/if_addr.h
 """
 
@@ -20,14 +21,19 @@ from enforcer.errors import KernelError
 from enforcer.model.net import IPAddress
 
 RTM_GETLINK: Final = 18
+RTM_SETLINK: Final = 19
 RTM_GETADDR: Final = 22
 IFLA_ADDRESS: Final = 1
+IFLA_AF_SPEC: Final = 26
+IFLA_INET_CONF: Final = 1
 IFLA_TARGET_NETNSID: Final = 46
+IPV4_DEVCONF_SEND_REDIRECTS: Final = 6  # linux/ip.h
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_TARGET_NETNSID: Final = 10
 
 NLM_F_REQUEST: Final = 0x1
+NLM_F_ACK: Final = 0x4
 NLM_F_DUMP: Final = 0x300
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -47,6 +53,7 @@ LINK: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 ADDRESS: Final = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
 ERROR_CODE: Final = struct.Struct("=i")
 NAMESPACE: Final = struct.Struct("=i")
+SETTING: Final = struct.Struct("=I")
 RECEIVE_BYTES: Final = 1 << 17
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -136,6 +143,24 @@ class LinkWatch:
                 if error.errno != errno.ENOBUFS:
                     raise
                 found = True
+
+
+def send_redirects(link: str, *, on: bool) -> None:
+    """Set whether the node sends ICMP redirects to whom it hears on a link; OSError if it cannot.
+
+    The same as writing ``/proc/sys/net/ipv4/conf/LINK/send_redirects``, with CAP_NET_ADMIN alone.
+    """
+    setting = attribute(IPV4_DEVCONF_SEND_REDIRECTS, SETTING.pack(on))
+    family = attribute(socket.AF_INET, attribute(IFLA_INET_CONF, setting))
+    link_itself = LINK.pack(socket.AF_UNSPEC, 0, socket.if_nametoindex(link), 0, 0)
+    body = link_itself + attribute(IFLA_AF_SPEC, family)
+    flags = NLM_F_REQUEST | NLM_F_ACK
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
+        channel.settimeout(TIMEOUT_SECONDS)
+        channel.send(HEADER.pack(HEADER.size + len(body), RTM_SETLINK, flags, 1, 0) + body)
+        _, answer = next(messages(channel.recv(RECEIVE_BYTES)))
+    if code := -ERROR_CODE.unpack_from(answer)[0]:
+        raise OSError(code, os.strerror(code))
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:

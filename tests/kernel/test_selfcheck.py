@@ -22,7 +22,8 @@ pytestmark = pytest.mark.kernel
 
 BRIDGE = Bridge("br0", 1500, "fe:00:00:00:00:01")
 CLONE_NEWNS = 0x20000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+READ_ONLY = MS_BIND | 0x20 | 0x1  # MS_REMOUNT, MS_RDONLY
 
 
 @pytest.fixture
@@ -106,6 +107,18 @@ def test_without_br_netfilter_packets_are_turned(bridged: Lab) -> None:
     assert bridged.node.call(everywhere.read_text) == before
     assert bridged.node.call(bridges.restore, bridged.have) == ()
     assert _sends_redirects(bridged) == "1"
+
+
+def test_read_only_sysctls_are_no_hindrance(bridged: Lab) -> None:
+    """Turning works with CAP_NET_ADMIN alone, as in a container, whose /proc/sys is read-only."""
+    bridged.node.call(_hide_br_netfilter)
+    bridged.node.call(_protect_sysctls)
+    bridged.show_packets(SameNode.AUTO)
+
+    wiring = bridged.node.call(bridged.links.connect, compiled(bridged.pods))
+
+    assert wiring.problems == ()
+    assert _sends_redirects(bridged) == "0"
 
 
 def test_where_no_step_holds_there_is_a_problem(bridged: Lab) -> None:
@@ -236,4 +249,12 @@ def _hide_br_netfilter() -> None:
         libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
         libc.mount(b"none", b"/proc/sys/net/bridge", b"tmpfs", 0, None),
     ):
+        assert result == 0, os.strerror(ctypes.get_errno())
+
+
+def _protect_sysctls() -> None:
+    """Make /proc/sys read-only for this thread, as container runtimes do."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for source, flags in ((b"/proc/sys", MS_BIND | MS_REC), (None, READ_ONLY)):
+        result = libc.mount(source, b"/proc/sys", None, flags, None)
         assert result == 0, os.strerror(ctypes.get_errno())
