@@ -19,6 +19,7 @@ from harness.errors import HarnessError, Interrupted, MissingError
 COMMANDS = {
     "cluster": "Build a cluster on this machine, look into it, send probes, take it down.",
     "functional": "Is an enforcer correct? Judge it with real packets.",
+    "explain": "Tell what a case of the functional run is about.",
     "perf": "What does an enforcer cost? Measure requests per second with and without it.",
     "lab": "What do rules cost? Count instructions in a virtual machine; try other kernels.",
     "report": "Draw a run's figures and report again from what it stored.",

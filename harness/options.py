@@ -258,7 +258,7 @@ def add_pytest_options(parser: pytest.Parser) -> None:
     for option in CLUSTER_OPTIONS:
         group.addoption(
             f"--{option.name}",
-            dest=f"cluster_{option.key}",
+            dest=f"of_cluster_{option.key}",
             default=option.default,
             metavar=option.metavar,
             help=option.help,
@@ -268,7 +268,7 @@ def add_pytest_options(parser: pytest.Parser) -> None:
 def pytest_settings(config: pytest.Config) -> ClusterSettings:
     """Return what pytest was told."""
     return settings_from(
-        {option.key: config.getoption(f"cluster_{option.key}") for option in CLUSTER_OPTIONS}
+        {option.key: config.getoption(f"of_cluster_{option.key}") for option in CLUSTER_OPTIONS}
     )
 
 

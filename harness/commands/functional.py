@@ -1,4 +1,4 @@
-"""``harness functional``: is an enforcer correct? The study's table, judged with real packets."""
+"""``harness functional``: is an enforcer correct? The suite and the study, with real packets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from click.core import ParameterSource
 
 from harness.commands import windows
 from harness.commands.choices import enforcer_option
+from harness.enforcers import make_enforcer
 from harness.errors import Interrupted, UsageError
 from harness.matrix import pytest_plugin
-from harness.matrix.scenario import folder, load_scenario
+from harness.matrix.axes import parse_selection
+from harness.matrix.listing import lines_of
+from harness.matrix.planning import Chosen, Wanted, plan_runs
+from harness.matrix.scenario import folder
+from harness.matrix.versus import compare_runs
 from harness.options import CLUSTER_OPTIONS, ClusterSettings, PatientOption, cluster_options
 from harness.results import require_writable
 
 _SETTINGS = Path(pytest_plugin.__file__).with_name("functional.ini")
 _LEAST_NODES = 2
 """The matrix needs a same node and another one."""
-_OWN = ("enforcer", "probe_timeout", "results")
+_OWN = ("enforcer", "probe_timeout", "results", "select", "group", "profile")
+_FIXING = ("cni", "bridge_netfilter", "proxy", "ip_family", "bridges")
+"""Cluster options that name an environment, so that none is left to choose."""
 
 
 def _writable(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -32,12 +39,63 @@ def _writable(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def _second(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Find out now whether the words name an enforcer."""
+    del ctx, param
+    if value:
+        make_enforcer(value)
+    return value
+
+
+def _selectable(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Find out now whether there are such axes and values."""
+    del ctx, param
+    parse_selection(value)
+    return value
+
+
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Everything else is handed to pytest: -k same_node, -x, --lf, -m study, --junitxml=F.",
 )
 @cluster_options(least_nodes=_LEAST_NODES)
 @enforcer_option
+@click.option(
+    "--versus",
+    cls=PatientOption,
+    callback=_second,
+    metavar="WHICH",
+    default="",
+    help="A second enforcer: both run the same cases, and a page shows them side by side.",
+)
+@click.option(
+    "--select",
+    cls=PatientOption,
+    callback=_selectable,
+    default="",
+    help="Only these values of axes: 'placement=same-node address=ClusterIP,NodePort'. Axes:"
+    " placement, address, proxy, wiring, direction, protocol, family, state.",
+)
+@click.option(
+    "--group",
+    cls=PatientOption,
+    default="",
+    help="Only these groups of cases, apart by commas; generated has a case for every feature.",
+)
+@click.option(
+    "--all-cases",
+    is_flag=True,
+    help="Every case, generated ones too, in every kind of cluster: hours.",
+)
+@click.option(
+    "--list", "list_only", is_flag=True, help="Print the cases and their number; run nothing."
+)
+@click.option(
+    "--profile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="What the enforcer says of itself: drop or reject, known deviations.",
+)
 @click.option(
     "--probe-timeout",
     cls=PatientOption,
@@ -69,28 +127,70 @@ def command(
     pytest_arguments: tuple[str, ...],
     **own: Any,
 ) -> None:
-    """Judge an enforcer with real packets: the documented policies, the study's six rows.
+    """Judge an enforcer with real packets: the study's six rows, and the whole suite.
 
-    Runs routed and bridged (bridge-nf-call-iptables off), or what --cni names. Ends with 0 only if
-    everything was as expected; the last line is the path of the report.
+    By default each case runs once, on kinds of cluster chosen so that every pair of axis values is
+    met; with --cni, --bridge-netfilter or --proxy, on that kind alone. Ends with 0 if everything
+    was as expected, 1 if not, 2 if it could not run; the last line is the path of the report.
     """
     if own["windows"]:
         windows.measure(settings, own["enforcer"], Path(own["results"]))
         return
-    del settings, own  # pytest is told again what was given
-    load_scenario(_cases())  # mistakes in it are told before anything is built
+    files = tuple(Path(one.partition("::")[0]) for one in pytest_arguments if ".yaml" in one)
+    chosen = _choose(settings, {**own, "files": files}, fixed=_is_fixed(ctx))
+    if own["list_only"]:
+        for line in lines_of(chosen):
+            click.echo(line)
+        return
+    given = [*_given(ctx), *pytest_arguments]
+    status, report = _run(given, own["all_cases"], chosen)
+    if own["versus"]:
+        second = [word for word in given if not word.startswith("--enforcer=")]
+        other, other_report = _run(
+            [*second, f"--enforcer={own['versus']}"], own["all_cases"], chosen
+        )
+        status = max(status, other)
+        if report and other_report:
+            report = compare_runs(report.parent, other_report.parent)
+    if report:
+        click.echo(report)
+    ctx.exit(0 if status == 0 else 1)
+
+
+def _run(given: list[str], all_cases: bool, chosen: Chosen) -> tuple[int, Path | None]:  # noqa: FBT001  # a flag as it was given
+    """Run pytest once; returns its exit code, where it is one of a finished run, and the report."""
     catcher = _Catcher()
-    arguments = _arguments([*_given(ctx), *pytest_arguments])
+    flags = ["--all-cases"] if all_cases else []
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status = pytest.main(arguments, plugins=[pytest_plugin, catcher])
+        status = pytest.main(_arguments([*given, *flags], chosen), plugins=[pytest_plugin, catcher])
     finally:
         signal.signal(signal.SIGTERM, before)
-    _finish(ctx, int(status), catcher)
+    return _finished(int(status), catcher)
 
 
-def _cases() -> Path:
-    return folder() / "study" / "cases.yaml"
+def _choose(settings: ClusterSettings, own: dict[str, Any], *, fixed: bool) -> Chosen:
+    """Find mistakes before anything is built."""
+    wanted = Wanted(
+        tuple(filter(None, own["group"].split(","))),
+        own["select"],
+        own["all_cases"],
+        own["enforcer"],
+        own["profile"],
+        fixed,
+        own["files"],
+    )
+    chosen = plan_runs(settings, wanted)
+    if not chosen.choice:
+        raise UsageError("no case was selected; see --select, --group and --list")
+    return chosen
+
+
+def _is_fixed(ctx: click.Context) -> bool:
+    default = ParameterSource.DEFAULT
+    return any(
+        key in ctx.params and ctx.get_parameter_source(key) is not default for key in _FIXING
+    )
 
 
 def _given(ctx: click.Context) -> list[str]:
@@ -105,9 +205,9 @@ def _given(ctx: click.Context) -> list[str]:
     ]
 
 
-def _arguments(given: list[str]) -> list[str]:
-    named = any(".yaml" in argument for argument in given)
-    cases = [] if named else [str(_cases())]
+def _arguments(given: list[str], chosen: Chosen) -> list[str]:
+    named = any(".yaml" in argument for argument in given if not argument.startswith("--"))
+    cases = [] if named else [str(one.path) for one in chosen.groups]
     # Items are named from the scenarios' folder on; what failed last is remembered where one works
     settings = ["-c", str(_SETTINGS), f"--rootdir={folder().parent}"]
     cache = f"cache_dir={Path.cwd() / '.pytest_cache' / 'functional'}"
@@ -136,7 +236,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _finish(ctx: click.Context, status: int, caught: _Catcher) -> None:
+def _finished(status: int, caught: _Catcher) -> tuple[int, Path | None]:
     session = caught.session
     if session and session.problem:
         raise session.problem
@@ -149,6 +249,4 @@ def _finish(ctx: click.Context, status: int, caught: _Catcher) -> None:
             raise UsageError("a scenario cannot be read; see above")
         case pytest.ExitCode.INTERRUPTED:
             raise Interrupted("interrupted; everything was taken down")
-    if session and session.report:
-        click.echo(session.report)
-    ctx.exit(0 if status == 0 else 1)
+    return status, session.report if session else None

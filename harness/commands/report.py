@@ -10,7 +10,7 @@ import click
 from harness.errors import UsageError
 from harness.lab import report as lab_report
 from harness.lab import study
-from harness.matrix import picture
+from harness.matrix.overview import draw_all
 from harness.matrix.record import load_record
 from harness.matrix.report import write_reports
 from harness.measure import blocks
@@ -40,7 +40,7 @@ def _open(run: Path) -> RunFolder:
 
 def _draw_matrix(folder: RunFolder) -> Path:
     record = load_record(folder.path / "matrix.json")
-    picture.draw(record, folder.path)
+    draw_all(record, folder.path)
     return write_reports(record, folder)
 
 

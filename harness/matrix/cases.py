@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import enum
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.clusters.base import NodeInfo, NodeRef, OutsideRef, Place, PodRef, Probe
 from harness.errors import ClusterError
-from harness.matrix.scenario import NODES, Expectation, Placement, PodSpec, Workload
+from harness.matrix.axes import EVERYTHING, AddressKind, Family, Placement, Protocol, Selection
+from harness.matrix.model import NODES, Expectation, PodSpec, Workload
 
 Manifest = Mapping[str, Any]
 
 
-class AddressKind(enum.Enum):
-    """By which address of the server the client comes."""
+@dataclass(frozen=True, slots=True)
+class NodePort:
+    """A port that every node has for a Service's port."""
 
-    POD_IP = "pod_ip"
-    CLUSTER_IP = "cluster_ip"
-    EXTERNAL = "external"
+    protocol: Protocol
+    port: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,62 +29,115 @@ class End:
     """A client or server of the matrix.
 
     ``name`` is how reports call it, ``groups`` are the names that expectations may use for it,
-    ``node`` is where it runs (empty outside), ``address`` its own address.
+    ``node`` is where it runs (empty outside), ``addresses`` are its own, one a family; a pod's
+    ``services`` are its own Service's ClusterIPs.
     """
 
     name: str
     groups: frozenset[str]
     place: Place
     node: str
-    address: str
+    addresses: tuple[str, ...]
+    services: tuple[str, ...] = ()
+    node_ports: tuple[NodePort, ...] = field(default=(), hash=False)
+
+    @property
+    def address(self) -> str:
+        """Return its first address."""
+        return self.addresses[0]
+
+    def at(self, family: Family) -> str | None:
+        """Return its address of a family, if it has one."""
+        return next((one for one in self.addresses if family_of(one) is family), None)
+
+    def probes_from(self, family: Family) -> Place:
+        """Return the place from which it probes: hosts outside have one an address."""
+        if isinstance(self.place, OutsideRef):
+            return OutsideRef(self.at(family) or self.address)
+        return self.place
+
+
+def family_of(address: str) -> Family:
+    """Say which family an address is of."""
+    return Family.IPV6 if ipaddress.ip_address(address).version == 6 else Family.IPV4  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One connection of the matrix, with all that a judge needs to know of it."""
+    """One connection of the matrix, with all that a judge needs to know of it.
+
+    ``port`` is the server's, as policies see it; a NodePort's number is in the probe.
+    """
 
     client: End
     server: End
     kind: AddressKind
     placement: Placement
     probe: Probe
+    port: int
 
     @property
     def target(self) -> tuple[str, int, str]:
         """Return address, port and protocol that the client connects to."""
         return self.probe.address, self.probe.port, self.probe.protocol
 
+    @property
+    def protocol(self) -> Protocol:
+        """Return what it speaks."""
+        return Protocol(self.probe.protocol)
+
+    @property
+    def family(self) -> Family:
+        """Return the family of its addresses."""
+        return family_of(self.probe.address)
+
+    @property
+    def source(self) -> str:
+        """Return the client's own address, of the family that it uses here."""
+        return self.client.at(self.family) or self.client.address
+
     def __str__(self) -> str:
         """Write it as a person would: from, to, by which address."""
         address, port, protocol = self.target
-        return f"{self.client.name} -> {self.server.name} ({protocol} {address}:{port})"
+        target = f"{protocol} {address}" + (f":{port}" if port else "")
+        return f"{self.client.name} -> {self.server.name} ({target})"
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Everybody in the matrix, and the ClusterIP of each pod's own Service, by the pod's name."""
+    """Everybody in the matrix."""
 
     pods: tuple[End, ...]
-    hosts: tuple[End, ...]
+    nodes: tuple[End, ...]
     outside: tuple[End, ...]
-    cluster_ips: Mapping[str, str]
+    served_nodes: frozenset[str] = frozenset()
+    """Nodes that have a server of the matrix's: a pod on their network."""
 
 
 def locate(workload: Workload, nodes: Sequence[NodeInfo], manifests: Iterable[Manifest]) -> Ends:
     """Find out from the API's objects where everybody is; ClusterError where somebody is not."""
     objects = list(manifests)
     pods, services = _by_name(objects, "Pod"), _by_name(objects, "Service")
+    known = _by_name(objects, "Node")
     return Ends(
-        pods=tuple(_pod(spec, pods.get(str(spec), {})) for spec in workload.pods),
-        hosts=tuple(
-            End(f"node/{n.name}", frozenset({NODES}), NodeRef(n.name), n.name, n.address)
-            for n in nodes
+        pods=tuple(
+            _pod(spec, pods.get(str(spec), {}), services.get(str(spec), {}))
+            for spec in workload.pods
         ),
+        nodes=tuple(_node(node, known.get(f"default/{node.name}", {})) for node in nodes),
         outside=tuple(
-            End(one.name, frozenset({one.name}), OutsideRef(one.address), "", one.address)
+            End(
+                one.name,
+                frozenset({one.name}),
+                OutsideRef(one.address),
+                "",
+                (one.address, *([one.address6] if one.address6 else [])),
+            )
             for one in workload.outside
         ),
-        cluster_ips={str(s): _cluster_ip(s, services.get(str(s), {})) for s in workload.pods},
+        served_nodes=frozenset(
+            pods[str(spec)]["spec"]["nodeName"] for spec in workload.hosts if str(spec) in pods
+        ),
     )
 
 
@@ -94,64 +149,161 @@ def _by_name(objects: Iterable[Manifest], kind: str) -> dict[str, Manifest]:
     }
 
 
-def _pod(spec: PodSpec, manifest: Manifest) -> End:
-    address = manifest.get("status", {}).get("podIP")
-    if not address:
+def _pod(spec: PodSpec, manifest: Manifest, service: Manifest) -> End:
+    status = manifest.get("status", {})
+    listed = [one["ip"] for one in status.get("podIPs") or []]
+    addresses = tuple(dict.fromkeys([*filter(None, [status.get("podIP")]), *listed]))
+    if not addresses:
         raise ClusterError(f"pod {spec} has no address, although the cluster said it was ready")
-    groups = frozenset({spec.namespace, str(spec)})
-    place = PodRef(spec.namespace, spec.name)
-    return End(str(spec), groups, place, manifest["spec"]["nodeName"], address)
-
-
-def _cluster_ip(spec: PodSpec, manifest: Manifest) -> str:
-    address = manifest.get("spec", {}).get("clusterIP")
-    if not address:
-        raise ClusterError(f"the Service of pod {spec} has no ClusterIP")
-    return str(address)
-
-
-def cells(ends: Ends, ports: Iterable[int]) -> tuple[Cell, ...]:
-    """Return the whole matrix; its order is that of clients, servers, addresses and ports."""
-    numbers = tuple(ports)
-    pairs = (*_pairs_inside(ends), *_pairs_outside(ends))
-    return tuple(
-        Cell(client, server, kind, placement, Probe(client.place, address, port))
-        for client, server, placement in pairs
-        for kind, address in _addresses(ends, client, server)
-        for port in numbers
+    node, own = manifest["spec"]["nodeName"], service.get("spec", {})
+    return End(
+        str(spec),
+        frozenset({spec.namespace, str(spec)}),
+        PodRef(spec.namespace, spec.name),
+        node,
+        addresses,
+        _cluster_ips(own),
+        tuple(
+            NodePort(Protocol(one.get("protocol", "TCP")), one["port"], one["nodePort"])
+            for one in own.get("ports") or []
+            if one.get("nodePort")
+        ),
     )
 
 
-def _pairs_inside(ends: Ends) -> Iterator[tuple[End, End, Placement]]:
-    for client in (*ends.pods, *ends.hosts):
-        for server in ends.pods:
-            yield client, server, _placement(client, server)
+def _cluster_ips(spec: Manifest) -> tuple[str, ...]:
+    listed = spec.get("clusterIPs") or [spec.get("clusterIP") or "None"]
+    return tuple(one for one in listed if one != "None")
 
 
-def _placement(client: End, server: End) -> Placement:
-    if client is server:
-        return Placement.SELF
-    near = client.node == server.node
-    if isinstance(client.place, NodeRef):
-        return Placement.HOST_TO_OWN_POD if near else Placement.HOST_TO_REMOTE_POD
-    return Placement.SAME_NODE if near else Placement.OTHER_NODE
+def _node(node: NodeInfo, manifest: Manifest) -> End:
+    listed = (manifest.get("status") or {}).get("addresses") or []
+    addresses = [one["address"] for one in listed if one["type"] == "InternalIP"]
+    place = NodeRef(node.name)
+    told = tuple(dict.fromkeys([node.address, *addresses]))
+    return End(f"node/{node.name}", frozenset({NODES}), place, node.name, told)
 
 
-def _pairs_outside(ends: Ends) -> Iterator[tuple[End, End, Placement]]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of every pair: ports and protocols, and what a person selected."""
+
+    ports: tuple[int, ...]
+    protocols: tuple[Protocol, ...] = (Protocol.TCP,)
+    selection: Selection = EVERYTHING
+
+
+def cells(ends: Ends, asked: Asked) -> tuple[Cell, ...]:
+    """Return the whole matrix; its order is that of clients, servers, addresses and ports."""
+    return tuple(
+        Cell(client, server, kind, placement, probe, port)
+        for client, server, placement in _pairs(ends)
+        for family in (Family.IPV4, Family.IPV6)
+        if asked.selection.takes("family", family)
+        for kind, probe, port in _probes(ends, asked, (client, server), family)
+        if _selected(asked.selection, placement, kind)
+    )
+
+
+def _selected(selection: Selection, placement: Placement, kind: AddressKind) -> bool:
+    """Whether a cell is asked for; controls always are."""
+    if placement is Placement.CONTROL:
+        return True
+    return selection.takes("placement", placement) and selection.takes("address", kind)
+
+
+def _pairs(ends: Ends) -> Iterator[tuple[End, End, Placement]]:
+    hosts = tuple(node for node in ends.nodes if node.node in ends.served_nodes)
+    for client in (*ends.pods, *ends.nodes):
+        for server in (*ends.pods, *hosts):
+            placement = placement_of(client, server)
+            if placement is not Placement.CONTROL:
+                yield client, server, placement
     for pod in ends.pods:
         for host in ends.outside:
             yield pod, host, Placement.TO_OUTSIDE
             yield host, pod, Placement.FROM_OUTSIDE
+    for host in ends.outside:
+        for node in hosts[:1]:
+            yield host, node, Placement.CONTROL
 
 
-def _addresses(ends: Ends, client: End, server: End) -> Iterator[tuple[AddressKind, str]]:
-    if isinstance(server.place, OutsideRef):
-        yield AddressKind.EXTERNAL, server.address
+def placement_of(client: End, server: End) -> Placement:
+    """Say where two ends within the cluster are to each other."""
+    near = client.node == server.node
+    match client.place, server.place:
+        case NodeRef(), NodeRef():
+            return Placement.CONTROL
+        case NodeRef(), _:
+            return Placement.HOST_TO_OWN_POD if near else Placement.HOST_TO_REMOTE_POD
+        case _, NodeRef():
+            return Placement.POD_TO_OWN_HOST if near else Placement.POD_TO_REMOTE_HOST
+    if client is server:
+        return Placement.SELF
+    return Placement.SAME_NODE if near else Placement.OTHER_NODE
+
+
+Asking = tuple[AddressKind, Probe, int]
+
+
+def _probes(ends: Ends, asked: Asked, pair: tuple[End, End], family: Family) -> Iterator[Asking]:
+    client, server = pair
+    if client.at(family) is None:
         return
-    yield AddressKind.POD_IP, server.address
-    # A ClusterIP means nothing outside of the cluster
-    if not isinstance(client.place, OutsideRef):
-        yield AddressKind.CLUSTER_IP, ends.cluster_ips[server.name]
+    place = client.probes_from(family)
+    for kind, address in _addresses(pair, family):
+        for protocol in asked.protocols:
+            if protocol is Protocol.ICMP:
+                if kind in _OWN_ADDRESS:
+                    yield kind, Probe(place, address, 0, protocol.value), 0
+                continue
+            for port in asked.ports:
+                yield kind, Probe(place, address, port, protocol.value), port
+    for kind, entry in _entries(ends, pair, family):
+        for one in server.node_ports:
+            # One port will do: which one makes no difference to where the packet goes
+            if one.port == asked.ports[0] and one.protocol in asked.protocols:
+                yield kind, Probe(place, entry, one.number, one.protocol.value), one.port
+
+
+_OWN_ADDRESS = {AddressKind.POD_IP, AddressKind.NODE_IP, AddressKind.EXTERNAL}
+
+
+def _addresses(pair: tuple[End, End], family: Family) -> Iterator[tuple[AddressKind, str]]:
+    client, server = pair
+    own = server.at(family)
+    if own is None:
+        return
+    match server.place:
+        case OutsideRef():
+            yield AddressKind.EXTERNAL, own
+        case NodeRef():
+            yield AddressKind.NODE_IP, own
+        case _:
+            yield AddressKind.POD_IP, own
+            # A ClusterIP means nothing outside of the cluster
+            if not isinstance(client.place, OutsideRef):
+                kind = AddressKind.HAIRPIN if client is server else AddressKind.CLUSTER_IP
+                yield from ((kind, one) for one in server.services if family_of(one) is family)
+
+
+def _entries(
+    ends: Ends, pair: tuple[End, End], family: Family
+) -> Iterator[tuple[AddressKind, str]]:
+    """Yield the nodes at which a NodePort is tried: the near one, and one that is not."""
+    client, server = pair
+    if not server.node_ports:
+        return
+    home = server.node if isinstance(client.place, OutsideRef) else client.node
+    near = next((node.at(family) for node in ends.nodes if node.node == home), None)
+    # The other node is the server's where that is not the client's: who has both ends knows all
+    others = [node for node in ends.nodes if node.node != home]
+    others.sort(key=lambda node: node.node != server.node)
+    away = others[0].at(family) if others else None
+    if near:
+        yield AddressKind.NODE_PORT, near
+    if away:
+        yield AddressKind.NODE_PORT_ELSEWHERE, away
 
 
 def fits(expectation: Expectation, cell: Cell) -> bool:
@@ -159,8 +311,10 @@ def fits(expectation: Expectation, cell: Cell) -> bool:
     return (
         _named(expectation.clients, cell.client)
         and _named(expectation.servers, cell.server)
-        and (not expectation.ports or cell.probe.port in expectation.ports)
+        and (not expectation.ports or cell.port in expectation.ports)
+        and (not expectation.protocols or cell.protocol in expectation.protocols)
         and (not expectation.placements or cell.placement in expectation.placements)
+        and (not expectation.addresses or cell.kind in expectation.addresses)
     )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.clusters.base import Outcome, Verdict
+from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.cases import Cell, first_fit
+from harness.matrix.model import Expectation, Expected
 from harness.matrix.oracle import Judgement, Oracle
-from harness.matrix.scenario import Expectation, Expected, Placement
+from harness.matrix.profiles import Manner
 
 _DENIED = {Verdict.DROPPED, Verdict.REJECTED}
 
@@ -32,6 +34,10 @@ class Mark(enum.Enum):
     """Refused, unreachable or an error: neither open nor denied, so never right."""
     UNPROVED = "unproved"
     """Denied as it had to be, but nothing proved in this step that it could have been open."""
+    MANNER = "manner"
+    """Denied as it had to be, but rejected where the enforcer's profile says drop, or dropped."""
+    KNOWN = "known"
+    """Wrong, as the enforcer's profile declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,18 @@ class Finding:
     wanted: Wanted
     outcome: Outcome
     mark: Mark
+    story: tuple[tuple[float, Verdict], ...] = ()
+    """What was seen before, where it was not the same: seconds since the change, and verdict."""
 
     @property
     def right(self) -> bool:
-        """Whether everything was as expected."""
-        return self.mark is Mark.RIGHT
+        """Whether everything was as expected, or as declared."""
+        return self.mark in FINE
+
+
+FINE = {Mark.RIGHT, Mark.KNOWN}
+WRONG = {Mark.LEAKED, Mark.BLOCKED, Mark.UNCLEAR, Mark.MANNER}
+"""What another look may mend; UNPROVED needs another cell to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +93,7 @@ def wants(
     """Say what each cell has to show; where the two sources differ, that is told too."""
     wanted, disagreements = [], []
     for cell in cells:
-        judgement = oracle.judge(cell.client.address, *cell.target)
+        judgement = oracle.judge(cell.source, *cell.target)
         written = first_fit(expectations, cell)
         expected = Expected.OPEN if judgement.allowed else Expected.DENIED
         if written and written.verdict is not expected:
@@ -91,50 +104,83 @@ def wants(
 
 
 def compare(
-    cells: Sequence[Cell], wanted: Sequence[Wanted], outcomes: Sequence[Outcome]
+    cells: Sequence[Cell],
+    wanted: Sequence[Wanted],
+    outcomes: Sequence[Outcome],
+    manner: Manner = Manner.ANY,
+    before: Collection[Target] = frozenset(),
 ) -> tuple[Finding, ...]:
-    """Judge one step's outcomes, each cell with the controls that the others give it."""
-    controls = _Controls.of(cells, outcomes)
-    return tuple(
-        _judge(cell, want, controls.resolve(cell, outcome), controls)
-        for cell, want, outcome in zip(cells, wanted, outcomes, strict=True)
-    )
+    """Judge one step's outcomes, each cell with the controls that the others give it.
+
+    ``before`` are targets that have answered somebody earlier, through the same proxies.
+    """
+    controls = _Controls.of(cells, outcomes, before)
+    findings = []
+    for cell, want, raw in zip(cells, wanted, outcomes, strict=True):
+        outcome = controls.resolve(cell, raw)
+        mark = _mark(cell, want, outcome, controls)
+        if (
+            mark is Mark.RIGHT
+            and outcome.verdict in _DENIED
+            and not manner.permits(outcome.verdict)
+        ):
+            mark = Mark.MANNER
+        findings.append(Finding(cell, want, outcome, mark))
+    return tuple(findings)
+
+
+Listener = tuple[str, int, str]
+Target = tuple[str, int, str]
+_NODE_PORTS = {AddressKind.NODE_PORT, AddressKind.NODE_PORT_ELSEWHERE}
 
 
 @dataclass(frozen=True, slots=True)
 class _Controls:
-    """What this step has proved: who answers, and who reaches somebody."""
+    """What this step has proved: who answers, and who reaches somebody.
 
-    listeners: frozenset[tuple[str, int]]
-    targets: frozenset[tuple[str, int, str]]
+    A server is proved by the very address, port and protocol; a client by whatever it reached
+    beyond itself. A NodePort may be closed to all by right (behind another node everybody has that
+    node's address): then the server has to answer by some address of its own, and the NodePort
+    has to have worked before.
+    """
+
+    listeners: frozenset[Listener]
+    targets: frozenset[Target]
     clients: frozenset[str]
+    before: Collection[Target]
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> _Controls:
+    def of(
+        cls, cells: Sequence[Cell], outcomes: Sequence[Outcome], before: Collection[Target]
+    ) -> _Controls:
         seen = zip(cells, outcomes, strict=True)
         opened = [cell for cell, outcome in seen if outcome.verdict is Verdict.OPEN]
         return cls(
-            listeners=frozenset((cell.server.name, cell.probe.port) for cell in opened),
+            listeners=frozenset(map(_listener, opened)),
             targets=frozenset(cell.target for cell in opened),
             # To reach oneself does not show that the way out of the pod works
             clients=frozenset(c.client.name for c in opened if c.placement is not Placement.SELF),
+            before=before,
         )
 
     def resolve(self, cell: Cell, outcome: Outcome) -> Outcome:
         """Give a reset its meaning."""
         if outcome.verdict is not Verdict.RESET:
             return outcome
-        listening = (cell.server.name, cell.probe.port) in self.listeners
+        listening = _listener(cell) in self.listeners
         verdict = Verdict.REJECTED if listening else Verdict.REFUSED
         return dataclasses.replace(outcome, verdict=verdict)
 
     def prove(self, cell: Cell) -> bool:
         """Whether this cell could have been open."""
-        return cell.target in self.targets and cell.client.name in self.clients
+        served = cell.target in self.targets
+        if cell.kind in _NODE_PORTS and not served:
+            served = _listener(cell) in self.listeners and cell.target in self.before
+        return served and cell.client.name in self.clients
 
 
-def _judge(cell: Cell, wanted: Wanted, outcome: Outcome, controls: _Controls) -> Finding:
-    return Finding(cell, wanted, outcome, _mark(cell, wanted, outcome, controls))
+def _listener(cell: Cell) -> Listener:
+    return cell.server.name, cell.port, cell.probe.protocol
 
 
 def _mark(cell: Cell, wanted: Wanted, outcome: Outcome, controls: _Controls) -> Mark:

@@ -1,4 +1,4 @@
-"""The run of a matrix on one cluster: deploy, guard, install, then step by step.
+"""The run of a matrix on one cluster: deploy, guard, install, then case by case, step by step.
 
 Everything here is ordinary code: the command and the pytest items both call it. A wrong verdict
 is a finding and never an exception; exceptions are for a cluster or an enforcer that is not there.
@@ -7,113 +7,148 @@ is a finding and never an exception; exceptions are for a cluster or an enforcer
 from __future__ import annotations
 
 import contextlib
-import sys
+import dataclasses
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-from harness.clusters.base import Cluster, Outcome, OutsideRef, Process
+from harness.clusters.base import Cluster, OutsideRef, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
-from harness.matrix.cases import Cell, cells, locate
-from harness.matrix.compare import Disagreement, Finding, Wanted, compare, wants
+from harness.matrix.actions import Manifest, Refusal, Stage
+from harness.matrix.axes import EVERYTHING, Protocol, Selection, State, Wiring
+from harness.matrix.cases import Asked, Cell, cells, locate
+from harness.matrix.compare import Disagreement, Finding, Mark, Target, Wanted, wants
+from harness.matrix.evidence import Collect, no_evidence
+from harness.matrix.holding import Holding
+from harness.matrix.model import Case, StepSpec
 from harness.matrix.oracle import Oracle
-from harness.matrix.probing import probe_all
-from harness.matrix.reading import read_cluster
-from harness.matrix.scenario import Case, Scenario, as_v1
+from harness.matrix.profiles import Circumstances, Profile, known
+from harness.matrix.reading import Api, KubernetesApi
+from harness.matrix.scenario import Scenario
+from harness.matrix.watching import Patience, Settled, Watch
 from harness.workload import matrix as workload
 
-Manifest = dict[str, Any]
+__all__ = ["CaseRun", "Lab", "Patience", "Settled", "Step", "Wishes"]
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for what, all in seconds.
-
-    ``probe``: the least silence that counts as dropped. ``guard``: how long a deny-all has to be
-    without effect before no enforcer is believed to be there. ``stable``: a matrix that is not as
-    expected is given up once it has not changed for so long. ``limit``: and given up for good.
-    """
-
-    probe: float = 0.25
-    guard: float = 2.0
-    stable: float = 10.0
-    limit: float = 90.0
-    pause: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The last look at a matrix that was watched until it was right, or changed no more.
-
-    ``seconds`` is how long it took to be right for the first time; ``None``: it never was.
-    """
-
-    findings: tuple[Finding, ...]
-    seconds: float | None
-    wait: float
-
-    @property
-    def right(self) -> bool:
-        """Whether every cell is as expected."""
-        return all(finding.right for finding in self.findings)
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """A case on one wiring: the matrix with its policies in force, and once they were gone."""
+    """A step of a case on one wiring, and the whole matrix after it."""
 
     case: Case
     wiring: str
+    number: int
+    spec: StepSpec
     applied: Settled
-    removed: Settled
-    disagreements: tuple[Disagreement, ...]
+    disagreements: tuple[Disagreement, ...] = ()
+    established: tuple[Finding, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    evidence: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Return every cell as it was with the policies in force."""
-        return self.applied.findings
+        """Return every cell as it was after the step, new connections and held ones."""
+        return (*self.applied.findings, *self.established)
+
+    @property
+    def right(self) -> bool:
+        """Whether everything was as expected."""
+        refused = all(one.said is not None for one in self.refusals)
+        return refused and not self.disagreements and all(one.right for one in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRun:
+    """A case on one wiring: its steps, and the matrix once everything was taken back."""
+
+    case: Case
+    wiring: str
+    steps: tuple[Step, ...]
+    removed: Settled
+    seconds: float = 0.0
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Return every cell of every step."""
+        return tuple(finding for step in self.steps for finding in step.findings)
 
     @property
     def lingering(self) -> tuple[Finding, ...]:
-        """Return the cells that did not open again after the policies were removed."""
+        """Return the cells that did not open again after everything was taken back."""
         return tuple(finding for finding in self.removed.findings if not finding.right)
+
+    @property
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """Return where hand-written expectations and the oracle differ."""
+        return tuple(one for step in self.steps for one in step.disagreements)
+
+    @property
+    def right(self) -> bool:
+        """Whether everything was as expected."""
+        return all(step.right for step in self.steps) and not self.lingering
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a lab is to judge: on which wiring, by which profile, what of the matrix, how long."""
+
+    wiring: str = ""
+    kind: Wiring = Wiring.ROUTED
+    profile: Profile = field(default_factory=Profile)
+    patience: Patience = field(default_factory=Patience)
+    selection: Selection = EVERYTHING
+    say: Say = lambda _: None
+    make_api: Callable[[Path], Api] = KubernetesApi
+    collect: Collect = no_evidence
 
 
 class Lab:
-    """A cluster with the workload and an enforcer, ready for steps."""
+    """A cluster with the workload and an enforcer, ready for cases."""
 
-    def __init__(  # noqa: PLR0913  # its parts, given once
-        self,
-        cluster: Cluster,
-        enforcer: Enforcer,
-        scenario: Scenario,
-        patience: Patience,
-        *,
-        wiring: str = "",
-        say: Say = lambda _: None,
-        read: Callable[[Path], list[Manifest]] = read_cluster,
+    def __init__(
+        self, cluster: Cluster, enforcer: Enforcer, scenario: Scenario, wishes: Wishes
     ) -> None:
         """Take a cluster that is up; :meth:`ready` does the rest."""
         self._cluster = cluster
         self._enforcer = enforcer
-        self._scenario = scenario
-        self._patience = patience
-        self._wiring = wiring
-        self._say = say
-        self._read = read
-        self._world: list[Manifest] = []
+        self._wishes = wishes
+        self._patience = wishes.patience
+        self._stage = Stage(
+            cluster, enforcer, scenario, wishes.make_api(cluster.kubeconfig), (), []
+        )
         self._cells: tuple[Cell, ...] = ()
+        self._laid_out: list[Manifest] = []
+        self._seen: list[float] = []
+        self._answered: set[Target] = set()
+        self.spent: defaultdict[str, float] = defaultdict(float)
+        """Seconds, by what they were spent on."""
+        self.not_probed: dict[Protocol, str] = {}
+        """Protocols that cannot be probed here, with the reason."""
+
+    @property
+    def scenario(self) -> Scenario:
+        """Return whose cases it runs."""
+        return self._stage.scenario
+
+    def use(self, scenario: Scenario) -> None:
+        """Take the cases of another group with the same workload from now on."""
+        self._stage.scenario = scenario
 
     @contextlib.contextmanager
     def ready(self, logs: Path) -> Iterator[Lab]:
         """Deploy, guard, install; uninstall at the end."""
         with contextlib.ExitStack() as stack:
-            for server in self._serve_outside(logs):
-                stack.callback(server.stop)
+            stack.callback(self._stage.api.close)
+            known = {one.value: one for one in Protocol}
+            reasons = self._cluster.unsupported()
+            self.not_probed = {known[name]: why for name, why in reasons.items() if name in known}
+            self._serve_outside()
             self._deploy()
             self._guard()
             stack.enter_context(self._enforced(logs))
@@ -121,66 +156,119 @@ class Lab:
 
     @contextlib.contextmanager
     def _enforced(self, logs: Path) -> Iterator[None]:
-        self._say(f"{self._wiring}: installing the enforcer ({self._enforcer.name})")
+        self._say(f"installing the enforcer ({self._enforcer.name})")
         try:
-            self._enforcer.install(self._cluster, logs)
-            self._enforcer.wait_ready()
+            with self._timed("enforcer"):
+                self._enforcer.install(self._cluster, logs)
+                self._enforcer.wait_ready()
             yield
         finally:
             self._enforcer.uninstall()
 
-    def _serve_outside(self, logs: Path) -> list[Process]:
-        """Have every host outside answer at every port."""
-        program = [sys.executable, "-m", "harness.prober.echo"]
-        return [
-            self._cluster.spawn(
-                OutsideRef(host.address),
-                [*program, *(f"{host.address}:{port}" for port in self._scenario.workload.ports)],
-                logs / f"{host.name}.log",
-            )
-            for host in self._scenario.workload.outside
-        ]
+    def _serve_outside(self) -> None:
+        """Have every host outside answer at every port, by every protocol that has some."""
+        own = self.scenario.workload
+        with6 = any(":" in one for node in self._cluster.nodes() for one in node.addresses)
+        asked = [one for one in own.protocols if one not in {Protocol.ICMP, *self.not_probed}]
+        for host, protocol, port in product(own.outside, asked, own.ports):
+            for address in filter(None, (host.address, host.address6 if with6 else None)):
+                self._cluster.serve(OutsideRef(address), port, protocol.value)
 
-    def step(self, case: Case) -> Step:
-        """Apply a case's policies, watch the matrix settle, remove them, watch it open again."""
-        written = self._scenario.manifests(case)
-        expect = (*self._scenario.workload.always, *case.expect)
-        wanted, disagreements = wants(self._cells, Oracle([*self._world, *written]), expect)
-        policies = [as_v1(manifest) for manifest in written]
+    def run(self, case: Case) -> CaseRun:
+        """Run a case's steps, each followed by the whole matrix; then take everything back."""
+        started = time.monotonic()
         try:
-            self._cluster.apply(policies)
-            applied = self._settle(wanted)
+            steps = tuple(
+                self._step(case, number, spec) for number, spec in enumerate(case.all_steps(), 1)
+            )
         finally:
-            self._cluster.delete(policies)
-        removed = self._settle(self._open()) if policies else applied
-        step = Step(case, self._wiring, applied, removed, tuple(disagreements))
-        self._tell(step)
-        return step
+            with self._timed("changes"):
+                moved = self._stage.undo()
+        changed = bool(self._stage.scenario.policies_of(case)) or moved
+        if moved:
+            self._lay_out()
+        removed = self._settle(self._open()) if changed else steps[-1].applied
+        run = CaseRun(case, self._wishes.wiring, steps, removed, time.monotonic() - started)
+        self._tell(run)
+        return run
+
+    def _step(self, case: Case, number: int, spec: StepSpec) -> Step:
+        holding = Holding.open(self._cluster, self._cells) if spec.hold else Holding.none()
+        with holding:
+            with self._timed("changes"):
+                refusals = self._stage.do(spec)
+            if self._stage.world is not self._laid_out:
+                self._lay_out()
+            oracle = self._oracle()
+            expect = (*self.scenario.workload.always, *spec.expect)
+            wanted, disagreements = wants(self._cells, oracle, expect)
+            forgive = self._forgive(case, spec.state)
+            applied = self._settle(wanted, forgive)
+            held = holding.ask(oracle, self._wishes.profile, self._patience.probe)
+        established = tuple(map(self._forgive(case, State.ESTABLISHED), held))
+        step = Step(
+            case, self._wishes.wiring, number, spec, applied, tuple(disagreements),
+            established, refusals,
+        )  # fmt: skip
+        if step.right:
+            return step
+        return dataclasses.replace(step, evidence=self._wishes.collect(self._cluster, step))
+
+    def _oracle(self) -> Oracle:
+        return Oracle([*self._stage.world, *self._stage.policies.values()])
+
+    def _forgive(self, case: Case, state: State) -> Callable[[Finding], Finding]:
+        circumstances = Circumstances(case.id, self._wishes.kind, state)
+        deviations = self._wishes.profile.deviations
+
+        def forgive(finding: Finding) -> Finding:
+            cell = finding.cell
+            where = (cell.placement, cell.kind, cell.protocol)
+            declared = known(deviations, circumstances, where)
+            wrong = finding.mark not in {Mark.RIGHT, Mark.UNPROVED}
+            return dataclasses.replace(finding, mark=Mark.KNOWN) if declared and wrong else finding
+
+        return forgive
 
     def _deploy(self) -> None:
-        scenario, nodes = self._scenario, self._cluster.nodes()
+        nodes = self._cluster.nodes()
         if len(nodes) < 2:  # noqa: PLR2004  # a same node and another one
             raise ClusterError("the matrix needs two nodes or more: --nodes 2")
-        self._say(f"{self._wiring}: deploying {len(scenario.workload.pods)} pods")
-        self._cluster.apply(workload.manifests(scenario.workload, [node.name for node in nodes]))
-        for namespace in scenario.workload.namespaces:
-            self._cluster.wait_ready(namespace.name)
-        self._world = self._read(self._cluster.kubeconfig)
-        ends = locate(scenario.workload, nodes, self._world)
-        self._cells = cells(ends, scenario.workload.ports)
+        own = self.scenario.workload
+        self._stage.nodes = [node.name for node in nodes]
+        self._say(f"deploying {len(own.pods)} pods")
+        with self._timed("pods"):
+            self._cluster.apply(workload.manifests(own, self._stage.nodes))
+            for namespace in own.namespaces:
+                self._cluster.wait_ready(namespace.name)
+            self._stage.world = self._stage.api.world()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Find out where everybody is now, and what is asked of them."""
+        self._laid_out = self._stage.world
+        now = self._stage.workload
+        ends = locate(now, self._cluster.nodes(), self._stage.world)
+        protocols = tuple(
+            one
+            for one in now.protocols
+            if one not in self.not_probed and self._wishes.selection.takes("protocol", one)
+        )
+        self._cells = cells(ends, Asked(now.ports, protocols, self._wishes.selection))
 
     def _guard(self) -> None:
         """Make sure that nobody enforces yet: all open, and a deny-all changes nothing."""
-        self._say(f"{self._wiring}: no enforcer yet: {len(self._cells)} connections must be open")
-        before = self._settle(self._open())
-        if not before.right:
-            raise ClusterError(_not_open(before.findings))
-        policies = list(workload.deny_all(self._scenario.workload))
-        try:
-            self._cluster.apply(policies)
-            closed = self._first_closed(time.monotonic() + self._patience.guard)
-        finally:
-            self._cluster.delete(policies)
+        self._say(f"no enforcer yet: {len(self._cells)} connections must be open")
+        with self._timed("guard"):
+            before = self._settle(self._open())
+            if not before.right:
+                raise ClusterError(_not_open(before.findings))
+            policies = list(workload.deny_all(self.scenario.workload))
+            try:
+                self._cluster.apply(policies)
+                closed = self._first_closed(time.monotonic() + self._patience.guard)
+            finally:
+                self._cluster.delete(policies)
         if closed:
             raise ClusterError(
                 "another enforcer is active: before any was installed, a deny-all cut "
@@ -189,47 +277,63 @@ class Lab:
             )
 
     def _first_closed(self, deadline: float) -> list[Finding]:
+        wanted = self._open()
         while True:
-            findings, _ = self._look(self._open())
-            closed = [finding for finding in findings if not finding.right]
+            watch = Watch(self._cluster, self._cells, wanted, self._patience)
+            closed = [finding for finding in watch.look() if not finding.right]
             if closed or time.monotonic() > deadline:
                 return closed
             time.sleep(self._patience.pause)
 
     def _open(self) -> list[Wanted]:
-        return wants(self._cells, Oracle(self._world), ())[0]
+        return wants(self._cells, Oracle(self._stage.world), ())[0]
 
-    def _look(self, wanted: Sequence[Wanted]) -> tuple[tuple[Finding, ...], float]:
-        probed = probe_all(self._cluster, [c.probe for c in self._cells], self._patience.probe)
-        return compare(self._cells, wanted, probed.outcomes), probed.wait
+    def _settle(
+        self, wanted: Sequence[Wanted], forgive: Callable[[Finding], Finding] = lambda one: one
+    ) -> Settled:
+        patience = dataclasses.replace(self._patience, stable=self._stable())
+        manner = self._wishes.profile.denies
+        watch = Watch(self._cluster, self._cells, wanted, patience, manner, forgive, self._answered)
+        settled = watch.settle()
+        self._answered |= {
+            one.cell.target for one in settled.findings if one.outcome.verdict is Verdict.OPEN
+        }
+        converged = settled.seconds or 0.0
+        self.spent["convergence"] += converged
+        self.spent["verdicts"] += settled.looked - converged
+        if settled.seconds is not None:
+            self._seen.append(settled.seconds)
+        return settled
 
-    def _settle(self, wanted: Sequence[Wanted]) -> Settled:
-        """Watch until the matrix is right, or has not changed for a while; then look once more."""
-        started = changed = time.monotonic()
-        before: list[object] = []
-        while True:
-            findings, _ = self._look(wanted)
-            now = time.monotonic()
-            seen: list[object] = [_verdict(finding.outcome) for finding in findings]
-            changed, before = (changed, before) if seen == before else (now, seen)
-            right = all(finding.right for finding in findings)
-            stuck = now - changed > self._patience.stable or now - started > self._patience.limit
-            if right or stuck:
-                break
-            time.sleep(self._patience.pause)
-        final, wait = self._look(wanted)
-        return Settled(final, now - started if right else None, wait)
+    def _stable(self) -> float:
+        """How long nothing may change before it is given up: ten times the slowest so far."""
+        most = self._patience.stable
+        if len(self._seen) < _ENOUGH:
+            return most
+        return min(most, max(_LEAST_STABLE, 10 * max(self._seen)))
 
-    def _tell(self, step: Step) -> None:
-        wrong = sum(not finding.right for finding in step.findings)
-        settled = step.applied.seconds
-        when = f"settled in {settled:.1f} s" if settled is not None else "never as expected"
-        verdict = f"{wrong} of {len(step.findings)} wrong" if wrong else "all as expected"
-        self._say(f"{self._wiring}: {step.case.id}: {verdict} ({when})")
+    def _tell(self, run: CaseRun) -> None:
+        wrong = sum(not finding.right for finding in (*run.findings, *run.lingering))
+        if wrong:
+            self._say(f"{run.case.id}: {wrong} of {len(run.findings)} wrong")
+
+    def _say(self, text: str) -> None:
+        self._wishes.say(f"{self._wishes.wiring}: {text}")
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started = time.monotonic()
+        before = self.spent["convergence"] + self.spent["verdicts"]
+        try:
+            yield
+        finally:
+            within = self.spent["convergence"] + self.spent["verdicts"] - before
+            self.spent[what] += time.monotonic() - started - within
 
 
-def _verdict(outcome: Outcome) -> object:
-    return outcome.verdict
+_ENOUGH = 4
+"""Steps that converged before the slowest of them says how long to wait for others."""
+_LEAST_STABLE = 1.5
 
 
 def _not_open(findings: Sequence[Finding]) -> str:

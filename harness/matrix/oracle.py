@@ -1,22 +1,26 @@
 """Who may reach whom, and which policy and rule decides: the judge.
 
-Reads raw manifests and answers from the specification of NetworkPolicy ``networking.k8s.io/v1``
-(https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/). It was
-written from that text alone, without a look at any enforcer: a judge who shares the mistakes of
-the judged would let them go. It takes its time; it is asked some thousand times, not per packet.
+Reads raw manifests and answers from the specification of NetworkPolicy ``networking.k8s.io/v1``:
+the API reference (quoted as *API*)
+https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/ and the
+documentation (*Doc*) https://kubernetes.io/docs/concepts/services-networking/network-policies/.
+It was written from those texts alone, without a look at any enforcer: a judge who shares the
+mistakes of the judged would let them go.
 
-What is always allowed, whatever policies say: a pod and itself, a node and the pods on it, both
-ways.
+Where both are silent, what enforcers can know decides: through a Service a connection is judged by
+its true client and its true backend, as far as the node in question knows them.
 """
 
 from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from harness.matrix.axes import Isolation
+from harness.matrix.selectors import selects
 from harness.matrix.world import Backend, Manifest, Peer, Pod, World
 
 
@@ -46,6 +50,8 @@ class Judgement:
 
     allowed: bool
     reasons: tuple[Reason, ...]
+    isolation: Isolation = Isolation.NONE
+    """Which directions' policies speak of it, and how they end."""
 
     def __str__(self) -> str:
         """Return the reasons as sentences."""
@@ -102,24 +108,25 @@ class Oracle:
         return self._both(egress, ingress)
 
     def _both(self, egress: _Flow, ingress: _Flow) -> Judgement:
-        reasons = []
-        for direction, flow in ((Direction.EGRESS, egress), (Direction.INGRESS, ingress)):
-            allowed, reason = self._one_way(direction, flow)
-            if not allowed:
-                return Judgement(allowed=False, reasons=(reason,))
-            reasons.append(reason)
-        distinct = tuple(dict.fromkeys(reasons))
-        return Judgement(allowed=True, reasons=distinct)
+        # Doc: "both the egress policy on the source pod and the ingress policy on the destination
+        # pod need to allow the connection. If either side does not [...] it will not happen."
+        out = self._one_way(Direction.EGRESS, egress)
+        into = self._one_way(Direction.INGRESS, ingress)
+        denied = [reason for allowed, reason in (out, into) if not allowed]
+        reasons = denied[:1] or list(dict.fromkeys((out[1], into[1])))
+        return Judgement(not denied, tuple(reasons), _isolation(out, into))
 
-    def _one_way(self, direction: Direction, flow: _Flow) -> tuple[bool, Reason]:
+    def _one_way(self, direction: Direction, flow: _Flow) -> Way:
         always = _always_allowed(flow)
         if always:
             return True, Reason(None, (), None, always)
         subject, other = _sides(direction, flow)
         isolating = self._isolating(subject.pod, direction)
+        # Doc, by default: "a pod is non-isolated for egress; all outbound connections are allowed"
         if subject.pod is None or not isolating:
             sentence = f"Nothing isolates {subject} for {direction.value.lower()}."
             return True, Reason(direction, (), None, sentence)
+        # Doc, on several policies: "Network policies do not conflict; they are additive"
         for policy in isolating:
             for number, rule in enumerate(_rules(policy, direction), start=1):
                 if self._admits(policy, rule, other, direction, flow):
@@ -127,6 +134,8 @@ class Oracle:
         return False, _denied(direction, isolating, flow)
 
     def _isolating(self, pod: Pod | None, direction: Direction) -> list[Manifest]:
+        # Doc: "A pod is isolated for egress if there is any NetworkPolicy that both selects the
+        # pod and has "Egress" in its policyTypes"; for ingress likewise.
         if pod is None:
             return []
         return [
@@ -134,30 +143,53 @@ class Oracle:
             for policy in self._policies
             if _namespace_of(policy) == pod.namespace
             and direction in _directions(policy)
-            and _selects(policy["spec"].get("podSelector") or {}, pod.labels)
+            and selects(policy["spec"].get("podSelector") or {}, pod.labels)
         ]
 
     def _admits(
         self, policy: Manifest, rule: Manifest, other: Peer, direction: Direction, flow: _Flow
     ) -> bool:
+        # API, from: "If this field is empty or missing, this rule matches all sources"; to and
+        # ports likewise. A rule with ports names protocols, and so admits no ICMP.
         peers = rule.get("from" if direction is Direction.INGRESS else "to")
-        # Missing or empty: "this rule matches all sources" (or destinations)
         matched = not peers or any(self._is_peer(policy, peer, other) for peer in peers)
         ports = rule.get("ports")
         return matched and (not ports or any(_is_port(port, flow) for port in ports))
 
     def _is_peer(self, policy: Manifest, peer: Manifest, other: Peer) -> bool:
+        # API, ipBlock: "If this field is set then neither of the other fields can be."
         if peer.get("ipBlock"):
             return _in_block(peer["ipBlock"], other)
+        # Selectors select pods; who is on the node's own network has the node's address
         if other.pod is None or not peer:
             return False
+        # API, podSelector: with namespaceSelector "the Pods matching podSelector in the Namespaces
+        # selected by NamespaceSelector", else "in the policy's own Namespace"
         namespaces = peer.get("namespaceSelector")
         if namespaces is None:
             near = other.pod.namespace == _namespace_of(policy)
         else:
-            near = _selects(namespaces, self.world.labels_of(other.pod.namespace))
+            near = selects(namespaces, self.world.labels_of(other.pod.namespace))
         pods = peer.get("podSelector")
-        return near and (pods is None or _selects(pods, other.pod.labels))
+        return near and (pods is None or selects(pods, other.pod.labels))
+
+
+Way = tuple[bool, Reason]
+
+
+def _isolation(out: Way, into: Way) -> Isolation:
+    spoken = bool(out[1].policies), bool(into[1].policies)
+    if spoken != (True, True) or out[0] == into[0]:
+        return _ISOLATION[spoken]
+    return Isolation.EGRESS_ONLY_ALLOWS if out[0] else Isolation.INGRESS_ONLY_ALLOWS
+
+
+_ISOLATION = {
+    (False, False): Isolation.NONE,
+    (True, False): Isolation.EGRESS,
+    (False, True): Isolation.INGRESS,
+    (True, True): Isolation.BOTH,
+}
 
 
 def _home(peer: Peer) -> str | None:
@@ -165,6 +197,8 @@ def _home(peer: Peer) -> str | None:
 
 
 def _always_allowed(flow: _Flow) -> str:
+    # Doc: "a Pod cannot block access to itself", and "Traffic to and from the node where a Pod is
+    # running is always allowed, regardless of the IP address of the Pod or the node".
     client, server = flow.client, flow.server
     if client.pod and client.pod is server.pod:
         return f"A pod may always reach itself ({client})."
@@ -184,7 +218,8 @@ def _name(policy: Manifest) -> str:
 
 
 def _directions(policy: Manifest) -> set[Direction]:
-    """Apply the defaults of ``policyTypes``: Ingress always, Egress where there is an egress."""
+    # API, policyTypes: unset, "policies that contain an egress section are assumed to affect
+    # egress, and all policies [...] are assumed to affect ingress".
     spec = policy["spec"]
     if spec.get("policyTypes"):
         return {Direction(name) for name in spec["policyTypes"]}
@@ -195,44 +230,27 @@ def _rules(policy: Manifest, direction: Direction) -> list[dict[str, Any]]:
     return policy["spec"].get(direction.value.lower()) or []
 
 
-def _selects(selector: Manifest, labels: Mapping[str, str]) -> bool:
-    """Ask a LabelSelector; an empty one selects everything."""
-    wanted = selector.get("matchLabels") or {}
-    expressions = selector.get("matchExpressions") or []
-    return wanted.items() <= labels.items() and all(_meets(one, labels) for one in expressions)
-
-
-def _meets(expression: Manifest, labels: Mapping[str, str]) -> bool:
-    key, values = expression["key"], expression.get("values") or []
-    match expression["operator"]:
-        case "In":
-            return key in labels and labels[key] in values
-        case "NotIn":
-            return key not in labels or labels[key] not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-        case operator:
-            message = f"no such operator in a label selector: {operator}"
-            raise ValueError(message)
-
-
 def _in_block(block: Manifest, other: Peer) -> bool:
+    # API, except: "values will be rejected if they are outside the cidr range"; what lies in one
+    # is not in the block. An address of the other family never is.
     inside = other.address in ipaddress.ip_network(block["cidr"], strict=False)
     excepted = (ipaddress.ip_network(one, strict=False) for one in block.get("except") or [])
     return inside and not any(other.address in network for network in excepted)
 
 
 def _is_port(port: Manifest, flow: _Flow) -> bool:
+    # API, protocol: "If not specified, this field defaults to TCP."
     if port.get("protocol", "TCP") != flow.protocol:
         return False
+    # API, port: "If this field is not provided, this matches all port names and numbers."
     wanted = port.get("port")
     if wanted is None:
         return True
+    # API, port: "a numerical or named port on a pod": the pod that serves it says what it means
     if isinstance(wanted, str):
         pod = flow.server.pod
         return pod is not None and pod.number_of(wanted, flow.protocol) == flow.port
+    # API, endPort: "the range of ports from port to endPort if set, inclusive"
     return bool(wanted <= flow.port <= port.get("endPort", wanted))
 
 

@@ -1,4 +1,4 @@
-"""The matrix as a picture: clients are rows, servers columns, cases panels, wirings bands.
+"""The study's cases, connection by connection: clients are rows, servers columns, cases panels.
 
 In each cell the columns are ports and the two halves pod IP (above) and ClusterIP (below). Open is
 light, denied is dark, so that the picture can be read without colours; what is wrong is crossed
@@ -21,10 +21,9 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from harness.clusters.base import Verdict
-from harness.matrix.cases import AddressKind
+from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
-from harness.matrix.record import CaseRecord, CellRecord, End, MatrixRecord, StepRecord
-from harness.matrix.scenario import Placement
+from harness.matrix.record import CaseRecord, CellView, EndRecord, MatrixRecord, StepRecord
 
 Key = TypeVar("Key")
 INK, PAPER = "#16202c", "#ffffff"
@@ -67,7 +66,7 @@ _BY_MARK = {
 _BY_VERDICT = {Verdict.OPEN: OPEN, Verdict.DROPPED: DROPPED, Verdict.REJECTED: REJECTED}
 
 
-def look_of(cell: CellRecord) -> Look:
+def look_of(cell: CellView) -> Look:
     """Choose how a cell is drawn."""
     return _BY_MARK.get(cell.mark) or _BY_VERDICT.get(cell.observed, NEITHER)
 
@@ -92,6 +91,38 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What of a run is drawn: one group's cases, where they ran, and who was there."""
+
+    record: MatrixRecord
+    cases: tuple[CaseRecord, ...]
+    environments: tuple[str, ...]
+    ends: tuple[EndRecord, ...]
+    ports: tuple[int, ...]
+
+    @classmethod
+    def of(cls, record: MatrixRecord, group: str) -> Part:
+        """Take a group out of a run."""
+        cases = tuple(
+            case
+            for case in record.cases
+            if case.group == group and not case.taken_from and any(s.policies for s in case.steps)
+        )
+        ids = {case.id for case in cases}
+        steps = [step for step in record.steps if step.case in ids and step.number]
+        used = {step.cells.layout for step in steps}
+        connections = [one for at in sorted(used) for one in record.layouts[at]]
+        numbers = dict.fromkeys(n for one in connections for n in (one.client, one.server))
+        return cls(
+            record,
+            cases,
+            tuple(dict.fromkeys(step.environment for step in steps)),
+            tuple(record.ends[number] for number in numbers),
+            tuple(dict.fromkeys(one.port for one in connections)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
     """Where everybody is in a panel."""
 
@@ -100,13 +131,13 @@ class Grid:
     ports: Mapping[int, int]
 
     @classmethod
-    def of(cls, record: MatrixRecord) -> Grid:
-        """Lay out the ends of a run: nodes are clients alone."""
-        names = [end.name for end in record.ends]
+    def of(cls, part: Part) -> Grid:
+        """Lay out the ends of a group: nodes are clients alone."""
+        names = [end.name for end in part.ends]
         servers = [name for name in names if not name.startswith("node/")]
-        return cls(_numbered(names), _numbered(servers), _numbered(record.ports))
+        return cls(_numbered(names), _numbered(servers), _numbered(part.ports))
 
-    def box(self, cell: CellRecord) -> Box:
+    def box(self, cell: CellView) -> Box:
         """Say where a cell is; one that has a single address takes the whole height."""
         width = 1 / len(self.ports)
         x = self.columns[cell.server] + self.ports[cell.port] * width
@@ -121,14 +152,15 @@ def _numbered(items: Iterable[Key]) -> dict[Key, int]:
     return {item: number for number, item in enumerate(items)}
 
 
-def draw(record: MatrixRecord, folder: Path, name: str = "matrix") -> tuple[Path, Path]:
-    """Draw a run as ``name.svg`` and ``name.png`` in ``folder``; returns both paths."""
+def draw(record: MatrixRecord, folder: Path, group: str = "study") -> None:
+    """Draw a group's cases as ``GROUP.svg`` and ``GROUP.png`` in ``folder``, if any was run."""
+    part = Part.of(record, group)
+    if not part.environments:
+        return
     with mpl.rc_context(_SETTINGS):
-        figure = _figure(record)
-        paths = folder / f"{name}.svg", folder / f"{name}.png"
-        figure.savefig(paths[0], metadata={"Date": None})
-        figure.savefig(paths[1], metadata={"Software": None})
-    return paths
+        figure = _figure(part)
+        figure.savefig(folder / f"{group}.svg", metadata={"Date": None})
+        figure.savefig(folder / f"{group}.png", metadata={"Software": None})
 
 
 _SETTINGS: dict[Any, Any] = {
@@ -195,57 +227,55 @@ class Layout:
         return 0.2 / wide, 1 - (band * self._band + drop) / high
 
 
-def _figure(record: MatrixRecord) -> Figure:
-    shown = [row for row in record.cases if not row.taken_from and row.policies]
-    layout = Layout.of(len(shown), len(record.wirings))
-    figure, grid = Figure(layout.size), Grid.of(record)
-    for band, wiring in enumerate(record.wirings):
-        figure.text(*layout.title(band, 0.16), wiring, size=18, weight="bold", va="top")
-        told = _describe(record, wiring)
+def _figure(part: Part) -> Figure:
+    layout = Layout.of(len(part.cases), len(part.environments))
+    figure, grid = Figure(layout.size), Grid.of(part)
+    for band, name in enumerate(part.environments):
+        figure.text(*layout.title(band, 0.16), name, size=18, weight="bold", va="top")
+        told = _describe(part.record, name)
         figure.text(*layout.title(band, 0.53), told, size=9.5, va="top", color=_SOFT)
-        for number, row in enumerate(shown):
+        for number, row in enumerate(part.cases):
             ax = figure.add_axes(layout.panel(band, number))
-            _panel(ax, record, grid, row, record.step(row.id, wiring))
-    _legend(figure.add_axes(layout.panel(0, len(shown))), record)
+            steps = part.record.steps_of(row.id, name)
+            _panel(ax, part, grid, row, steps[0] if steps else None)
+    _legend(figure.add_axes(layout.panel(0, len(part.cases))), part)
     return figure
 
 
 _SOFT, _WRONG = "#4a5663", "#d3160a"
 
 
-def _describe(record: MatrixRecord, wiring: str) -> str:
-    settings = record.wirings[wiring]
+def _describe(record: MatrixRecord, environment: str) -> str:
+    settings = record.environments[environment].settings
     told = [f"enforcer {record.enforcer.get('name', '?')}"]
     if "nodes" in settings:
         told.append(f"{settings['nodes']} nodes")
     if settings.get("cni") == "bridged":
         told.append(f"bridge-nf-call-iptables {int(bool(settings.get('bridge_netfilter')))}")
-    probes = sum(len(step.cells) for step in record.steps if step.wiring == wiring)
-    return ", ".join([*told, f"{probes} probes"])
+    return ", ".join(told)
 
 
-def _panel(
-    ax: Axes, record: MatrixRecord, grid: Grid, row: CaseRecord, step: StepRecord | None
-) -> None:
-    _frame(ax, record, grid)
-    _title(ax, row, step)
+def _panel(ax: Axes, part: Part, grid: Grid, row: CaseRecord, step: StepRecord | None) -> None:
+    _frame(ax, part, grid)
+    cells = list(part.record.views(step.cells)) if step else []
+    _title(ax, row, cells)
     if step is None:
         middle = len(grid.columns) / 2, len(grid.rows) / 2
         ax.text(*middle, "not run", ha="center", va="center", size=16, color="#8a94a0")
         return
-    _fill(ax, grid, step.cells)
-    _separate(ax, grid, record.ends)
-    _outline_same_node(ax, grid, step.cells)
-    _cross_out(ax, grid, step.cells)
+    _fill(ax, grid, cells)
+    _separate(ax, grid, part.ends)
+    _outline_same_node(ax, grid, cells)
+    _cross_out(ax, grid, cells)
 
 
-def _frame(ax: Axes, record: MatrixRecord, grid: Grid) -> None:
+def _frame(ax: Axes, part: Part, grid: Grid) -> None:
     ax.set_xlim(0, len(grid.columns))
     ax.set_ylim(len(grid.rows), 0)
     ax.set_facecolor("#f4f4f2")
     for side in ("top", "bottom", "left", "right"):
         ax.spines[side].set_visible(False)
-    nodes = {end.name: end.node for end in record.ends}
+    nodes = {end.name: end.node for end in part.ends}
     ax.set_xticks([x + 0.5 for x in grid.columns.values()], [_short(n) for n in grid.columns])
     ax.set_yticks(
         [y + 0.5 for y in grid.rows.values()], [_row_label(n, nodes[n]) for n in grid.rows]
@@ -269,13 +299,13 @@ def _row_label(name: str, node: str) -> str:
     return f"{_short(name)} @{number}" if node else _short(name)
 
 
-def _title(ax: Axes, row: CaseRecord, step: StepRecord | None) -> None:
-    wrong = sum(not cell.right for cell in step.cells) if step else 0
-    result = "not run" if step is None else f"{wrong} wrong" if wrong else "as expected"
-    color = _WRONG if wrong else "#1f7a4d" if step else _SOFT
+def _title(ax: Axes, row: CaseRecord, cells: Sequence[CellView]) -> None:
+    wrong = sum(not cell.right for cell in cells)
+    result = f"{wrong} wrong" if wrong else "as expected" if cells else "not run"
+    color = _WRONG if wrong else "#1f7a4d" if cells else _SOFT
     _above(ax, 0, 56, row.id, size=11.5, weight="bold", va="bottom")
     _above(ax, 1, 56, result, size=11.5, weight="bold", color=color, ha="right", va="bottom")
-    title = textwrap.fill(textwrap.shorten(row.title, 180, placeholder=" ..."), 62)
+    title = textwrap.fill(textwrap.shorten(row.rule, 180, placeholder=" ..."), 62)
     _above(ax, 0, 52, title, size=7.2, color=_SOFT, linespacing=1.2, va="top")
 
 
@@ -286,7 +316,7 @@ def _above(ax: Axes, x: float, points: float, text: str, **style: Any) -> None:
     )
 
 
-def _fill(ax: Axes, grid: Grid, cells: Sequence[CellRecord]) -> None:
+def _fill(ax: Axes, grid: Grid, cells: Sequence[CellView]) -> None:
     boxes: defaultdict[Look, list[Box]] = defaultdict(list)
     for cell in cells:
         boxes[look_of(cell)].append(grid.box(cell))
@@ -322,7 +352,7 @@ def merged(boxes: Iterable[Box]) -> Iterator[Box]:
 _TOUCH = 1e-6
 
 
-def _separate(ax: Axes, grid: Grid, ends: Sequence[End]) -> None:
+def _separate(ax: Axes, grid: Grid, ends: Sequence[EndRecord]) -> None:
     """Rule cells apart: thin lines between ends, broad ones between namespaces."""
     wide, high = len(grid.columns), len(grid.rows)
     groups = {end.name: end.name.rpartition("/")[0] for end in ends}
@@ -336,7 +366,7 @@ def _separate(ax: Axes, grid: Grid, ends: Sequence[End]) -> None:
     ax.add_collection(LineCollection(halves, colors=PAPER, linewidths=0.18))
 
 
-def _outline_same_node(ax: Axes, grid: Grid, cells: Iterable[CellRecord]) -> None:
+def _outline_same_node(ax: Axes, grid: Grid, cells: Iterable[CellView]) -> None:
     near = {(cell.client, cell.server) for cell in cells if cell.placement is Placement.SAME_NODE}
     squares = [
         Box(grid.columns[server] + 0.05, grid.rows[client] + 0.06, 0.9, 0.88).corners()
@@ -353,17 +383,17 @@ def _frame_all(ax: Axes, squares: Sequence[Sequence[tuple[float, float]]]) -> No
         )
 
 
-def _cross_out(ax: Axes, grid: Grid, cells: Iterable[CellRecord]) -> None:
+def _cross_out(ax: Axes, grid: Grid, cells: Iterable[CellView]) -> None:
     strokes = [grid.box(cell).place(stroke) for cell in cells for stroke in look_of(cell).strokes]
     ax.add_collection(LineCollection(strokes, colors=INK, linewidths=1.1, zorder=4))
 
 
-def _legend(ax: Axes, record: MatrixRecord) -> None:
+def _legend(ax: Axes, part: Part) -> None:
     ax.set_axis_off()
     ax.set_xlim(0, 11)
     ax.set_ylim(13, 0)
     ax.text(0, 0.0, "How to read it", size=11, weight="bold", va="center")
-    ports = ", ".join(str(port) for port in record.ports)
+    ports = ", ".join(str(port) for port in part.ports)
     ax.text(
         0,
         0.7,

@@ -1,7 +1,7 @@
-"""Cases as pytest items: one item is a case on a wiring, seen at one placement.
+"""Cases as pytest items: one item is a case in an environment, seen at one placement.
 
 ``harness functional`` runs pytest with this plugin, so ``-k same_node``, ``-x``, ``--lf``, ``-m``
-and ``--junitxml`` work as everywhere. The items of a case share one step, which is run when the
+and ``--junitxml`` work as everywhere. The items of a case share one run, which is made when the
 first of them is; what judges them is :mod:`harness.matrix.engine`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ from rich.console import Console
 from harness import options as cluster_options
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
-from harness.enforcers import CHOICES, make_enforcer
+from harness.enforcers import make_enforcer
 from harness.errors import HarnessError, UsageError
-from harness.matrix.compare import Finding
-from harness.matrix.engine import Patience, Step
-from harness.matrix.run import MatrixRun, Plan, Wiring
-from harness.matrix.scenario import Placement, Scenario, load_scenario
-from harness.matrix.table import print_failures, print_table
-from harness.options import ClusterSettings
+from harness.matrix.axes import Placement
+from harness.matrix.compare import Finding, Mark
+from harness.matrix.engine import CaseRun
+from harness.matrix.environments import Environment
+from harness.matrix.planning import ADD_OPTIONS, Chosen, choose_runs
+from harness.matrix.run import MatrixRun, Plan
+from harness.matrix.scenario import Scenario
+from harness.matrix.summary import print_summary
+from harness.matrix.watching import Patience
 from harness.results import RunFolder
 
 _NAME = "harness-matrix"
@@ -45,24 +48,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the cluster options, and those of a functional run."""
     cluster_options.add_pytest_options(parser)
     group = parser.getgroup("functional", "the functional run")
-    group.addoption("--enforcer", default="bundled", help=CHOICES)
-    group.addoption("--probe-timeout", type=float, default=250.0, help="milliseconds of silence")
-    group.addoption("--results", type=Path, default=Path("results"), help="folder of the results")
+    for add in ADD_OPTIONS:
+        add(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare a run; nothing is brought up yet."""
     session = MatrixSession(config)
     config.pluginmanager.register(session, _NAME)
-    for wiring in session.wirings:
-        config.addinivalue_line("markers", f"{wiring}: a way to connect pods to their node")
+    for environment in session.chosen.choice.runs:
+        for word in _words(environment):
+            config.addinivalue_line("markers", f"{word}: a value of an axis of environments")
+
+
+def _words(environment: Environment) -> set[str]:
+    return {environment.name, environment.wiring.value, environment.proxy.value}
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect a scenario's ``cases.yaml``."""
-    if file_path.name != "cases.yaml":
+    """Collect a group of cases."""
+    session = session_of(parent.config)
+    if file_path.resolve() not in {one.path.resolve() for one in session.chosen.groups}:
         return None
     return CasesFile.from_parent(parent, path=file_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put together what runs on one cluster: one is up at a time."""
+    items.sort(key=lambda item: item.place if isinstance(item, MatrixItem) else (0, "", 0))
 
 
 def session_of(config: pytest.Config) -> MatrixSession:
@@ -73,32 +86,15 @@ def session_of(config: pytest.Config) -> MatrixSession:
     return found
 
 
-def wirings_of(settings: ClusterSettings, arguments: Sequence[str]) -> dict[str, ClusterSettings]:
-    """Return the wirings to run: the one that ``--cni`` asks for, else routed and bridged."""
-    asked = any(argument.partition("=")[0] == "--cni" for argument in arguments)
-    shapes = (settings.cni,) if asked else ("routed", "bridged")
-    return {
-        _wiring_name(one): one
-        for one in (dataclasses.replace(settings, cni=shape) for shape in shapes)
-    }
-
-
-def _wiring_name(settings: ClusterSettings) -> str:
-    seen = settings.cni == "bridged" and settings.bridge_netfilter
-    return f"{settings.cni}_nf" if seen else settings.cni
-
-
 class MatrixSession:
     """What one pytest run holds: the matrix run, its folder, what stopped it."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Read the options; raises UsageError if any is wrong."""
         self._config = config
-        self.problem: HarnessError | None = None
+        self.problem: Exception | None = None
         self.report: Path | None = None
-        self.wirings = wirings_of(
-            cluster_options.pytest_settings(config), config.invocation_params.args
-        )
+        self.chosen: Chosen = choose_runs(config)
         self._run: MatrixRun | None = None
         self._folder = None if config.option.collectonly else self._make_folder()
         if self._folder is not None and not config.option.xmlpath:
@@ -106,36 +102,48 @@ class MatrixSession:
 
     def _make_folder(self) -> RunFolder:
         option = self._config.option
+        names = {
+            one.name: dataclasses.asdict(one.settings(self.chosen.base))
+            for one in self.chosen.choice.runs
+        }
         return RunFolder.create(
             option.results,
-            cluster=next(iter(self.wirings.values())).cluster,
+            cluster=self.chosen.base.cluster,
             scenario="functional",
             command=["harness", *sys.argv[1:]],
-            settings={n: dataclasses.asdict(s) for n, s in self.wirings.items()}
+            settings=names
             | {"enforcer": option.enforcer, "probe_timeout_ms": option.probe_timeout},
         )
 
-    def step(self, scenario: Scenario, case: str, wiring: str) -> Step:
-        """Run a case's step, or return it; what stops the whole run is remembered."""
+    def case(self, case: str, environment: Environment) -> CaseRun:
+        """Run a case, or return it; what stops the whole run is remembered."""
         try:
-            return self._run_of(scenario).step(case, wiring)
-        except HarnessError as error:
+            return self._matrix().case(case, environment)
+        except Exception as error:
             self.problem = error
             raise
 
-    def _run_of(self, scenario: Scenario) -> MatrixRun:
+    def _matrix(self) -> MatrixRun:
         if self._run is None:
-            option = self._config.option
+            option, chosen = self._config.option, self.chosen
             plan = Plan(
-                scenario,
-                tuple(
-                    _wiring(name, settings, self._folder) for name, settings in self.wirings.items()
-                ),
+                chosen.groups,
+                chosen.choice,
+                self._cluster,
                 lambda: make_enforcer(option.enforcer),
+                chosen.profile,
                 Patience(probe=option.probe_timeout / 1000),
+                chosen.selection,
+                chosen.reasons,
             )
             self._run = MatrixRun(plan, self._folder or self._make_folder(), self._say)
         return self._run
+
+    def _cluster(self, environment: Environment) -> Cluster:
+        cluster = make_cluster(environment.settings(self.chosen.base))
+        if self._folder is not None:
+            cluster.logs_to = self._folder.path / "logs" / environment.name / "cluster"
+        return cluster
 
     def _say(self, text: str) -> None:
         reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -154,12 +162,19 @@ class MatrixSession:
         status = "invalid" if self.problem else _STATUS.get(exitstatus, "partial")
         self._run.folder.finish(status, **reason)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> Any:
+        """Print no dot for each item: a case's wrong cells are said once, by the engine."""
+        if report.passed and report.when == "call":
+            return "passed", "", "PASSED"
+        if report.failed and report.when == "call":
+            return "failed", "", "FAILED"
+        return None
+
     def pytest_terminal_summary(self) -> None:
-        """Print the table and what failed."""
+        """Print what was found, in twenty lines."""
         if self._run is not None and self.report is not None:
-            console, record = _console(), self._run.record()
-            print_table(console, record)
-            print_failures(console, record)
+            print_summary(_console(), self._run.record())
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -180,67 +195,78 @@ def _console() -> Console:
     return found if found.is_terminal else Console(width=_LINE)
 
 
-def _wiring(name: str, settings: ClusterSettings, folder: RunFolder | None) -> Wiring:
-    def make() -> Cluster:
-        cluster = make_cluster(settings)
-        if folder is not None:
-            cluster.logs_to = folder.path / "logs" / name / "cluster"
-        return cluster
-
-    return Wiring(name, make)
-
-
 class CasesFile(pytest.File):
-    """A scenario: its cases on each wiring, at each placement."""
+    """A group: its cases in their environments, at each placement."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Return the items, all those of one wiring together: one cluster is up at a time."""
-        try:
-            scenario = load_scenario(self.path)
-        except UsageError as error:
-            raise self.CollectError(str(error)) from error
-        for wiring, settings in session_of(self.config).wirings.items():
-            for case in scenario.cases:
-                for placement in Placement:
-                    name = f"{case.id}[{wiring}-{placement.value}]"
-                    # Told whole: pytest 9.2 would not know its own id of a name with brackets again
-                    nodeid = f"{self.nodeid}::{name}"
-                    item = MatrixItem.from_parent(self, name=name, nodeid=nodeid)
-                    item.ask(scenario, case.id, wiring, placement)
-                    for mark in (settings.cni, wiring, placement.value):
-                        item.add_marker(mark)
-                    if case.study:
-                        item.add_marker("study")
-                    yield item
+        """Return the items that were chosen."""
+        chosen = session_of(self.config).chosen
+        group = next(one for one in chosen.groups if one.path.resolve() == self.path.resolve())
+        own = {case.id: at for at, case in enumerate(group.cases)}
+        for number, (environment, cases) in enumerate(chosen.choice.runs.items()):
+            for case in cases:
+                if case in own:
+                    order = (number, str(group.workload_path), chosen.order[case])
+                    yield from self._items(group, case, environment, order)
+
+    def _items(
+        self, group: Scenario, case: str, environment: Environment, order: tuple[int, str, int]
+    ) -> Iterator[pytest.Item]:
+        selection = session_of(self.config).chosen.selection
+        for placement in Placement:
+            if not selection.takes("placement", placement):
+                continue
+            name = f"{case}[{environment.name}-{placement.value}]"
+            # Told whole: pytest 9.2 would not know its own id of a name with brackets again
+            nodeid = f"{self.nodeid}::{name}"
+            item: MatrixItem = MatrixItem.from_parent(self, name=name, nodeid=nodeid)
+            item.ask(case, environment, placement, order)
+            for mark in {*_words(environment), placement.value}:
+                item.add_marker(mark)
+            if group.case(case).study:
+                item.add_marker("study")
+            yield item
 
 
 class MatrixItem(pytest.Item):
-    """A case on a wiring, at one placement."""
+    """A case in an environment, at one placement."""
 
-    def ask(self, scenario: Scenario, case: str, wiring: str, placement: Placement) -> None:
+    place: tuple[int, str, int]
+
+    def ask(
+        self,
+        case: str,
+        environment: Environment,
+        placement: Placement,
+        order: tuple[int, str, int],
+    ) -> None:
         """Say what this item is about."""
-        self._scenario, self._case, self._wiring = scenario, case, wiring
-        self._placement = placement
+        self._case, self._environment, self._placement = case, environment, placement
+        self.place = order
 
     def runtest(self) -> None:
-        """Run the step if nobody has, and look at the cells of this placement."""
+        """Run the case if nobody has, and look at the cells of this placement."""
         try:
-            step = session_of(self.config).step(self._scenario, self._case, self._wiring)
-        except HarnessError as error:
+            run = session_of(self.config).case(self._case, self._environment)
+        except Exception as error:
             self.session.shouldstop = f"the run cannot go on: {error}"
             raise
-        lines = tuple(self._wrong(step))
+        lines = tuple(self._wrong(run))
         if lines:
             raise NotAsExpectedError(lines)
 
-    def _wrong(self, step: Step) -> Iterator[str]:
-        for finding in step.findings:
-            if finding.cell.placement is self._placement and not finding.right:
-                yield describe(finding)
-        for finding in step.lingering:
+    def _wrong(self, run: CaseRun) -> Iterator[str]:
+        for step in run.steps:
+            for finding in step.findings:
+                if finding.cell.placement is self._placement and not finding.right:
+                    yield f"step {step.number}: {describe(finding)}"
+            for refusal in step.refusals if self._placement is Placement.CONTROL else ():
+                if refusal.said is None:
+                    yield f"step {step.number}: the API took {refusal.name}, which is invalid"
+        for finding in run.lingering:
             if finding.cell.placement is self._placement:
-                yield f"after the policy was removed: {describe(finding)}"
-        for one in step.disagreements:
+                yield f"after everything was taken back: {describe(finding)}"
+        for one in run.disagreements:
             if one.cell.placement is self._placement:
                 yield str(one)
 
@@ -273,7 +299,11 @@ def describe(finding: Finding) -> str:
     """Say in one line what was expected, what was seen, and what should have decided."""
     wanted, outcome = finding.wanted, finding.outcome
     detail = f" ({outcome.detail})" if outcome.detail else ""
+    unproved = ", without a positive control" if finding.mark is Mark.UNPROVED else ""
     return (
         f"{finding.cell}: expected {wanted.expected.value}, observed {outcome.verdict.value}"
-        f"{detail}: {wanted.judgement}"
+        f"{detail}{unproved}: {wanted.judgement}"
     )
+
+
+__all__ = ["MatrixSession", "UsageError"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from harness.matrix.record import MatrixRecord
-from harness.matrix.table import failures, results
+from harness.matrix.axes import AXES, State
+from harness.matrix.compare import Mark
+from harness.matrix.record import CellView, MatrixRecord, StepRecord
+from harness.matrix.table import Group, failures, grouped, results
 from harness.results import RunFolder
 
 _FAILURES_SHOWN = 2000
-"""Failures listed in a report; ``matrix.json`` has every probe."""
+"""Groups of failures listed in a report; ``matrix.json`` has every probe."""
 
 
 def write_reports(record: MatrixRecord, folder: RunFolder) -> Path:
@@ -24,22 +28,102 @@ def write_reports(record: MatrixRecord, folder: RunFolder) -> Path:
 
 
 def _story(record: MatrixRecord, folder: RunFolder) -> dict[str, Any]:
-    wrong = failures(record)
+    groups = grouped(failures(record))
+    study = [(row, by) for row, by in results(record) if row.study or row.group == "study"]
+    ran = [name for name in record.environments if any(s.environment == name for s in record.steps)]
     return {
         "record": record,
         "run": folder.read_json("run.json"),
         "env": folder.read_json("env.json"),
-        "rows": results(record),
-        "failures": wrong[:_FAILURES_SHOWN],
-        "hidden": max(0, len(wrong) - _FAILURES_SHOWN),
+        "study": study,
+        "environments": ran,
+        "failures": groups[:_FAILURES_SHOWN],
+        "hidden": max(0, len(groups) - _FAILURES_SHOWN),
         "disagreements": [text for step in record.steps for text in step.disagreements],
         "picture": _inline(folder.path / "matrix.svg"),
-        "probes": sum(len(step.cells) for step in record.steps),
+        "picture_dark": _inline(folder.path / "matrix-dark.svg"),
+        "panels": _inline(folder.path / "study.svg"),
+        "probes": sum(len(step.cells.marks) for step in record.steps),
         "wait": max((step.wait for step in record.steps), default=0.0),
+        "slow": slowest_steps(record),
+        "data": _data(record, groups[:_FAILURES_SHOWN]),
+    }
+
+
+def slowest_steps(record: MatrixRecord, count: int = 12) -> list[StepRecord]:
+    """Return the steps that took longest to be as expected."""
+    settled = [step for step in record.steps if step.settled is not None and step.number]
+    return sorted(settled, key=lambda step: -(step.settled or 0.0))[:count]
+
+
+def axis_values(record: MatrixRecord, step: StepRecord, state: State, view: CellView) -> list[str]:
+    """Return the value of each axis of a cell, in the order of the axes."""
+    environment = record.environments[step.environment]
+    known = {
+        "placement": view.placement.value,
+        "address": view.kind.value,
+        "proxy": environment.proxy,
+        "wiring": environment.wiring,
+        "direction": view.direction.value,
+        "protocol": view.protocol.value,
+        "family": view.family.value,
+        "state": state.value,
+    }
+    return [known[axis] for axis in AXES]
+
+
+def _data(record: MatrixRecord, groups: list[Group]) -> str:
+    """Return what the report's filter works on, as JSON that may stand in a page."""
+    counts: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for step in record.steps:
+        for state, view in record.all_views(step):
+            counts[tuple(axis_values(record, step, state, view))][view.mark.value] += 1
+    cases = {
+        case.id: {
+            "rule": case.rule,
+            "source": case.source,
+            "steps": [[step.words, step.policies] for step in case.steps],
+        }
+        for case in record.cases
+        if case.steps
+    }
+    data = {
+        "axes": list(AXES),
+        "right": Mark.RIGHT.value,
+        "counts": [[*values, dict(marks)] for values, marks in counts.items()],
+        "failures": [_failure(record, group) for group in groups],
+        "cases": cases,
+    }
+    return json.dumps(data).replace("<", "\\u003c")
+
+
+def _failure(record: MatrixRecord, group: Group) -> dict[str, Any]:
+    one, cell = group.first, group.first.cell
+    return {
+        "axes": axis_values(record, one.step, one.state, cell),
+        "case": one.case,
+        "environment": one.environment,
+        "step": one.step.number,
+        "client": cell.client,
+        "server": cell.server,
+        "target": cell.connection.target,
+        "ports": list(group.ports),
+        "expected": cell.expected.value,
+        "observed": cell.observed.value,
+        "mark": cell.mark.value,
+        "detail": cell.detail,
+        "reason": cell.reason.sentence,
+        "because": cell.reason.because,
+        "policies": list(cell.reason.policies),
+        "rule": cell.reason.rule,
+        "story": [[when, verdict.value] for when, verdict in cell.story],
+        "evidence": list(one.step.evidence),
     }
 
 
 def _inline(picture: Path) -> str:
+    if not picture.exists():
+        return ""
     data = base64.b64encode(picture.read_bytes()).decode()
     return f"data:image/svg+xml;base64,{data}"
 

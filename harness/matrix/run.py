@@ -1,79 +1,136 @@
-"""A functional run: one lab a wiring, each case's step once, everything written down at the end."""
+"""A functional run: a lab for each environment and workload, each case once in it.
+
+:func:`judge` is the whole of it for one cluster that is up: it yields each case as it ends.
+:class:`MatrixRun` brings clusters up by itself, one at a time, and writes everything down.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
-from harness.matrix.engine import Lab, Patience, Say, Step
-from harness.matrix.picture import draw
-from harness.matrix.reading import read_cluster
+from harness.matrix.axes import EVERYTHING, Protocol, Selection
+from harness.matrix.covering import Choice
+from harness.matrix.engine import CaseRun, Lab, Say, Wishes
+from harness.matrix.environments import Environment, Reasons, reason_of
+from harness.matrix.evidence import keep_in
+from harness.matrix.model import Case
+from harness.matrix.overview import draw_all
+from harness.matrix.pairs import cover
+from harness.matrix.profiles import Profile
+from harness.matrix.reading import Api, KubernetesApi
 from harness.matrix.record import (
     SCHEMA,
-    End,
+    EnvironmentRecord,
+    GroupRecord,
     MatrixRecord,
-    StepRecord,
-    record_cases,
-    record_ends,
-    record_step,
+    NotRun,
     to_text,
 )
+from harness.matrix.recording import Recorder, record_cases
 from harness.matrix.report import write_reports
 from harness.matrix.scenario import Scenario
+from harness.matrix.watching import Patience
 from harness.results import RunFolder
 
-_STABLE_WITHOUT_ENFORCER = 1.0
+_STABLE_WITHOUT_ENFORCER = 0.5
 """Seconds; where nothing enforces there is nothing to wait for."""
+_GUARD_EMBEDDED = 0.5
+"""Seconds; a cluster of our own making has no enforcer that we do not know of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """A way to connect pods to their node, with what makes such a cluster."""
+def judge(  # noqa: PLR0913  # what is judged, on what, by which cases
+    cluster: Cluster,
+    enforcer: Enforcer,
+    scenario: Scenario,
+    wishes: Wishes | None = None,
+    *,
+    logs: Path,
+    cases: Iterable[Case] | None = None,
+) -> Iterator[CaseRun]:
+    """Judge an enforcer on a cluster that is up; yields each case as it ends.
 
-    name: str
-    make: Callable[[], Cluster]
+    Who has seen enough closes the iterator: the enforcer is then uninstalled.
+    """
+    asked = wishes or Wishes()
+    patience = patience_with(enforcer, cluster, asked.patience)
+    lab = Lab(cluster, enforcer, scenario, dataclasses.replace(asked, patience=patience))
+    with lab.ready(logs):
+        for case in scenario.cases if cases is None else cases:
+            yield lab.run(case)
+
+
+def patience_with(enforcer: Enforcer, cluster: Cluster, patience: Patience) -> Patience:
+    """Return a patience that waits for nothing which cannot come."""
+    if cluster.kind == "embedded":
+        guard = min(patience.guard, _GUARD_EMBEDDED)
+        patience = dataclasses.replace(patience, guard=guard)
+    if enforcer.name == "none":
+        patience = dataclasses.replace(
+            patience, stable=min(patience.stable, _STABLE_WITHOUT_ENFORCER)
+        )
+    return patience
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run is made of."""
+    """What a run is made of. ``choice`` has, for each environment, the ids of its cases."""
 
-    scenario: Scenario
-    wirings: tuple[Wiring, ...]
+    groups: tuple[Scenario, ...]
+    choice: Choice
+    make_cluster: Callable[[Environment], Cluster]
     make_enforcer: Callable[[], Enforcer]
+    profile: Profile = field(default_factory=Profile)
     patience: Patience = field(default_factory=Patience)
-    read: Callable[[Path], list[dict[str, Any]]] = read_cluster
+    selection: Selection = EVERYTHING
+    reasons: Reasons = field(default_factory=dict)
+    make_api: Callable[[Path], Api] = KubernetesApi
+
+    def find(self, case: str) -> tuple[Scenario, Case]:
+        """Return a case and its group."""
+        for group in self.groups:
+            for one in group.cases:
+                if one.id == case:
+                    return group, one
+        raise LookupError(case)
 
 
 @dataclass
 class MatrixRun:
-    """The steps of a run, made when somebody asks for them. One cluster is up at a time."""
+    """The cases of a run, made when somebody asks for them. One cluster is up at a time."""
 
     plan: Plan
     folder: RunFolder
     say: Say = lambda _: None
-    _steps: dict[tuple[str, str], Step] = field(default_factory=dict)
-    _records: list[StepRecord] = field(default_factory=list)
-    _ends: tuple[End, ...] = ()
+    _runs: dict[tuple[str, str], CaseRun] = field(default_factory=dict)
+    _recorder: Recorder = field(default_factory=Recorder)
+    _unsupported: dict[Protocol, str] = field(default_factory=dict)
     _clusters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _spent: dict[str, defaultdict[str, float]] = field(default_factory=dict)
     _enforcer: Mapping[str, Any] = field(default_factory=dict)
-    _up: tuple[str, Lab] | None = None
+    _up: tuple[tuple[str, Path], Lab] | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _started: float = field(default_factory=time.monotonic)
 
-    def step(self, case: str, wiring: str) -> Step:
-        """Return a case's step on a wiring, and run it if it was not yet."""
-        if (case, wiring) not in self._steps:
-            step = self._lab(wiring).step(self.plan.scenario.case(case))
-            self._steps[case, wiring] = step
-            self._records.append(record_step(step))
-            self._ends = record_ends(step)
-        return self._steps[case, wiring]
+    def case(self, case: str, environment: Environment) -> CaseRun:
+        """Return a case's run in an environment, and run it if it was not yet."""
+        key = (case, environment.name)
+        if key not in self._runs:
+            scenario, found = self.plan.find(case)
+            lab = self._lab(environment, scenario)
+            self._runs[key] = lab.run(found)
+            self._recorder.add(self._runs[key])
+        return self._runs[key]
 
     def close(self) -> None:
         """Take down what is up. Idempotent."""
@@ -82,17 +139,23 @@ class MatrixRun:
 
     def record(self) -> MatrixRecord:
         """Write down what was run so far."""
-        scenario = self.plan.scenario
-        return MatrixRecord(
+        plan, recorder = self.plan, self._recorder
+        record = MatrixRecord(
             schema=SCHEMA,
-            scenario=scenario.path.parent.name,
             enforcer=dict(self._enforcer),
-            wirings={w.name: dict(self._clusters.get(w.name, {})) for w in self.plan.wirings},
-            cases=record_cases(scenario),
-            ends=self._ends,
-            ports=scenario.workload.ports,
-            steps=tuple(self._records),
+            profile=msgspec.to_builtins(plan.profile),
+            environments={one.name: self._environment(one) for one in plan.choice.runs},
+            groups=tuple(GroupRecord(one.name, one.title) for one in plan.groups),
+            cases=tuple(case for group in plan.groups for case in record_cases(group)),
+            ends=tuple(recorder.ends),
+            layouts=tuple(recorder.layouts),
+            reasons=tuple(recorder.reasons),
+            steps=tuple(recorder.steps),
+            not_run=tuple(self._not_run()),
+            planned={one.name: ids for one, ids in plan.choice.runs.items()},
+            seconds=round(time.monotonic() - self._started, 3),
         )
+        return cover(record, plan.profile)
 
     def write(self) -> Path | None:
         """Store matrix, pictures and reports; returns the report, ``None`` if nothing was run."""
@@ -100,48 +163,79 @@ class MatrixRun:
         if not record.steps:
             return None
         self.folder.write_text("matrix.json", to_text(record))
-        draw(record, self.folder.path)
+        draw_all(record, self.folder.path)
         return write_reports(record, self.folder)
 
-    def _lab(self, name: str) -> Lab:
-        if self._up is None or self._up[0] != name:
-            self.close()
-            wiring = next(one for one in self.plan.wirings if one.name == name)
-            self._up = name, self._bring_up(wiring)
-        return self._up[1]
-
-    def _bring_up(self, wiring: Wiring) -> Lab:
-        made = wiring.make()
-        plane = made.describe().get("control_plane", "its own")
-        self.say(f"{wiring.name}: bringing the cluster up, control plane: {plane}")
-        cluster = self._stack.enter_context(made)
-        enforcer = self.plan.make_enforcer()
-        lab = Lab(
-            cluster,
-            enforcer,
-            self.plan.scenario,
-            _patience_with(enforcer, self.plan.patience),
-            wiring=wiring.name,
-            say=self.say,
-            read=self.plan.read,
+    def _environment(self, environment: Environment) -> EnvironmentRecord:
+        spent: Mapping[str, float] = self._spent.get(environment.name, {})
+        return EnvironmentRecord(
+            environment.wiring.value,
+            environment.proxy.value,
+            environment.family.value,
+            settings=dict(self._clusters.get(environment.name, {})),
+            spent={what: round(seconds, 3) for what, seconds in spent.items()},
+            not_run=reason_of(environment, self.plan.reasons),
         )
-        logs = self.folder.folder(f"logs/{wiring.name}")
+
+    def _not_run(self) -> Iterator[NotRun]:
+        for (axis, value), reason in self.plan.reasons.items():
+            yield NotRun(axis, value, reason)
+        for protocol, reason in self._unsupported.items():
+            yield NotRun("protocol", protocol.value, reason)
+
+    def _lab(self, environment: Environment, scenario: Scenario) -> Lab:
+        key = (environment.name, scenario.workload_path)
+        if self._up is None or self._up[0] != key:
+            self.close()
+            self._up = key, self._bring_up(environment, scenario)
+        lab = self._up[1]
+        lab.use(scenario)
+        return lab
+
+    def _bring_up(self, environment: Environment, scenario: Scenario) -> Lab:
+        started = time.monotonic()
+        made = self.plan.make_cluster(environment)
+        cluster = self._stack.enter_context(made)
+        spent = self._spent.setdefault(environment.name, defaultdict(float))
+        spent["clusters"] += time.monotonic() - started
+        enforcer = self.plan.make_enforcer()
+        wishes = self._wishes(environment, enforcer, cluster)
+        lab = Lab(cluster, enforcer, scenario, wishes)
+        lab.spent = spent
+        logs = self.folder.folder(f"logs/{environment.name}")
         self._stack.enter_context(lab.ready(logs))
-        self._clusters[wiring.name] = cluster.describe()
+        self._unsupported |= lab.not_probed
+        self._clusters[environment.name] = cluster.describe()
         self._enforcer = {"name": enforcer.name, **enforcer.describe()}
         return lab
 
+    def _wishes(self, environment: Environment, enforcer: Enforcer, cluster: Cluster) -> Wishes:
+        return Wishes(
+            wiring=environment.name,
+            kind=environment.wiring,
+            profile=self.plan.profile,
+            patience=patience_with(enforcer, cluster, self.plan.patience),
+            selection=self.plan.selection,
+            say=self.say,
+            make_api=self.plan.make_api,
+            collect=keep_in(self.folder),
+        )
 
-def _patience_with(enforcer: Enforcer, patience: Patience) -> Patience:
-    if enforcer.name != "none":
-        return patience
-    return dataclasses.replace(patience, stable=min(patience.stable, _STABLE_WITHOUT_ENFORCER))
 
-
-def run_all(run: MatrixRun) -> Sequence[Step]:
-    """Run every case on every wiring, without pytest."""
-    wirings, cases = run.plan.wirings, run.plan.scenario.cases
+def run_all(run: MatrixRun) -> Sequence[CaseRun]:
+    """Run everything that was chosen, without pytest."""
     try:
-        return [run.step(case.id, wiring.name) for wiring in wirings for case in cases]
+        return [
+            run.case(case, environment)
+            for environment, cases in run.plan.choice.runs.items()
+            for case in in_order(run.plan, cases)
+        ]
     finally:
         run.close()
+
+
+def in_order(plan: Plan, cases: Iterable[str]) -> list[str]:
+    """Sort cases so that those with one workload are together: each workload is its cluster."""
+    groups = {case.id: group for group in plan.groups for case in group.cases}
+    order = {case.id: at for at, case in enumerate(c for g in plan.groups for c in g.cases)}
+    return sorted(cases, key=lambda one: (str(groups[one].workload_path), order[one]))

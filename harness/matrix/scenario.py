@@ -1,8 +1,10 @@
-"""A scenario as data: its workload, its cases, what each expects, and the study's own result."""
+"""A group of cases, read from one file below ``scenarios/`` and checked as a whole.
+
+Every mistake in it is told at once, with its line.
+"""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,126 +13,23 @@ from typing import Any
 import yaml
 
 import harness
+from harness.matrix.axes import Isolation
+from harness.matrix.model import (
+    Case,
+    Expectation,
+    LabelChange,
+    Manifest,
+    PolicyRef,
+    Row,
+    Workload,
+    name_of,
+)
 from harness.matrix.strict import Mistakes, load
 
-Manifest = dict[str, Any]
-
-
-class Placement(enum.Enum):
-    """Where client and server are to each other: the axis that no public suite crosses."""
-
-    SELF = "self"
-    SAME_NODE = "same_node"
-    OTHER_NODE = "other_node"
-    HOST_TO_OWN_POD = "host_to_own_pod"
-    HOST_TO_REMOTE_POD = "host_to_remote_pod"
-    FROM_OUTSIDE = "from_outside"
-    TO_OUTSIDE = "to_outside"
-
-
-class Expected(enum.Enum):
-    """What has to be seen. How an enforcer denies, by silence or with an error, is its choice."""
-
-    OPEN = "open"
-    DENIED = "denied"
-
-
-class StudyResult(enum.Enum):
-    """What the study's table says."""
-
-    PASS = "Pass"  # noqa: S105  # not a password
-    FAIL = "Fail"
-
 
 @dataclass(frozen=True, slots=True)
-class NamespaceSpec:
-    """A namespace of the workload."""
-
-    name: str
-    labels: dict[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PodSpec:
-    """A pod and the number of its node, counted from 1; -1 is the last one."""
-
-    namespace: str
-    name: str
-    node: int
-
-    def __str__(self) -> str:
-        """Return ``namespace/name``."""
-        return f"{self.namespace}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class OutsideSpec:
-    """A host outside of the cluster."""
-
-    name: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """Which connections have which verdict, and why. Empty means: any."""
-
-    verdict: Expected
-    because: str
-    clients: tuple[str, ...] = ()
-    servers: tuple[str, ...] = ()
-    ports: tuple[int, ...] = ()
-    placements: tuple[Placement, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """Who is there."""
-
-    namespaces: tuple[NamespaceSpec, ...]
-    pods: tuple[PodSpec, ...]
-    outside: tuple[OutsideSpec, ...]
-    ports: tuple[int, ...]
-    always: tuple[Expectation, ...] = ()
-
-    def names(self) -> set[str]:
-        """Return every name that an expectation may use."""
-        namespaces = {one.name for one in self.namespaces}
-        outside = {one.name for one in self.outside}
-        return namespaces | outside | {str(pod) for pod in self.pods} | {NODES}
-
-
-NODES = "nodes"
-"""The name of all nodes as clients, in expectations."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A step of the run: policies in force, and what has to be seen then.
-
-    ``expect`` may be empty: then the oracle alone says what is expected.
-    """
-
-    id: str
+class _GroupFile:
     title: str
-    policies: tuple[str, ...]
-    expect: tuple[Expectation, ...] = ()
-    study: StudyResult | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the table that takes the cells of some placements out of other cases' rows."""
-
-    id: str
-    title: str
-    taken_from: tuple[str, ...]
-    placements: tuple[Placement, ...]
-    study: StudyResult | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _CasesFile:
     workload: str
     cases: tuple[Case, ...]
     rows: tuple[Row, ...] = ()
@@ -138,21 +37,59 @@ class _CasesFile:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario that has been read and holds together."""
+    """A group that has been read and holds together."""
 
     path: Path
+    title: str
     workload: Workload
     cases: tuple[Case, ...]
     rows: tuple[Row, ...]
-    policies: dict[str, tuple[Manifest, ...]]
+    files: dict[str, tuple[Manifest, ...]]
+    workload_path: Path = Path()
+    """The file that says who is there; groups with the same one share a cluster."""
 
-    def manifests(self, case: Case) -> list[Manifest]:
-        """Return a case's policies as they are written."""
-        return [manifest for name in case.policies for manifest in self.policies[name]]
+    @property
+    def name(self) -> str:
+        """Its name: its file's, or its folder's where that is called ``cases.yaml``."""
+        return group_name(self.path)
+
+    def manifests(self, refs: Iterable[PolicyRef]) -> list[Manifest]:
+        """Return policies as they are written."""
+        found = (self.files[one] if isinstance(one, str) else (one,) for one in refs)
+        return [manifest for manifests in found for manifest in manifests]
+
+    def policies_of(self, case: Case) -> list[Manifest]:
+        """Return every policy that a case applies, in order."""
+        return self.manifests(ref for step in case.all_steps() for ref in step.apply)
+
+    def direction(self, case: Case) -> Isolation:
+        """Say which directions a case isolates: as it says, else by its policies' types."""
+        if case.direction:
+            return case.direction
+        named = {kind for one in self.policies_of(case) for kind in _types(one.get("spec") or {})}
+        match "Ingress" in named, "Egress" in named:
+            case True, True:
+                return Isolation.BOTH
+            case True, False:
+                return Isolation.INGRESS
+            case False, True:
+                return Isolation.EGRESS
+            case _:
+                return Isolation.NONE
 
     def case(self, identity: str) -> Case:
         """Find a case by its id; raises LookupError."""
-        return next(case for case in self.cases if case.id == identity)
+        found = next((case for case in self.cases if case.id == identity), None)
+        if found is None:
+            raise LookupError(identity)
+        return found
+
+
+def _types(spec: Manifest) -> list[str]:
+    return spec.get("policyTypes") or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
+
+
+CASES = "cases.yaml"
 
 
 def folder() -> Path:
@@ -162,25 +99,47 @@ def folder() -> Path:
     return installed if installed.is_dir() else package.parent / "scenarios"
 
 
+def group_name(path: Path) -> str:
+    """Return the name of the group in a file."""
+    return path.parent.name if path.name == CASES else path.stem
+
+
+def group_files() -> list[Path]:
+    """Return every group's file: the study's first, then by name."""
+    study = folder() / "study" / CASES
+    others = sorted((folder() / "groups").glob("*.yaml"))
+    return [study, *others]
+
+
 def load_scenario(path: Path) -> Scenario:
-    """Read ``cases.yaml`` and all that it names; raises UsageError with every mistake found."""
-    cases = load(_CasesFile, path)
-    workload = load(Workload, path.parent / cases.workload)
+    """Read a group and all that it names; raises UsageError with every mistake found."""
+    group = load(_GroupFile, path)
+    workload = load(Workload, path.parent / group.workload)
     mistakes = Mistakes(path)
-    policies = dict(_load_policies(path.parent, cases.cases, mistakes))
-    _check_identities(cases, mistakes)
+    files = dict(_load_files(path.parent, group.cases, mistakes))
+    _check_identities(group, mistakes)
     _check_names(workload, "always", workload.always, mistakes)
-    for case in cases.cases:
-        _check_names(workload, case.id, case.expect, mistakes)
+    for case in group.cases:
+        _check_case(workload, case, mistakes)
     _check_workload(workload, mistakes)
     mistakes.raise_any()
-    return Scenario(path, workload, cases.cases, cases.rows, policies)
+    return Scenario(
+        path,
+        group.title,
+        workload,
+        group.cases,
+        group.rows,
+        files,
+        (path.parent / group.workload).resolve(),
+    )
 
 
-def _load_policies(
+def _load_files(
     base: Path, cases: Iterable[Case], mistakes: Mistakes
 ) -> Iterator[tuple[str, tuple[Manifest, ...]]]:
-    for name in dict.fromkeys(name for case in cases for name in case.policies):
+    steps = [step for case in cases for step in case.all_steps()]
+    named = (ref for step in steps for ref in (*step.apply, *step.refuse) if isinstance(ref, str))
+    for name in dict.fromkeys(named):
         try:
             documents = list(yaml.safe_load_all((base / name).read_text()))
         except OSError as problem:
@@ -202,15 +161,47 @@ def _check_policy(document: Any, name: str, mistakes: Mistakes) -> None:
         mistakes.add(name, "has no spec")
 
 
-def _check_identities(cases: _CasesFile, mistakes: Mistakes) -> None:
+def _check_identities(group: _GroupFile, mistakes: Mistakes) -> None:
     known: set[str] = set()
-    for name in (*(case.id for case in cases.cases), *(row.id for row in cases.rows)):
+    for name in (*(case.id for case in group.cases), *(row.id for row in group.rows)):
         if name in known:
             mistakes.add(name, "is the id of two cases")
         known.add(name)
-    for row in cases.rows:
-        for name in set(row.taken_from) - {case.id for case in cases.cases}:
+    for row in group.rows:
+        for name in set(row.taken_from) - {case.id for case in group.cases}:
             mistakes.add(row.id, f"there is no case {name}")
+
+
+def _check_case(workload: Workload, case: Case, mistakes: Mistakes) -> None:
+    if case.steps and (case.policies or case.expect):
+        mistakes.add(case.id, "has steps: policies and expect belong into them")
+    pods = {str(pod) for pod in workload.pods}
+    applied: set[str] = set()
+    for at, step in enumerate(case.all_steps()):
+        where = case.id if not case.steps else f"{case.id}.steps[{at}]"
+        _check_names(workload, where, step.expect, mistakes)
+        for ref in step.apply:
+            if not isinstance(ref, str):
+                _check_policy(ref, f"{where}.apply", mistakes)
+        applied |= {name_of(ref) for ref in step.apply}
+        pods |= {str(pod) for pod in step.start}
+        for name in set(step.delete) - applied:
+            mistakes.add(where, f"deletes {name}, which no step before has applied")
+        for name in {*step.finish, *step.remove, *step.recreate} - pods:
+            mistakes.add(where, f"there is no pod {name}")
+        for change in step.label:
+            _check_label(workload, pods, where, change, mistakes)
+
+
+def _check_label(
+    workload: Workload, pods: set[str], where: str, change: LabelChange, mistakes: Mistakes
+) -> None:
+    if (change.pod is None) == (change.namespace is None):
+        mistakes.add(where, "label: say either pod or namespace")
+    elif change.pod is not None and change.pod not in pods:
+        mistakes.add(where, f"there is no pod {change.pod}")
+    elif change.pod is None and change.namespace not in {n.name for n in workload.namespaces}:
+        mistakes.add(where, f"there is no namespace {change.namespace}")
 
 
 def _check_names(
@@ -227,7 +218,7 @@ def _check_names(
 
 def _check_workload(workload: Workload, mistakes: Mistakes) -> None:
     namespaces = {one.name for one in workload.namespaces}
-    for pod in workload.pods:
+    for pod in (*workload.pods, *workload.hosts):
         if pod.namespace not in namespaces:
             mistakes.add(str(pod), f"there is no namespace {pod.namespace}")
         if pod.node == 0 or pod.node < -1:

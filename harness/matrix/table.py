@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from harness.matrix.record import CaseRecord, CellRecord, MatrixRecord, StepRecord
+from harness.matrix.axes import State
+from harness.matrix.record import CaseRecord, CellView, MatrixRecord, StepRecord
 
 
 class Result(enum.Enum):
-    """How a row ended on one wiring."""
+    """How a row ended in one environment."""
 
     PASS = "Pass"  # noqa: S105  # not a password
     FAIL = "Fail"
@@ -23,7 +21,7 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """A row on one wiring: its result, and how many of its cells were not as expected."""
+    """A row in one environment: its result, and how many of its cells were not as expected."""
 
     result: Result
     wrong: int = 0
@@ -36,30 +34,37 @@ class RowResult:
         return f"{self.result.value} {self.wrong}/{self.total}"
 
 
-def row_result(record: MatrixRecord, row: CaseRecord, wiring: str) -> RowResult:
-    """Judge a row: its step's cells, without those that another row takes out of it."""
+def row_result(record: MatrixRecord, row: CaseRecord, environment: str) -> RowResult:
+    """Judge a row: its steps' cells, without those that another row takes out of it."""
     named = row.taken_from or (row.id,)
-    steps = [step for name in named if (step := record.step(name, wiring))]
-    if len(steps) < len(named):
+    steps = {name: record.steps_of(name, environment) for name in named}
+    if not all(steps.values()):
         return RowResult(Result.NOT_RUN)
-    cells = [cell for step in steps for cell in _cells_of(record, row, step)]
-    wrong = sum(not cell.right for cell in cells)
-    good = not wrong and not any(step.disagreements for step in steps)
-    return RowResult(Result.PASS if good else Result.FAIL, wrong, len(cells))
+    wrong = total = 0
+    good = True
+    for step in (one for found in steps.values() for one in found):
+        good = good and not step.disagreements and all(r.said is not None for r in step.refusals)
+        for cell in _cells_of(record, row, step):
+            total += 1
+            wrong += not cell.right
+    return RowResult(Result.PASS if good and not wrong else Result.FAIL, wrong, total)
 
 
-def _cells_of(record: MatrixRecord, row: CaseRecord, step: StepRecord) -> Iterator[CellRecord]:
+def _cells_of(record: MatrixRecord, row: CaseRecord, step: StepRecord) -> Iterator[CellView]:
     takers = [one for one in record.cases if step.case in one.taken_from]
     taken = {placement for one in takers for placement in one.placements}
-    for cell in (*step.cells, *step.lingering):
+    for _, cell in record.all_views(step):
+        # What lingers after a case is its own; what did open again was counted before
+        if step.number == 0 and cell.right:
+            continue
         if (cell.placement in row.placements) if row.taken_from else (cell.placement not in taken):
             yield cell
 
 
 def results(record: MatrixRecord) -> list[tuple[CaseRecord, dict[str, RowResult]]]:
-    """Return each row of the table with its result on each wiring."""
+    """Return each row of the table with its result in each environment."""
     return [
-        (row, {name: row_result(record, row, name) for name in record.wirings})
+        (row, {name: row_result(record, row, name) for name in record.environments})
         for row in record.cases
     ]
 
@@ -69,19 +74,33 @@ class Failure:
     """A cell that was not as expected, and where and when."""
 
     case: str
-    wiring: str
-    cell: CellRecord
-    after_removal: bool
+    environment: str
+    step: StepRecord
+    state: State
+    cell: CellView
+
+    @property
+    def when(self) -> str:
+        """Say at which step, in words that go behind a case's id."""
+        if self.step.number == 0:
+            return ", everything taken back"
+        held = ", held connection" if self.state is State.ESTABLISHED else ""
+        return f" step {self.step.number}{held}"
+
+
+def _marks(step: StepRecord) -> str:
+    return step.cells.marks + (step.established.marks if step.established else "")
 
 
 def failures(record: MatrixRecord) -> list[Failure]:
     """Return all cells that were not as expected, in the order of the run."""
-    found = []
-    for step in record.steps:
-        for late, cells in ((False, step.cells), (True, step.lingering)):
-            wrong = (cell for cell in cells if not cell.right)
-            found += [Failure(step.case, step.wiring, cell, late) for cell in wrong]
-    return found
+    return [
+        Failure(step.case, step.environment, step, state, cell)
+        for step in record.steps
+        if set(_marks(step)) - {".", "k"}
+        for state, cell in record.all_views(step)
+        if not cell.right
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +113,12 @@ class Group:
     def headline(self) -> str:
         """Say where, from, to, by which address, expected and observed."""
         one, cell = self.first, self.first.cell
-        when = ", policy removed" if one.after_removal else ""
         ports = ", ".join(map(str, self.ports))
         return (
-            f"{one.case} {one.wiring} {cell.placement.value}{when}: {cell.client} -> {cell.server}"
-            f" by {cell.kind.value} {cell.address}, {cell.protocol} {ports}:"
-            f" expected {cell.expected.value}, observed {cell.observed.value}"
-            f" ({cell.mark.value})"
+            f"{one.case} {one.environment}{one.when} {cell.placement.value}:"
+            f" {cell.client} -> {cell.server} by {cell.kind.value} {cell.connection.target},"
+            f" {cell.protocol.value} {ports}: expected {cell.expected.value},"
+            f" observed {cell.observed.value} ({cell.mark.value})"
         )
 
 
@@ -109,39 +127,7 @@ def grouped(wrong: Iterable[Failure]) -> list[Group]:
     ports: dict[Any, list[Failure]] = {}
     for one in wrong:
         cell = one.cell
-        seen = (cell.client, cell.server, cell.kind, cell.expected, cell.observed, cell.mark)
-        ports.setdefault((one.case, one.wiring, one.after_removal, seen), []).append(one)
+        seen = (cell.client, cell.server, cell.kind, cell.protocol, cell.expected, cell.observed)
+        key = (one.case, one.environment, one.step.number, one.state, seen, cell.mark)
+        ports.setdefault(key, []).append(one)
     return [Group(same[0], tuple(one.cell.port for one in same)) for same in ports.values()]
-
-
-_STYLES = {Result.PASS: "green", Result.FAIL: "bold red", Result.NOT_RUN: "dim"}
-SHOWN = 30
-"""Groups of failures shown in the terminal; all of them are in the report."""
-
-
-def print_table(console: Console, record: MatrixRecord) -> None:
-    """Print the study's table with our result for each wiring."""
-    table = Table(title="Wrong cells of all cells, beside the study's result", show_lines=True)
-    table.add_column("Row", no_wrap=True)
-    table.add_column("Test case", ratio=1)
-    table.add_column("Study", no_wrap=True)
-    for wiring in record.wirings:
-        table.add_column(wiring, no_wrap=True)
-    for row, by_wiring in results(record):
-        study = row.study.value if row.study else "-"
-        ours = [f"[{_STYLES[one.result]}]{one}[/]" for one in by_wiring.values()]
-        table.add_row(row.id, row.title, study, *ours)
-    console.print(table)
-
-
-def print_failures(console: Console, record: MatrixRecord) -> None:
-    """Print what failed: from, to, address, expected, observed, and what should have decided."""
-    wrong = failures(record)
-    groups = grouped(wrong)
-    if wrong:
-        console.print(f"\n[bold]What failed: {len(wrong)} cells[/]")
-    for group in groups[:SHOWN]:
-        console.print(group.headline(), style="red", highlight=False, markup=False)
-        console.print(f"    {group.first.cell.reason}", highlight=False, markup=False)
-    if len(groups) > SHOWN:
-        console.print(f"... and {len(groups) - SHOWN} groups more, all of them in the report")

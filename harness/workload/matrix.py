@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.matrix.scenario import NamespaceSpec, PodSpec, Workload
+from harness.matrix.axes import Protocol
+from harness.matrix.model import NamespaceSpec, PodSpec, Workload
 
 Manifest = dict[str, Any]
 
 IMAGE = "nginx"
 POD_LABEL = "pod"
 """The label by which a pod's own Service finds it."""
+_WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 
 
 def manifests(workload: Workload, nodes: Sequence[str]) -> list[Manifest]:
     """Write down the workload for a cluster with ``nodes``, two or more."""
     return [
         *(namespace(spec) for spec in workload.namespaces if spec.name != "default"),
-        *(pod(spec, nodes, workload.ports) for spec in workload.pods),
-        *(service(spec, workload.ports) for spec in workload.pods),
+        *(pod(spec, nodes, workload) for spec in workload.pods),
+        *(host(spec, nodes, workload) for spec in workload.hosts),
+        *(service(spec, workload) for spec in workload.pods),
     ]
 
 
@@ -29,32 +32,68 @@ def namespace(spec: NamespaceSpec) -> Manifest:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def pod(spec: PodSpec, nodes: Sequence[str], ports: Sequence[int]) -> Manifest:
-    """Write down a pod on its node, with a server on each port."""
-    container = {
-        "name": "server",
-        "image": IMAGE,
-        "ports": [{"name": f"p{port}", "containerPort": port} for port in ports],
-    }
+def pod(spec: PodSpec, nodes: Sequence[str], workload: Workload) -> Manifest:
+    """Write down a pod on its node, with a server on each port of each protocol."""
+    named = {**(workload.named or {}), **(spec.named or {})}
+    names = {number: name for name, number in named.items()}
+    ports = [
+        {
+            "name": _port_name(protocol, port, names),
+            "containerPort": port,
+            "protocol": protocol.value,
+        }
+        for protocol, port in _served(workload)
+    ]
+    container = {"name": "server", "image": IMAGE, "ports": ports}
+    labels = {POD_LABEL: spec.name, **(spec.labels or {})}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _metadata(spec),
-        "spec": {"nodeName": node_of(spec, nodes), "containers": [container]},
+        "metadata": {"namespace": spec.namespace, "name": spec.name, "labels": labels},
+        "spec": {
+            "nodeName": node_of(spec, nodes),
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container],
+        },
     }
 
 
-def service(spec: PodSpec, ports: Sequence[int]) -> Manifest:
+def host(spec: PodSpec, nodes: Sequence[str], workload: Workload) -> Manifest:
+    """Write down a pod on its node's own network: no policy speaks of it."""
+    made = pod(spec, nodes, workload)
+    return made | {"spec": made["spec"] | {"hostNetwork": True}}
+
+
+def service(spec: PodSpec, workload: Workload) -> Manifest:
     """Write down a pod's own Service, with the same port numbers."""
+    ports = [
+        {
+            "name": _port_name(protocol, port, {}),
+            "port": port,
+            "targetPort": port,
+            "protocol": protocol.value,
+        }
+        for protocol, port in _served(workload)
+    ]
+    kind = {"type": "NodePort"} if workload.node_ports else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"namespace": spec.namespace, "name": spec.name},
-        "spec": {
-            "selector": {POD_LABEL: spec.name},
-            "ports": [{"name": f"p{port}", "port": port, "targetPort": port} for port in ports],
-        },
+        "spec": {"selector": {POD_LABEL: spec.name}, "ports": ports, **kind},
     }
+
+
+def _served(workload: Workload) -> Iterator[tuple[Protocol, int]]:
+    for protocol in _WITH_PORTS:
+        if protocol in workload.protocols:
+            yield from ((protocol, port) for port in workload.ports)
+
+
+def _port_name(protocol: Protocol, port: int, names: dict[int, str]) -> str:
+    if protocol is not Protocol.TCP:
+        return f"{protocol.value.lower()}-{port}"
+    return names.get(port, f"p{port}")
 
 
 def node_of(spec: PodSpec, nodes: Sequence[str]) -> str:
@@ -71,7 +110,3 @@ def deny_all(workload: Workload) -> Iterator[Manifest]:
             "metadata": {"namespace": spec.name, "name": "guard-deny-all"},
             "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
         }
-
-
-def _metadata(spec: PodSpec) -> Manifest:
-    return {"namespace": spec.namespace, "name": spec.name, "labels": {POD_LABEL: spec.name}}

@@ -13,11 +13,13 @@ import pytest
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster, NodeRef
 from harness.enforcers.base import State
-from harness.matrix.cases import AddressKind
+from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
-from harness.matrix.engine import Lab, Patience, Step
+from harness.matrix.engine import CaseRun, Wishes
 from harness.matrix.reading import read_cluster
-from harness.matrix.scenario import Placement, folder, load_scenario
+from harness.matrix.run import judge
+from harness.matrix.scenario import folder, load_scenario
+from harness.matrix.watching import Patience
 from harness.options import settings_from
 
 pytestmark = pytest.mark.cluster
@@ -74,20 +76,19 @@ class Broken:
         return 0.0
 
 
-def run(tmp_path: Path, cni: str, case: str, *rules: str) -> Step:
+def run(tmp_path: Path, cni: str, case: str, *rules: str) -> CaseRun:
     """Run one case with a broken enforcer."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     study = load_scenario(folder() / "study" / "cases.yaml")
-    quick = Patience(stable=0.5)
-    with (
-        make_cluster(settings_from({"cni": cni, "control_plane": "builtin"})) as cluster,
-        Lab(cluster, Broken(rules), study, quick, wiring=cni).ready(tmp_path) as lab,
-    ):
-        return lab.step(study.case(case))
+    wishes = Wishes(cni, patience=Patience(stable=0.5))
+    with make_cluster(settings_from({"cni": cni, "control_plane": "builtin"})) as cluster:
+        asked = [study.case(case)]
+        (done,) = judge(cluster, Broken(rules), study, wishes, logs=tmp_path, cases=asked)
+        return done
 
 
-def leaks(step: Step) -> set[tuple[Placement, AddressKind]]:
+def leaks(step: CaseRun) -> set[tuple[Placement, AddressKind]]:
     """Return where a step leaked."""
     leaked = (finding.cell for finding in step.findings if finding.mark is Mark.LEAKED)
     return {(cell.placement, cell.kind) for cell in leaked}
@@ -109,7 +110,7 @@ def test_the_same_rules_are_right_where_packets_meet_them(tmp_path: Path) -> Non
 
     assert leaks(step) == set()
     assert {(cell.placement, cell.kind) for cell in blocked} == {
-        (Placement.SELF, AddressKind.CLUSTER_IP)
+        (Placement.SELF, AddressKind.HAIRPIN)
     }
 
 

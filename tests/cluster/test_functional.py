@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from harness.matrix.axes import Placement
 from harness.matrix.record import MatrixRecord, load_record
-from harness.matrix.scenario import Placement
 
 pytestmark = pytest.mark.cluster
 
@@ -48,7 +48,7 @@ def test_without_an_enforcer_denies_are_failures(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     run, record = stored(tmp_path)
     (step,) = record.steps
-    leaked = {cell.placement for cell in step.cells if not cell.right}
+    leaked = {cell.placement for cell in record.views(step.cells) if not cell.right}
     assert run["status"] == "failed"
     assert leaked == {
         Placement.SAME_NODE,
@@ -66,7 +66,7 @@ def test_bundled_enforcer_is_right(tmp_path: Path, cni: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     _, record = stored(tmp_path)
     assert {"NP-STUDY-02", "NP-STUDY-04"} == {step.case for step in record.steps}
-    assert all(cell.right for step in record.steps for cell in step.cells)
+    assert all(cell.right for step in record.steps for _, cell in record.all_views(step))
 
 
 def test_three_nodes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from harness.clusters.base import (
     Completed,
+    Held,
     NodeInfo,
     NodeRef,
     Outcome,
@@ -25,9 +26,10 @@ from harness.clusters.base import (
     Verdict,
 )
 from harness.enforcers.base import State
-from harness.matrix.engine import Lab, Patience
+from harness.matrix.engine import Lab, Wishes
 from harness.matrix.oracle import Oracle
 from harness.matrix.scenario import Scenario, folder, load_scenario
+from harness.matrix.watching import Patience
 from harness.matrix.world import World
 
 Manifest = dict[str, Any]
@@ -54,26 +56,6 @@ def no_defect(packet: Packet) -> bool:
     return packet.allowed
 
 
-class FakeProcess:
-    """A program that does nothing."""
-
-    pid = 0
-
-    def running(self) -> bool:
-        return True
-
-    def signal(self, number: int) -> None: ...
-    def stop(self, timeout: float = 10.0) -> None: ...
-    def cpu_seconds(self) -> float:
-        return 0.0
-
-    def rss_bytes(self) -> int:
-        return 0
-
-    def tail(self, lines: int = 20) -> str:
-        return ""[:lines]
-
-
 class FakeCluster:
     """Two nodes; every pod serves the ports that it names, hosts outside serve the matrix's."""
 
@@ -89,6 +71,7 @@ class FakeCluster:
         self.enforcing = defect == "enforcing"
         self.deaf: set[str] = set()
         self.objects: dict[tuple[str, str, str], Manifest] = {}
+        self.made_so_far = 0
 
     def __enter__(self) -> Self:
         return self
@@ -122,8 +105,26 @@ class FakeCluster:
         oracle = Oracle(self.read(self.kubeconfig))
         return [self._outcome(oracle, probe, timeout) for probe in probes]
 
+    def annotate(self, pod: PodRef, changes: Mapping[str, str | None]) -> None:
+        key = ("Pod", pod.namespace, pod.name)
+        status = self.objects[key]["status"]
+        self.objects[key] = self.objects[key] | {"status": status | {"phase": "Failed"}}
+
+    def serve(self, place: Place, port: int, protocol: str = "TCP") -> None: ...
+
+    def unsupported(self) -> Mapping[str, str]:
+        return {}
+
+    def hold(self, probes: Sequence[Probe], timeout: float = 0.25) -> list[Held]:
+        return [Held(one, out, 1) for one, out in zip(probes, self.probe(probes), strict=True)]
+
+    def ask(self, held: Sequence[Held], timeout: float = 0.25) -> list[Outcome]:
+        return self.probe([one.probe for one in held], timeout)
+
+    def release(self, held: Sequence[Held]) -> None: ...
+
     def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
-        raise NotImplementedError
+        return Completed(tuple(argv), 0, "table inet fake {}", "")
 
     def spawn(
         self,
@@ -132,8 +133,7 @@ class FakeCluster:
         log: Path,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        del place, argv, log, env
-        return FakeProcess()
+        raise NotImplementedError
 
     def read(self, kubeconfig: Path) -> list[Manifest]:
         """Stand in for a listing by the API."""
@@ -149,16 +149,17 @@ class FakeCluster:
         return [*nodes, *self.objects.values()]
 
     @classmethod
-    def read_any(cls, kubeconfig: Path) -> list[Manifest]:
-        """Stand in for a listing by the API of whichever cluster."""
-        return cls.made[kubeconfig].read(kubeconfig)
+    def api_of(cls, kubeconfig: Path) -> FakeApi:
+        """Stand in for the API of whichever cluster."""
+        return FakeApi(cls.made[kubeconfig])
 
     def _key(self, manifest: Manifest) -> tuple[str, str, str]:
         metadata = manifest["metadata"]
         return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
 
     def _alive(self, manifest: Manifest) -> Manifest:
-        number = len(self.objects) + 1
+        self.made_so_far += 1
+        number = self.made_so_far
         if manifest["kind"] == "Pod":
             node = manifest["spec"]["nodeName"].removeprefix("n")
             return manifest | {"status": {"phase": "Running", "podIP": f"10.2.{node}.{number}"}}
@@ -190,6 +191,34 @@ class FakeCluster:
         if isinstance(place, NodeRef):
             return next(node.address for node in self.nodes() if node.name == place.name)
         return place.address
+
+
+class FakeApi:
+    """What a person does with kubectl, on a fake cluster."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    def world(self) -> list[Manifest]:
+        return self._cluster.read(self._cluster.kubeconfig)
+
+    def label_pod(self, namespace: str, name: str, labels: Mapping[str, str | None]) -> None:
+        self._label(("Pod", namespace, name), labels)
+
+    def label_namespace(self, name: str, labels: Mapping[str, str | None]) -> None:
+        self._label(("Namespace", "", name), labels)
+
+    def _label(self, key: tuple[str, str, str], labels: Mapping[str, str | None]) -> None:
+        one = self._cluster.objects[key]
+        merged = {**one["metadata"].get("labels", {}), **labels}
+        kept = {name: value for name, value in merged.items() if value is not None}
+        self._cluster.objects[key] = one | {"metadata": one["metadata"] | {"labels": kept}}
+
+    def phase_of(self, namespace: str, name: str) -> str:
+        found = self._cluster.objects.get(("Pod", namespace, name))
+        return str(found["status"]["phase"]) if found else ""
+
+    def close(self) -> None: ...
 
 
 class FakeEnforcer:
@@ -229,7 +258,7 @@ def study() -> Scenario:
     return load_scenario(folder() / "study" / "cases.yaml")
 
 
-QUICK = Patience(probe=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
+QUICK = Patience(probe=0.01, glance=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
 
 
 @pytest.fixture
@@ -238,7 +267,8 @@ def make_lab(study: Scenario, tmp_path: Path) -> Iterable[Callable[[FakeCluster]
     with ExitStack() as stack:
 
         def make(cluster: FakeCluster) -> Lab:
-            lab = Lab(cluster, FakeEnforcer(), study, QUICK, wiring="fake", read=cluster.read)  # type: ignore[arg-type]
+            wishes = Wishes("fake", patience=QUICK, make_api=FakeCluster.api_of)
+            lab = Lab(cluster, FakeEnforcer(), study, wishes)  # type: ignore[arg-type]
             return stack.enter_context(lab.ready(tmp_path))
 
         yield make

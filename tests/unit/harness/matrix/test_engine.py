@@ -10,20 +10,20 @@ import pytest
 
 from harness.clusters.base import OutsideRef, PodRef, Verdict
 from harness.errors import ClusterError
-from harness.matrix.cases import AddressKind
+from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
-from harness.matrix.engine import Lab, Step
-from harness.matrix.scenario import Placement, Scenario
+from harness.matrix.engine import CaseRun, Lab
+from harness.matrix.scenario import Scenario
 
 Make = Callable[[Any], Lab]
 
 
-def marks(step: Step) -> set[Mark]:
+def marks(step: CaseRun) -> set[Mark]:
     """Return how the cells of a step ended."""
     return {finding.mark for finding in step.findings}
 
 
-def leaks(step: Step) -> Counter[tuple[Placement, AddressKind]]:
+def leaks(step: CaseRun) -> Counter[tuple[Placement, AddressKind]]:
     """Count the leaked cells of a step by placement and address."""
     return Counter(
         (finding.cell.placement, finding.cell.kind)
@@ -32,9 +32,9 @@ def leaks(step: Step) -> Counter[tuple[Placement, AddressKind]]:
     )
 
 
-def run(lab: Lab, study: Scenario) -> dict[str, Step]:
+def run(lab: Lab, study: Scenario) -> dict[str, CaseRun]:
     """Run every case."""
-    return {case.id: lab.step(case) for case in study.cases}
+    return {case.id: lab.run(case) for case in study.cases}
 
 
 @pytest.mark.parametrize("denial", [Verdict.DROPPED, Verdict.REJECTED, Verdict.RESET])
@@ -90,7 +90,7 @@ def test_egress_accept_before_ingress_is_asked(
         outside = packet.probe.address.startswith("14.")
         return packet.allowed or (packet.near and leaves_nsa and not outside)
 
-    step = make_lab(fake_cluster(defect)).step(study.case("NP-BOTH-01"))
+    step = make_lab(fake_cluster(defect)).run(study.case("NP-BOTH-01"))
 
     assert {Placement.SAME_NODE} == {placement for placement, _ in leaks(step)}
 
@@ -113,7 +113,7 @@ def test_enforcer_that_cuts_too_much(make_lab: Make, fake_cluster: Any, study: S
         return packet.allowed and not cut
 
     lab = make_lab(fake_cluster(defect))
-    step = lab.step(study.case("NP-DOC-05"))
+    step = lab.run(study.case("NP-DOC-05"))
 
     assert Mark.BLOCKED in marks(step)
 
@@ -129,7 +129,7 @@ def test_no_enforcer(make_lab: Make, fake_cluster: Any, study: Scenario) -> None
 def test_deny_all_that_proves_nothing(make_lab: Make, fake_cluster: Any, study: Scenario) -> None:
     """Who lets nothing through at all is not right where a deny was expected, but unproved."""
     lab = make_lab(fake_cluster(lambda _: False))
-    step = lab.step(study.case("NP-STUDY-02"))
+    step = lab.run(study.case("NP-STUDY-02"))
 
     assert {Mark.UNPROVED, Mark.BLOCKED} == marks(step)
 
@@ -159,7 +159,7 @@ def test_policy_that_lingers(make_lab: Make, fake_cluster: Any, study: Scenario)
             closed.append(True)
         return packet.allowed and not closed
 
-    step = make_lab(fake_cluster(defect)).step(study.case("NP-STUDY-02"))
+    step = make_lab(fake_cluster(defect)).run(study.case("NP-STUDY-02"))
 
     assert step.lingering
 
@@ -169,7 +169,7 @@ def test_server_that_is_gone(make_lab: Make, fake_cluster: Any, study: Scenario)
     cluster = fake_cluster()
     lab = make_lab(cluster)
     cluster.deaf = {"14.216.0.10"}
-    step = lab.step(study.case("NP-STUDY-04"))
+    step = lab.run(study.case("NP-STUDY-04"))
 
     gone = [f for f in step.findings if f.cell.probe.address in cluster.deaf]
     assert {Verdict.REFUSED} == {finding.outcome.verdict for finding in gone}

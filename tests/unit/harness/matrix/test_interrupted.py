@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from click.testing import CliRunner
 
@@ -10,7 +12,12 @@ from harness.cli import main
 
 def test_an_interrupted_run_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C during the cases is told as a shell expects it."""
-    monkeypatch.setattr(pytest, "main", lambda *_, **__: pytest.ExitCode.INTERRUPTED)
+
+    def interrupted(*_: object, plugins: list[Any]) -> pytest.ExitCode:
+        plugins[1].interrupted = True
+        return pytest.ExitCode.INTERRUPTED
+
+    monkeypatch.setattr(pytest, "main", interrupted)
 
     result = CliRunner().invoke(main, ["functional", "--enforcer", "none"])
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.matrix import pytest_plugin
-from harness.matrix.engine import Patience
 from harness.matrix.run import Plan
+from harness.matrix.watching import Patience
 
 Run = Callable[..., Result]
 
@@ -26,8 +26,8 @@ def functional(
 ) -> Run:
     """Return the command, on clusters in memory, with an enforcer that has a defect or none."""
     monkeypatch.chdir(tmp_path)
-    quick = Patience(probe=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
-    plan = functools.partial(Plan, read=fake_cluster.read_any)
+    quick = Patience(probe=0.01, glance=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
+    plan = functools.partial(Plan, make_api=fake_cluster.api_of)
 
     def run(*arguments: str, defect: Any = None) -> Result:
         make = fake_cluster if defect is None else functools.partial(fake_cluster, defect)
@@ -35,7 +35,7 @@ def functional(
         monkeypatch.setattr(pytest_plugin, "make_enforcer", lambda _: fake_enforcer())
         monkeypatch.setattr(pytest_plugin, "Patience", lambda **_: quick)
         monkeypatch.setattr(pytest_plugin, "Plan", plan)
-        return CliRunner().invoke(main, ["functional", *arguments])
+        return CliRunner().invoke(main, ["functional", "--group", "study", *arguments])
 
     return run
 
@@ -100,8 +100,8 @@ def test_last_failed(functional: Run) -> None:
     done = functional("--cni", "bridged", "--lf", defect=same_node_leaks)
 
     assert done.exit_code == 1
-    assert "FAILED" in done.output
-    assert "PASSED" not in done.output
+    assert "passed" not in done.output.splitlines()[-2]
+    assert "failed" in done.output.splitlines()[-2]
 
 
 def test_nothing_selected(functional: Run, tmp_path: Path) -> None:

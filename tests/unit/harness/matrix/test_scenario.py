@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.matrix.scenario import Scenario, StudyResult, as_v1, folder, load_scenario
+from harness.matrix.model import StudyResult
+from harness.matrix.scenario import Scenario, as_v1, folder, load_scenario
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_the_study_is_whole(study: Scenario) -> None:
 
     assert results == [StudyResult.PASS] * 5
     assert [row.study for row in study.rows if row.study] == [StudyResult.FAIL]
-    printed = [p for name, (p,) in study.policies.items() if name.startswith("policies/")]
+    printed = [p for name, (p,) in study.files.items() if name.startswith("policies/")]
     documented = [p for p in printed if p["apiVersion"] == "extensions/v1beta1"]
     assert len(documented) == 6, "five as printed, and the third without its ports"
 
@@ -58,7 +59,7 @@ def test_documented_policies_word_for_word() -> None:
 
 def test_old_policies_are_sent_as_v1(study: Scenario) -> None:
     """What is sent differs from what is printed in its apiVersion alone."""
-    for manifests in study.policies.values():
+    for manifests in study.files.values():
         for manifest in manifests:
             sent = as_v1(manifest)
             assert sent["apiVersion"] == "networking.k8s.io/v1"
@@ -72,7 +73,7 @@ def test_all_mistakes_at_once(broken: Path) -> None:
         ("verdict: open", "verdict: closed"),
         ("study: Pass", "study: Perhaps"),
         ("servers: [nsa]", "server: [nsa]"),
-        ("title: Pods in the same", "headline: Pods in the same"),
+        ("rule: Pods in the same", "headline: Pods in the same"),
     )
     said = complaints(broken)
 
@@ -80,7 +81,7 @@ def test_all_mistakes_at_once(broken: Path) -> None:
         "cases[0].expect[0].verdict: 'closed' is none of open, denied",
         "cases[1].study: 'Perhaps' is none of Pass, Fail",
         "cases[1].expect[0].server: is not known",
-        "cases[2].title: is missing",
+        "cases[2].rule: is missing",
         "cases[2].headline: is not known",
     ):
         assert any(part in line for line in said), part

@@ -1,0 +1,105 @@
+"""Which case runs where: every pair of values of two axes at least once, by a greedy choice.
+
+A run of a case in an environment asks every placement, address and protocol at once, because a
+matrix is cheap beside a cluster. So pairs of those meet wherever they can, and what is left to
+choose are the environments (wiring, proxy and family) and which cases, by the directions that they
+isolate and the states that they ask for, go to which of them.
+
+First the environments: the one that has most pairs of wiring, proxy and family that none before
+it has, until every pair was met. Then the cases: the case and environment with most pairs still
+missing, until none is; and each case that was not chosen goes where fewest are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from harness.matrix.axes import Isolation, State
+from harness.matrix.environments import Environment
+
+Value = tuple[str, str]
+Pair = frozenset[Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A case as the choice sees it: its id, its direction, its states, and how many steps."""
+
+    id: str
+    direction: Isolation
+    states: frozenset[State]
+    steps: int = 1
+
+    def values(self) -> Iterator[Value]:
+        """Yield the values of axes that it brings."""
+        yield "direction", self.direction.value
+        yield from (("state", state.value) for state in sorted(self.states, key=lambda s: s.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs where, in the order of the environments."""
+
+    runs: dict[Environment, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        """Return how many cases run, all environments together."""
+        return sum(map(len, self.runs.values()))
+
+
+def values_of(environment: Environment) -> tuple[Value, ...]:
+    """Return the values of axes that an environment has."""
+    return (
+        ("wiring", environment.wiring.value),
+        ("proxy", environment.proxy.value),
+        ("family", environment.family.value),
+    )
+
+
+def choose_environments(available: Sequence[Environment]) -> tuple[Environment, ...]:
+    """Choose environments until every pair of their axes was met; the first of equals wins."""
+    missing = {pair for one in available for pair in _inner_pairs(one)}
+    chosen: list[Environment] = []
+    while missing:
+        best = max(available, key=lambda one: len(missing & set(_inner_pairs(one))))
+        chosen.append(best)
+        missing -= set(_inner_pairs(best))
+    return tuple(chosen)
+
+
+def _inner_pairs(environment: Environment) -> Iterator[Pair]:
+    return (frozenset(pair) for pair in combinations(values_of(environment), 2))
+
+
+def choose(available: Sequence[Environment], cases: Sequence[Candidate]) -> Choice:
+    """Choose by pairs; every case runs at least once."""
+    environments = choose_environments(available)
+    runs: dict[Environment, list[str]] = {one: [] for one in environments}
+    missing = {pair for one in environments for case in cases for pair in outer_pairs(one, case)}
+    options = [(one, case) for case in cases for one in environments]
+    while missing:
+        gains = ((len(missing & outer_pairs(one, case)), one, case) for one, case in options)
+        _, place, case = max(gains, key=lambda entry: (entry[0], -entry[2].steps))
+        missing -= outer_pairs(place, case)
+        runs[place].append(case.id)
+    chosen = {identity for names in runs.values() for identity in names}
+    for case in cases:
+        if case.id not in chosen and environments:
+            runs[min(environments, key=lambda one: len(runs[one]))].append(case.id)
+    order = {case.id: number for number, case in enumerate(cases)}
+    return Choice(
+        {one: tuple(sorted(set(ids), key=order.__getitem__)) for one, ids in runs.items()}
+    )
+
+
+def outer_pairs(environment: Environment, case: Candidate) -> set[Pair]:
+    """Return the pairs of an environment's values with a case's."""
+    return {frozenset((a, b)) for a in values_of(environment) for b in case.values()}
+
+
+def everything(available: Sequence[Environment], cases: Iterable[Candidate]) -> Choice:
+    """Run every case everywhere."""
+    names = tuple(case.id for case in cases)
+    return Choice(dict.fromkeys(available, names))

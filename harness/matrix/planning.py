@@ -1,0 +1,168 @@
+"""What a run consists of: groups, cases and environments, from what a person asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import options as cluster_options
+from harness.enforcers import CHOICES
+from harness.errors import UsageError
+from harness.matrix.axes import Selection, parse_selection
+from harness.matrix.covering import Candidate, Choice, choose, everything
+from harness.matrix.environments import (
+    FIRST,
+    Environment,
+    Reasons,
+    environment_of,
+    every,
+    reason_of,
+    unavailable,
+)
+from harness.matrix.features import GENERATED, generated
+from harness.matrix.profiles import Profile, load_profile
+from harness.matrix.scenario import Scenario, folder, group_files, group_name, load_scenario
+from harness.options import ClusterSettings
+
+STUDY = "study"
+_OWN_AXES = ("cni", "bridge-netfilter", "proxy", "ip-family", "bridges")
+"""Cluster options that name an environment: with one of them there is no choice left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for, beside the cluster's options."""
+
+    groups: tuple[str, ...] = ()
+    select: str = ""
+    all_cases: bool = False
+    enforcer: str = "bundled"
+    profile: Path | None = None
+    fixed: bool = False
+    """Whether the cluster's options name the environment."""
+    files: tuple[Path, ...] = ()
+    """Files of cases that are not ours; then no group is run unless it is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What will run: cases by environment; ``order`` numbers the cases."""
+
+    base: ClusterSettings
+    groups: tuple[Scenario, ...]
+    choice: Choice
+    selection: Selection
+    profile: Profile
+    reasons: Reasons
+    order: Mapping[str, int]
+
+
+def _strings(group: pytest.OptionGroup) -> None:
+    group.addoption("--enforcer", default="bundled", help=CHOICES)
+    group.addoption("--select", default="", help="axes and values: placement=same-node")
+    group.addoption("--group", default="", help="groups of cases, apart by commas")
+    group.addoption("--profile", type=Path, default=None, help="what the enforcer says of itself")
+
+
+def _others(group: pytest.OptionGroup) -> None:
+    group.addoption("--probe-timeout", type=float, default=250.0, help="milliseconds of silence")
+    group.addoption("--results", type=Path, default=Path("results"), help="folder of the results")
+    group.addoption("--all-cases", action="store_true", help="every case everywhere")
+
+
+ADD_OPTIONS: tuple[Callable[[pytest.OptionGroup], None], ...] = (_strings, _others)
+
+
+def choose_runs(config: pytest.Config) -> Chosen:
+    """Read pytest's options and choose; UsageError where they are wrong."""
+    option = config.option
+    names = {f"--{name}" for name in _OWN_AXES}
+    given = {argument.partition("=")[0] for argument in config.invocation_params.args}
+    wanted = Wanted(
+        tuple(filter(None, option.group.split(","))),
+        option.select,
+        option.all_cases,
+        option.enforcer,
+        option.profile,
+        fixed=bool(names & given),
+        files=tuple(
+            Path(argument.partition("::")[0])
+            for argument in config.args
+            if ".yaml" in argument and not argument.startswith("--")
+        ),
+    )
+    return plan_runs(cluster_options.pytest_settings(config), wanted)
+
+
+def plan_runs(base: ClusterSettings, wanted: Wanted) -> Chosen:
+    """Choose what runs where. UsageError with every mistake of the files that are read."""
+    selection = parse_selection(wanted.select)
+    groups = load_groups(wanted)
+    profile = load_profile(wanted.enforcer.partition("=")[0], wanted.profile)
+    reasons = unavailable(base)
+    if wanted.fixed:
+        available = [environment_of(base)]
+    else:
+        available = [one for one in every(selection) if not reason_of(one, reasons)]
+    choice = _choose(available, groups, selection, wanted)
+    order = {case.id: at for at, case in enumerate(c for one in groups for c in one.cases)}
+    return Chosen(base, groups, choice, selection, profile, reasons, order)
+
+
+def load_groups(asked: Wanted) -> tuple[Scenario, ...]:
+    """Read the files and groups that are named: all but the generated group, if none is."""
+    known = {group_name(file): file for file in group_files()}
+    generated_file = folder() / f"{GENERATED}.yaml"
+    files = [file for file in asked.files if file.resolve() not in _resolved(known.values())]
+    files = [file for file in files if file.resolve() != generated_file.resolve()]
+    wanted = asked.groups or (() if files else (*known, *([GENERATED] if asked.all_cases else [])))
+    unknown = [name for name in wanted if name not in known and name != GENERATED]
+    if unknown:
+        there_are = ", ".join((*known, GENERATED))
+        raise UsageError(f"--group {','.join(unknown)}: unknown; there are {there_are}")
+    groups = tuple(
+        generated() if name == GENERATED else load_scenario(known[name]) for name in wanted
+    )
+    groups += tuple(map(load_scenario, dict.fromkeys(files)))
+    _check_unique(groups)
+    return groups
+
+
+def _resolved(files: Iterable[Path]) -> set[Path]:
+    return {file.resolve() for file in files}
+
+
+def _check_unique(groups: Iterable[Scenario]) -> None:
+    known: dict[str, Path] = {}
+    for group in groups:
+        for case in group.cases:
+            if case.id in known:
+                raise UsageError(f"{group.path}: {case.id} is in {known[case.id]}, too")
+            known[case.id] = group.path
+
+
+def _choose(
+    available: list[Environment],
+    groups: tuple[Scenario, ...],
+    selection: Selection,
+    wanted: Wanted,
+) -> Choice:
+    cases = [
+        Candidate(case.id, group.direction(case), case.states(), len(case.all_steps()))
+        for group in groups
+        for case in group.cases
+        if selection.takes_any("state", case.states())
+    ]
+    if wanted.all_cases:
+        return everything(available, cases)
+    study = {case.id for group in groups if group.name == STUDY for case in group.cases}
+    chosen = choose(available, [case for case in cases if case.id not in study])
+    first = [one for one in FIRST if one in available] or available[:1]
+    runs: dict[Environment, tuple[str, ...]] = {}
+    for one in dict.fromkeys((*first, *chosen.runs)):
+        asked = tuple(c.id for c in cases if c.id in study) if one in first else ()
+        runs[one] = (*asked, *chosen.runs.get(one, ()))
+    return Choice({one: ids for one, ids in runs.items() if ids})

@@ -1,0 +1,128 @@
+"""What the terminal says at the end of a run: twenty lines at most."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from harness.matrix.compare import Mark
+from harness.matrix.record import MatrixRecord
+from harness.matrix.table import Group, Result, failures, grouped, results
+
+LINES = 20
+_FAILURES = 5
+_STYLES = {Result.PASS: "green", Result.FAIL: "bold red", Result.NOT_RUN: "dim"}
+
+
+def print_summary(console: Console, record: MatrixRecord) -> None:
+    """Print the answer, the study's rows, the groups, what failed, and where the time went."""
+    for line in list(summary(record))[:LINES]:
+        console.print(line, highlight=False, overflow="ellipsis", no_wrap=True)
+
+
+def summary(record: MatrixRecord) -> Iterator[str]:
+    """Yield the lines, as rich prints them."""
+    yield _answer(record)
+    yield from _study(record)
+    yield from _groups(record)
+    yield from _failed(record)
+    yield from _not_run(record)
+    coverage = record.coverage
+    yield (
+        f"pairs of axis values: {coverage.met} of {coverage.pairs - coverage.impossible} met"
+        f" ({coverage.impossible} impossible)"
+    )
+    yield _convergence(record)
+    yield _time(record)
+
+
+def _answer(record: MatrixRecord) -> str:
+    marks: Counter[Mark] = Counter(
+        view.mark for step in record.steps for _, view in record.all_views(step)
+    )
+    probes, fine = sum(marks.values()), marks[Mark.RIGHT]
+    rest = {mark: count for mark, count in marks.items() if mark is not Mark.RIGHT}
+    told = ", ".join(f"{count} {mark.value}" for mark, count in rest.items()) or "none wrong"
+    good = not failures(record)
+    word = "[green]yes[/]" if good else "[bold red]no[/]"
+    name = record.enforcer.get("name", "?")
+    where = len({step.environment for step in record.steps})
+    return (
+        f"[bold]Is {name} correct? {word}[/]: {fine} of {probes} verdicts right, {told};"
+        f" {where} environments"
+    )
+
+
+def _study(record: MatrixRecord) -> Iterator[str]:
+    """Yield the study's rows, a line a wiring: the study's own result where ours is another."""
+    rows = [(row, by) for row, by in results(record) if row.study]
+    for name in record.environments:
+        told = []
+        for row, by in rows:
+            ours, study = by[name], row.study.value if row.study else "-"
+            if ours.result is Result.NOT_RUN:
+                continue
+            short = row.id.rpartition("-")[2].lstrip("0")
+            differs = f" (study {study})" if ours.result.value != study else ""
+            told.append(f"{short} [{_STYLES[ours.result]}]{ours}[/]{differs}")
+        if told:
+            yield f"study on {name}: " + ", ".join(told)
+
+
+def _groups(record: MatrixRecord) -> Iterator[str]:
+    wrong = Counter((one.case, one.environment) for one in failures(record))
+    told = []
+    for group in record.groups:
+        cases = {case.id for case in record.cases if case.group == group.name}
+        runs = {(s.case, s.environment) for s in record.steps if s.case in cases}
+        bad = sum((case, where) in wrong for case, where in runs)
+        style = "bold red" if bad else "green"
+        ran = {case for case, _ in runs}
+        if runs:
+            told.append(f"{group.name} [{style}]{len(ran)}{f', {bad} wrong' if bad else ''}[/]")
+    yield "cases: " + "; ".join(told)
+
+
+def _failed(record: MatrixRecord) -> Iterator[str]:
+    found: list[Group] = grouped(failures(record))
+    for group in found[:_FAILURES]:
+        yield f"[red]{_plain(group.headline())}[/]"
+    if len(found) > _FAILURES:
+        yield f"[red]... and {len(found) - _FAILURES} groups more, all in the report[/]"
+    for one in record.gone_deviations:
+        yield f"[yellow]declared deviation {one} did not happen: take it out of the profile[/]"
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _not_run(record: MatrixRecord) -> Iterator[str]:
+    told = [f"{one.axis}={one.value}: {one.reason}" for one in record.not_run]
+    if told:
+        yield "[dim]not run: " + _plain("; ".join(told)) + "[/]"
+
+
+def _convergence(record: MatrixRecord) -> str:
+    settled = [(s.settled, s.case) for s in record.steps if s.settled is not None and s.number]
+    if not settled:
+        return "converged: never"
+    times = sorted(seconds for seconds, _ in settled)
+    slowest, case = max(settled)
+    never = sum(step.settled is None for step in record.steps)
+    late = f", never {never}" if never else ""
+    return (
+        f"converged: median {statistics.median(times) * 1000:.0f} ms, slowest"
+        f" {slowest * 1000:.0f} ms ({case}){late}"
+    )
+
+
+def _time(record: MatrixRecord) -> str:
+    spent: Counter[str] = Counter()
+    for one in record.environments.values():
+        spent.update(one.spent)
+    parts = [f"{what} {seconds:.0f} s" for what, seconds in spent.most_common()]
+    return f"time: {record.seconds:.0f} s = " + ", ".join(parts)
