@@ -28,6 +28,7 @@ SESSIONS = (
     "tests",
     "fuzz",
     "functional",
+    "mutation",
     "perf",
     "lab",
     "report",
@@ -75,6 +76,13 @@ def functional(session: nox.Session) -> None:
     """Judge with real packets whether the enforcer is correct; print the study's table (root)."""
     require_root(session)
     hand_over(session, "harness", "functional", *session.posargs)
+
+
+@nox.session(python=False)
+def mutation(session: nox.Session) -> None:
+    """Judge the judge: does the functional suite catch enforcers broken on purpose? (root)."""
+    require_root(session)
+    hand_over(session, "python", "-m", "tests.mutation", *session.posargs)
 
 
 @nox.session(python=False)

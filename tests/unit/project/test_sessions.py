@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SESSIONS = {
     *("lint", "types", "tests", "fuzz"),
-    *("functional", "perf", "lab", "report"),
+    *("functional", "mutation", "perf", "lab", "report"),
     *("control-plane", "image", "doctor"),
 }
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", ".ci/run"]

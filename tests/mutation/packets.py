@@ -1,0 +1,172 @@
+"""Mutants whose rules are wrong: the right policy, asked at the wrong place of a packet's way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from enforcer import bridges
+from enforcer.model.net import Direction, Family
+from enforcer.nft.objects import Chain, rule
+from enforcer.ruleset import classes, program
+from enforcer.wiring import SameNode
+from tests.mutation.catalogue import Ground, mutant, wrap
+
+Function = Callable[..., Any]
+
+
+def each_chain(change: Callable[[Chain], Chain]) -> None:
+    """Change the fixed chains of the program."""
+
+    def around(real: Function) -> Function:
+        return lambda given: tuple(change(one) for one in real(given))
+
+    wrap(program, "chains", around)
+
+
+def inserted(chain: str, *rules: str) -> None:
+    """Put rules at the top of a fixed chain."""
+    each_chain(lambda one: _with(one, rules, one.rules) if one.name == chain else one)
+
+
+def _with(chain: Chain, rules: Iterable[str], rest: Iterable[Any]) -> Chain:
+    return dataclasses.replace(chain, rules=(*map(rule, rules), *rest))
+
+
+def only(chain: str, *rules: str) -> None:
+    """Put rules in place of a fixed chain's."""
+    each_chain(lambda one: _with(one, rules, ()) if one.name == chain else one)
+
+
+@mutant(first="NP-ISO-001")
+def icmp_always_allowed() -> None:
+    """ICMP is never judged."""
+    inserted("forward", "meta l4proto { 1, 58 } accept")
+
+
+@mutant(first="NP-ISO-001")
+def udp_always_allowed() -> None:
+    """UDP is never judged."""
+    inserted("forward", "meta l4proto 17 accept")
+
+
+@mutant(first="NP-ISO-002")
+def reply_traffic_blocked() -> None:
+    """What comes back on a connection is judged as if its sender had opened it."""
+    inserted("forward", "ct direction reply ip saddr @isoe4 drop")
+
+
+@mutant(first="NP-CHANGE-007")
+def established_always_accepted() -> None:
+    """An established connection is never judged again."""
+    inserted("forward", "ct state established accept")
+
+
+@mutant(first="NP-ISO-012")
+def terminal_accept_between() -> None:
+    """What a client's egress allows is accepted before the server's ingress is asked."""
+
+    def accepting(real: Function) -> Function:
+        def lowered(self: Any, item: Any, *rest: Any) -> Any:
+            made = real(self, item, *rest)
+            if item.direction is not Direction.EGRESS:
+                return made
+            return dataclasses.replace(made, chains=tuple(map(_accepting, made.chains)))
+
+        return lowered
+
+    wrap(classes.ClassLowering, "_lower", accepting)
+
+
+def _accepting(chain: Chain) -> Chain:
+    rules = tuple(
+        rule(one.expression.removesuffix(" return") + " accept")
+        if _is_lookup(one.expression)
+        else one
+        for one in chain.rules
+    )
+    return dataclasses.replace(chain, rules=rules)
+
+
+def _is_lookup(text: str) -> bool:
+    return text.endswith(" return") and "@self" not in text
+
+
+@mutant(ground=Ground.BRIDGED, first="NP-ISO-001")
+def bridged_frames_unseen() -> None:
+    """On a bridge, frames between its ports meet no rule."""
+    shown = bridges.Shown(SameNode.NF_CALL)
+    wrap(bridges.Bridges, "show", lambda _: lambda *_: shown)
+
+
+@mutant(first="NP-ISO-001")
+def node_traffic_denied() -> None:
+    """A node is a stranger to its own pods."""
+    only("out_police", "goto police")
+
+
+@mutant(first="NP-ISO-001")
+def remote_nodes_trusted() -> None:
+    """Every node of the cluster may reach every pod, not the own one alone."""
+    inserted("forward", "ip saddr @nodes4 accept")
+
+
+@mutant(first="NP-ISO-002")
+def own_node_applied_to_egress() -> None:
+    """An isolated pod may reach every node, not its own alone."""
+    inserted("forward", "ip daddr @nodes4 accept")
+
+
+@mutant(first="NP-ISO-001")
+def hairpin_denied() -> None:
+    """A pod may not reach itself through its own Service."""
+
+    def without(real: Function) -> Function:
+        def deny_chain(*given: Any) -> Chain:
+            made: Chain = real(*given)
+            kept = tuple(one for one in made.rules if "@self" not in one.expression)
+            return dataclasses.replace(made, rules=kept)
+
+        return deny_chain
+
+    wrap(classes, "_deny_chain", without)
+
+
+@mutant(first="NP-PEER-012")
+def judged_before_dnat() -> None:
+    """The server is taken to be what the client called: a Service's address, not its backend's."""
+
+    def before(real: Function) -> Function:
+        def lookups(item: Any, *rest: Any) -> Any:
+            for one in real(item, *rest):
+                text = one.rule.expression.replace("ct reply ip saddr", "ct original ip daddr")
+                yield dataclasses.replace(one, rule=rule(text))
+
+        return lookups
+
+    wrap(classes, "_lookups", before)
+
+
+@mutant(first="NP-ISO-001")
+def only_the_own_nodes_pods_are_judged() -> None:
+    """What comes from another node or from outside is accepted."""
+    inserted("forward", "iifname != @podif accept")
+
+
+@mutant(first="NP-ISO-001")
+def same_node_unjudged() -> None:
+    """What goes from one pod of a node to another is accepted."""
+    inserted("forward", "ip saddr @pods4 ip daddr @pods4 accept")
+
+
+@mutant(ground=Ground.IPV6, first="NP-ISO-001")
+def ipv6_forgotten() -> None:
+    """IPv6 is never judged."""
+    inserted("forward", f"meta nfproto {Family.IPV6.name.lower()} accept")
+
+
+@mutant(ground=Ground.IPVS, first="NP-DEFECT-003")
+def output_hook_missing() -> None:
+    """What leaves by OUTPUT in a client's name, as Service traffic of IPVS does, is not judged."""
+    inserted("output", "accept")
