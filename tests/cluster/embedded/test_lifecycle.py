@@ -162,7 +162,7 @@ def up(name: str, *flags: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("moment", ["claimed", "control.sock", "agent.sock"])
+@pytest.mark.parametrize("moment", ["claimed", "control.sock", "prober.sock"])
 def test_a_signal_during_up_leaves_nothing(
     kit: Any, name: str, number: signal.Signals, moment: str
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_signal_during_up_leaves_nothing(
     folder = state.root() / name
     process = up(name, "--nodes", "20", "--enforcer", "none")
     sign = folder if moment == "claimed" else folder / moment
-    kit.until(sign.exists)
+    kit.until(sign.exists, 90)
 
     process.send_signal(number)
 
