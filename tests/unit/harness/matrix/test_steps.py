@@ -1,0 +1,166 @@
+"""Cases of several steps, profiles, and what is told of a cell before its verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.clusters.base import Verdict
+from harness.matrix.axes import Placement
+from harness.matrix.compare import Mark
+from harness.matrix.engine import CaseRun, Lab, Wishes
+from harness.matrix.model import Case
+from harness.matrix.profiles import Deviation, Manner, Profile
+from harness.matrix.scenario import Scenario, load_scenario
+from harness.matrix.watching import Patience
+
+GROUP = """\
+title: A group of this test's
+workload: workload.yaml
+cases:
+  - id: NP-TEST-001
+    rule: A label makes a peer, a new pod is one too, and a held connection is cut.
+    steps:
+      - apply:
+          - apiVersion: networking.k8s.io/v1
+            kind: NetworkPolicy
+            metadata: {namespace: nsa, name: p}
+            spec:
+              podSelector: {}
+              ingress: [{from: [{podSelector: {matchLabels: {role: f}}, namespaceSelector: {}}]}]
+      - label: [{pod: nsb/b1, set: {role: f}}]
+      - {hold: true, label: [{pod: nsb/b1, set: {role: ''}}]}
+      - start: [{namespace: nsb, name: n1, node: 1, labels: {role: f}}]
+      - finish: [nsb/b2]
+      - restart: enforcer
+"""
+QUICK = Patience(probe=0.01, glance=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
+
+
+@pytest.fixture
+def group(tmp_path: Path, study: Scenario) -> Scenario:
+    """Return a group of one case on the study's workload."""
+    (tmp_path / "workload.yaml").write_text(study.workload_path.read_text())
+    (tmp_path / "group.yaml").write_text(GROUP)
+    return load_scenario(tmp_path / "group.yaml")
+
+
+@pytest.fixture
+def run(
+    group: Scenario, fake_cluster: Any, fake_enforcer: Any, tmp_path: Path
+) -> Callable[..., CaseRun]:
+    """Return what runs the group's case, by a profile and with a cluster of the fake's."""
+
+    def run(profile: Profile | None = None, cluster: Any = None) -> CaseRun:
+        wishes = Wishes(
+            "fake", profile=profile or Profile(), patience=QUICK, make_api=fake_cluster.api_of
+        )
+        lab = Lab(cluster or fake_cluster(), fake_enforcer(), group, wishes)
+        with lab.ready(tmp_path):
+            case: Case = group.cases[0]
+            return lab.run(case)
+
+    return run
+
+
+def test_each_step_is_followed_by_the_whole_matrix(run: Callable[..., CaseRun]) -> None:
+    """Labels, pods that come and end, and a restart are seen; afterwards all is as before."""
+    done = run()
+
+    assert done.right
+    assert len(done.steps) == 6
+    admitted = [
+        {f.cell.client.name for f in step.applied.findings
+         if f.cell.server.name == "nsa/a3" and f.outcome.verdict is Verdict.OPEN
+         and f.cell.placement is Placement.OTHER_NODE}
+        for step in done.steps
+    ]  # fmt: skip
+    assert admitted == [set(), {"nsb/b1"}, set(), {"nsb/n1"}, {"nsb/n1"}, {"nsb/n1"}]
+    gone = {f.cell.client.name for f in done.steps[4].findings}
+    assert "nsb/b2" not in gone
+    assert "nsb/b2" in {f.cell.client.name for f in done.removed.findings}
+
+
+def test_held_connections_are_judged(run: Callable[..., CaseRun]) -> None:
+    """Connections that were open before the change are asked after it: cut, or alive."""
+    step = run().steps[2]
+
+    cut = {f.cell.client.name for f in step.established if f.outcome.verdict is not Verdict.OPEN}
+    assert cut == {"nsb/b1"}
+    assert len(step.established) > 100
+
+
+def test_the_manner_of_denying_is_a_finding(run: Callable[..., CaseRun]) -> None:
+    """Who drops where its profile says reject is right in what it does, and told all the same."""
+    done = run(Profile(denies=Manner.REJECT))
+    marks = {finding.mark for finding in done.steps[0].findings}
+
+    assert {Mark.RIGHT, Mark.MANNER} == marks
+
+
+def test_declared_deviations_are_known(run: Callable[..., CaseRun], fake_cluster: Any) -> None:
+    """What the profile declares is told, but fails nothing."""
+    leaky = fake_cluster(lambda packet: packet.allowed or packet.near)
+    declared = Deviation("near", "no hook", "link", placements=(Placement.SAME_NODE,))
+    done = run(Profile(deviations=(declared,)), leaky)
+    marks = {f.mark for f in done.steps[0].findings if f.cell.placement is Placement.SAME_NODE}
+
+    assert Mark.KNOWN in marks
+    assert Mark.LEAKED not in marks
+
+
+def test_what_was_wrong_first_is_kept(run: Callable[..., CaseRun], fake_cluster: Any) -> None:
+    """A slow enforcer is right in the end, and the cell tells what it showed before."""
+    asked = {"times": 0}
+
+    def slow(packet: Any) -> bool:
+        late = packet.probe.address.startswith("10.2.") and not packet.allowed
+        asked["times"] += late
+        return bool(packet.allowed or (late and asked["times"] < 40))
+
+    patient = dataclasses.replace(QUICK, stable=5.0, limit=10.0)
+    cluster = fake_cluster(slow)
+    done = _run_with(run, patient, cluster)
+    first = done.steps[0]
+
+    assert first.right
+    assert first.applied.seconds is not None
+    stories = [finding.story for finding in first.applied.findings if finding.story]
+    assert stories
+    assert {verdict for story in stories for _, verdict in story} == {Verdict.OPEN}
+
+
+def _run_with(run: Callable[..., CaseRun], patience: Patience, cluster: Any) -> CaseRun:
+    """Run with another patience than the fixture's."""
+    original = globals()["QUICK"]
+    globals()["QUICK"] = patience
+    try:
+        return run(None, cluster)
+    finally:
+        globals()["QUICK"] = original
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("restart: enforcer", "restart: node", "'node' is none of enforcer"),
+        ("finish: [nsb/b2]", "finish: [nsb/b9]", "there is no pod nsb/b9"),
+        ("finish: [nsb/b2]", "delete: [nsa/q]", "deletes nsa/q, which no step before has applied"),
+        ("[{pod: nsb/b1, set: {role: f}}]", "[{set: {role: f}}]", "say either pod or namespace"),
+        ("rule: A label", "policies: []\n    expect: [{verdict: open, because: x}]\n    rule: A",
+         "has steps: policies and expect belong into them"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_steps_are_told(
+    tmp_path: Path, study: Scenario, old: str, new: str, said: str
+) -> None:
+    """A step about somebody who is not there is a mistake, not a step."""
+    (tmp_path / "workload.yaml").write_text(study.workload_path.read_text())
+    (tmp_path / "group.yaml").write_text(GROUP.replace(old, new, 1))
+
+    with pytest.raises(Exception, match=said):
+        load_scenario(tmp_path / "group.yaml")
