@@ -18,7 +18,7 @@ FIRST_EPOCH = 1
 def rendered(dump: Path, node: str, wiring: Wiring) -> tuple[str, list[str]]:
     """Return the program as nft text, and the problems of the objects.
 
-    The links of the node are not in a dump: ``wiring`` says them. DecodeError when the file is no
+    The links of the node are not in a dump: ``wiring`` says them. SettingsError when the file is no
     dump; SettingsError when the dump does not know the node.
     """
     cluster = load_dump(dump)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from enforcer.errors import DecodeError
+from enforcer.errors import SettingsError
 from enforcer.kube.decode import decode_object
 from enforcer.kube.policies import MALFORMED
 from enforcer.model.changes import Kind, Object, Replaced, Unreadable
@@ -34,15 +34,15 @@ _several = msgspec.json.Decoder(list[msgspec.Raw])
 def load_dump(path: Path) -> Cluster:
     """Read a dump: an object, a List (``PodList`` and the like too) or a JSON array of them.
 
-    Objects of other kinds are skipped. DecodeError if the file cannot be read or is no JSON.
+    Objects of other kinds are skipped. SettingsError if the file cannot be read or is no JSON.
     """
     try:
         raw = path.read_bytes()
         found = list(_objects(raw, ""))
     except OSError as error:
-        raise DecodeError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except MALFORMED as error:
-        raise DecodeError(f"{path}: is no dump of Kubernetes objects in JSON: {error}") from error
+        raise SettingsError(f"{path}: is no dump of Kubernetes objects in JSON: {error}") from error
     by_kind: defaultdict[Kind, list[Object | Unreadable]] = defaultdict(list)
     for kind, item in found:
         by_kind[kind].append(decode_object(kind, item))

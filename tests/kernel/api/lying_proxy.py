@@ -6,9 +6,10 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, web
 
 Json = dict[str, Any]
 Answer = tuple[int, dict[str, str]]
@@ -76,8 +77,6 @@ class LyingProxy:
         try:
             await self._flowing.wait()
             return await self._honest(request, self._refusal(request))
-        except ConnectionError:
-            return web.Response()  # whoever asked is gone
         finally:
             self._connections.discard(transport)
 
@@ -100,16 +99,20 @@ class LyingProxy:
             headers = {"Accept": "application/json", "Content-Type": "application/json"}
             asked = session.request(request.method, url, data=sent or None, headers=headers)
             async with asked as upstream:
-                response = web.StreamResponse(status=upstream.status)
-                await response.prepare(request)
-                if "watch" in request.query:
-                    async for line in upstream.content:
-                        await self._pass(response, self._line(_kind(request.path), line))
-                else:
-                    whole = self._whole(_kind(request.path), await upstream.read())
-                    await self._pass(response, whole)
-                await response.write_eof()
-                return response
+                return await self._relayed(request, upstream)
+
+    async def _relayed(self, request: web.Request, upstream: ClientResponse) -> web.StreamResponse:
+        response = web.StreamResponse(status=upstream.status)
+        with suppress(ConnectionError):  # whoever asked is gone
+            await response.prepare(request)
+            if "watch" in request.query:
+                async for line in upstream.content:
+                    await self._pass(response, self._line(_kind(request.path), line))
+            else:
+                whole = self._whole(_kind(request.path), await upstream.read())
+                await self._pass(response, whole)
+            await response.write_eof()
+        return response
 
     async def _pass(self, response: web.StreamResponse, data: bytes) -> None:
         await self._flowing.wait()

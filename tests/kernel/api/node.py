@@ -9,14 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from tests.kernel.api.lying_proxy import Json, LyingProxy
 from tests.kernel.netlab import Namespace, run, wait_until
+
+T = TypeVar("T")
 
 ROOT: Final = Path(__file__).parents[3]
 PROXY_PORT, API_PORT, HEALTH_PORT = 6443, 6444, 20244
@@ -66,8 +68,12 @@ class Node:
 
     def __exit__(self, *_: object) -> None:
         """End everything."""
+        if self.daemon is not None:
+            self.kill_daemon()
         self._do(self.proxy.close())
+        self._do(_end_tasks())
         self._stack.close()
+        self._loop.close()
 
     # --- programs -----------------------------------------------------------------------------
 
@@ -212,6 +218,10 @@ class Node:
         """Run a program on the node."""
         return self._space.run(*command)
 
+    def call(self, function: Callable[[], T]) -> T:
+        """Run a function on the node."""
+        return self._space.call(function)
+
     def _list(self, what: str, name: str) -> str:
         ask = f"nft list {what} inet npd {name} 2>/dev/null || true"
         return self._space.run("sh", "-c", ask)
@@ -222,6 +232,14 @@ class Node:
         wait_until(lambda: self.is_isolated("10.1.0.9"), 60)
         self.drop_policy("probe")
         wait_until(lambda: not self.is_isolated("10.1.0.9"), 60)
+
+
+async def _end_tasks() -> None:
+    """Cancel what still runs in this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _listener(port: int) -> socket.socket:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from enforcer.errors import DecodeError
+from enforcer.errors import DecodeError, SettingsError
 from enforcer.kube import load_dump
 from enforcer.kube.decode import decode_object, decode_page
 from enforcer.kube.events import Progress, WatchError, decode_event
@@ -239,5 +239,5 @@ def test_a_dump_that_is_none_is_an_error(text: str | None, tmp_path: Path) -> No
     if text is not None:
         path.write_text(text)
 
-    with pytest.raises(DecodeError, match=r"cluster\.json"):
+    with pytest.raises(SettingsError, match=r"cluster\.json"):
         load_dump(path)
