@@ -24,7 +24,7 @@ from rich.progress import (
 
 from harness.clusters import make_cluster
 from harness.clusters.base import OutsideRef, PodRef, Probe, Transport, Verdict
-from harness.clusters.embedded import state
+from harness.clusters.embedded import launch, state
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.naming import Target, find_place, find_target
 from harness.commands.choices import enforcer_option
@@ -108,8 +108,7 @@ def down(name: str, *, everything: bool) -> None:
         raise UsageError("say either --name or --all")
     names = [folder.name for folder in state.running()] if everything else [_pick(name)]
     for one in names:
-        with _attached(one) as cluster:
-            cluster.down()
+        launch.end(state.find(one))  # whatever version of the harness brought it up
         click.echo(f"cluster {one} is down")
     if everything:
         state.forget_dead()

@@ -82,7 +82,10 @@ class EmbeddedCluster:
         shape = folder.facts().get("shape")
         if shape is None:
             raise ClusterError(f"cluster {name} is only just coming up; ask again")
-        cluster = cls(Shape.from_json(shape), tell)
+        try:
+            cluster = cls(Shape.from_json(shape), tell)
+        except ClusterError as error:
+            raise ClusterError(f"cluster {name}: {error}") from error
         cluster._use(folder)
         return cluster
 

@@ -16,6 +16,7 @@ from harness.clusters.embedded.addresses import (
     NodePlan,
     plan_nodes,
 )
+from harness.errors import ClusterError
 
 
 class ControlPlane(enum.Enum):
@@ -119,11 +120,15 @@ class Shape:
 
     @classmethod
     def from_json(cls, text: str) -> Shape:
-        """Read what :meth:`to_json` wrote."""
+        """Read what :meth:`to_json` wrote; ClusterError if another version of this wrote it."""
         fields = json.loads(text)
-        kinds = {
-            "cni": Cni(fields["cni"]),
-            "proxy": Proxy(fields["proxy"]),
-            "ip_family": IpFamily(fields["ip_family"]),
-        }
-        return cls(**(fields | kinds))
+        try:
+            kinds = {
+                "cni": Cni(fields["cni"]),
+                "proxy": Proxy(fields["proxy"]),
+                "ip_family": IpFamily(fields["ip_family"]),
+            }
+            return cls(**(fields | kinds))
+        except (KeyError, TypeError, ValueError) as error:
+            message = "another version of the harness brought it up, only `down` is left for it"
+            raise ClusterError(message) from error

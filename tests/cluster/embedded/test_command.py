@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -249,3 +250,22 @@ def test_down_of_one_or_of_all() -> None:
 
     assert result.exit_code == 2
     assert "either --name or --all" in result.output
+
+
+def test_down_takes_a_cluster_that_another_version_brought_up(kit: Any) -> None:
+    """A cluster whose description has other fields gets one sentence, and ``down`` ends it."""
+    del kit
+    name = f"{NAME}-old"
+    with EmbeddedCluster(Shape(name, nodes=1)) as made:
+        made.stay()
+        described = json.loads(made.folder.facts()["shape"])
+        del described["ip_family"]
+        made.note(shape=json.dumps(described))
+
+    refused = harness("status", "--name", name)
+    ended = harness("down", "--name", name)
+
+    assert refused.exit_code == 1
+    assert refused.output.startswith(f"harness: cluster {name}: another version")
+    assert ended.output == f"cluster {name} is down\n"
+    assert name not in [folder.name for folder in state.running()]
