@@ -1,8 +1,10 @@
 """Rule layouts of our own making: the model of kube-router's, mended, but for one cause of 2018.
 
-The mended layout accepts nothing for good before both ends were asked (a policy marks a packet,
-and the pod's chain returns what is marked), and lets a pod reach itself. It is sound on routed
-nodes. Each mutant has one of the three causes back, so that the suite has to tell them apart.
+The mended layout accepts nothing for good before both ends were asked: a policy's rule marks a
+packet, and the pod's chain returns what is marked for the direction in which the pod takes part.
+(One chain for both, as in 0.2.0, would else let an egress rule of the pod's neighbours admit
+them.) It lets a pod reach itself. It is sound on routed nodes. Each mutant has one of the three
+causes back, so that the suite has to tell them apart.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from harness.enforcers.kube_router_model.world import Pod
 from tests.mutation.catalogue import Ground, Kind, mutant, wrap
 
 Function = Callable[..., Any]
-ALLOWED = "0x10000/0x10000"
+MARKS = {layout.Direction.INGRESS: "0x10000", layout.Direction.EGRESS: "0x20000"}
+BOTH = "0x30000"
 
 
 def mended() -> None:
     """Make the layout sound on routed nodes."""
     wrap(layout, "_pod_chain", _returning)
-    wrap(layout._PolicyChain, "rules", _marking)
+    wrap(layout._PolicyChain, "_rule", _marking)
 
 
 def _returning(real: Function) -> Function:
@@ -29,18 +32,19 @@ def _returning(real: Function) -> Function:
         established, local, *jumps, reject = real(pod, policies)
         yield from (established, local)
         yield f"-s {pod.address} -d {pod.address} -j ACCEPT"
-        yield "-j MARK --set-xmark 0x0/0x10000"
+        yield f"-j MARK --set-xmark 0x0/{BOTH}"
         yield from jumps
-        yield f"-m mark --mark {ALLOWED} -j RETURN"
+        for way, side in ((layout.Direction.INGRESS, "-d"), (layout.Direction.EGRESS, "-s")):
+            yield f"{side} {pod.address} -m mark --mark {MARKS[way]}/{MARKS[way]} -j RETURN"
         yield reject
 
     return pod_chain
 
 
 def _marking(real: Function) -> Function:
-    def rules(self: Any) -> Iterator[str]:
-        for one in real(self):
-            yield one.replace("-j ACCEPT", f"-j MARK --set-xmark {ALLOWED}")
+    def rules(self: Any, way: layout.Direction, *rest: Any) -> Iterator[str]:
+        mark = f"-j MARK --set-xmark {MARKS[way]}/{MARKS[way]}"
+        yield from (one.replace("-j ACCEPT", mark) for one in real(self, way, *rest))
 
     return rules
 

@@ -63,7 +63,7 @@ def established_always_accepted() -> None:
     inserted("forward", "ct state established accept")
 
 
-@mutant(first="NP-ISO-012")
+@mutant(first="NP-DEFECT-001")
 def terminal_accept_between() -> None:
     """What a client's egress allows is accepted before the server's ingress is asked."""
 
