@@ -31,9 +31,9 @@ class Node:
         self.log = folder / "log"
         self._stack = stack
 
-    def enforcer(self) -> subprocess.Popen[bytes]:
+    def enforcer(self, *flags: str) -> subprocess.Popen[bytes]:
         """Start the daemon."""
-        argv = ["-m", "enforcer", "run", "--node-name=n1", f"--master={API}"]
+        argv = ["-m", "enforcer", "run", "--node-name=n1", f"--master={API}", *flags]
         inside = ["ip", "netns", "exec", self.space.name, sys.executable, *argv]
         with self.log.open("wb") as log:
             return self._started(subprocess.Popen(inside, cwd=ROOT, stderr=log))
@@ -128,3 +128,30 @@ def test_enforcement_goes_on_while_the_api_server_is_away(node: Node) -> None:
     node.tell("10.9.0.0/24")
     wait_until(lambda: node.holds("10.9.0.0/24") and not node.holds("10.1.0.0/24"))
     assert daemon.poll() is None
+
+
+@pytest.mark.parametrize("way", ["nf-call", "turn"])
+def test_the_daemon_notices_a_bridge_that_is_plugged_in(node: Node, way: str) -> None:
+    """At once it is made to show its packets and proved; one that cannot be makes it not ready."""
+    node.api_server("10.1.0.0/24")
+    node.enforcer(f"--same-node={way}")
+    wait_until(lambda: node.status("/readyz") == "200", BUSY)
+
+    node.space.run("ip", "-batch", "-", text=BRIDGE)
+    wait_until(
+        lambda: f"bridge br0 shows its packets ({way})".encode() in node.log.read_bytes(), BUSY
+    )
+    wait_until(lambda: "bridge npd" in node.space.run("nft", "list", "tables"), BUSY)
+    wait_until(lambda: node.status("/readyz") == "200", BUSY)
+
+    if way == "turn":
+        uplink = "link add up0 type vxlan id 7 dstport 4790\nlink set up0 master br0\n"
+        node.space.run("ip", "-batch", "-", text=uplink)
+        wait_until(lambda: node.status("/readyz") == "503", BUSY)
+        assert b"ports to other machines (up0)" in node.log.read_bytes()
+        node.space.run("ip", "link", "del", "up0")
+        wait_until(lambda: node.status("/readyz") == "200", BUSY)
+
+
+BRIDGE = "link add br0 type bridge\naddr add 10.1.0.1/24 dev br0\nlink set br0 up\n"
+BUSY = 60.0  # seconds that a daemon may take to start while other tests burn all cores
