@@ -66,12 +66,22 @@ def cleanup() -> None:
     metavar="NAME",
     help="An interface of the node that leads to pods; may be given several times.",
 )
-def render(node: str, dump: Path, pod_interfaces: tuple[str, ...]) -> None:
+@click.option(
+    "--fast-interface",
+    "fast_interfaces",
+    multiple=True,
+    metavar="NAME",
+    help="An interface of the fast path; may be given several times.",
+)
+def render(
+    node: str, dump: Path, pod_interfaces: tuple[str, ...], fast_interfaces: tuple[str, ...]
+) -> None:
     """Print the nft program of a node for a dumped cluster, without a kernel."""
     from enforcer.render import rendered  # noqa: PLC0415  # as above
     from enforcer.wiring import Wiring  # noqa: PLC0415  # as above
 
-    program, problems = rendered(dump, node, Wiring(frozenset(pod_interfaces)))
+    wiring = Wiring(frozenset(pod_interfaces), fast=frozenset(fast_interfaces))
+    program, problems = rendered(dump, node, wiring)
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
     click.echo(program, nl=False)

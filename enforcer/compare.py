@@ -1,6 +1,6 @@
 """``enforcer diff``: what a sync would change in this node's tables now, without changing it.
 
-Only table ``inet npd`` is compared, and the interfaces that lead to pods are taken as the kernel's
+Only table ``inet npd`` is compared, and the interfaces are taken as the kernel's
 table has them: reading how the pods are connected is part of a sync, which also sets bridges up.
 """
 
@@ -21,10 +21,19 @@ def compare(
 ) -> tuple[Transaction, ...]:
     """Return the transactions that lead from what was found to what the cluster means."""
     have = Ruleset({id_: table for id_, table in found.tables.items() if id_ == INET})
-    wiring = Wiring(_interfaces(have, "podif"), forwarders=_interfaces(have, "forwarders"))
+    wiring = Wiring(
+        _interfaces(have, "podif"),
+        forwarders=_interfaces(have, "forwarders"),
+        fast=_fast_interfaces(have),
+    )
     compiled = compile_node(cluster, node)
     # Which epoch a sync would choose depends on conntrack too; that there is a new one does not.
     return plan(have, compiled, wiring, options, lambda _mark, _mask: False).transactions
+
+
+def _fast_interfaces(have: Ruleset) -> frozenset[str]:
+    flowtables = have.tables[INET].flowtables.values() if INET in have.tables else ()
+    return frozenset(device for item in flowtables for device in item.devices)
 
 
 def _interfaces(have: Ruleset, name: str) -> frozenset[str]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from enforcer import lock
+from enforcer import fastpath, lock
 from enforcer.counters import Counters
 from enforcer.denylog import DenyLog
 from enforcer.errors import KernelError
@@ -47,7 +47,8 @@ async def run(settings: Settings) -> None:
     """Enforce until SIGTERM or SIGINT; SettingsError, MissingError or ApiError at the start."""
     check_all(check_nft, check_iproute2)
     inbox, health, metrics = Inbox(), Health(), Metrics()
-    links = NodeLinks(settings.same_node, settings.forwarding_pods)
+    fastpath.check(settings.fast_path)
+    links = NodeLinks(settings.same_node, settings.forwarding_pods, settings.fast_path)
     tables = NodeTables(NftKernel(), settings.options, links)
     events, deny_log = Events(settings.node_name), DenyLog(metrics)
     notices = Notices(events, Overlaps(settings.service_cidr))

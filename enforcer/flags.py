@@ -29,7 +29,7 @@ from enforcer.settings import (
     check,
     parse_duration,
 )
-from enforcer.wiring import SameNode
+from enforcer.wiring import FastPath, SameNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,12 @@ FLAGS: tuple[Flag, ...] = (
         _one_of(SameNode),
         "How bridges show the packets between pods: nf-call (needs br_netfilter), turn (routed by "
         "the node), or auto, the first of the two that is proved to work.",
+    ),
+    Flag(
+        "fast_path",
+        _one_of(FastPath),
+        "Take established connections past all rules by a flowtable: on, off, or auto, where the "
+        "kernel has flowtables and no pod bridge is in the way.",
     ),
     Flag(
         "cache_sync_timeout",

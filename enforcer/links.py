@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import msgspec
 
-from enforcer import bridges, programs
+from enforcer import bridges, fastpath, programs
 from enforcer.errors import KernelError
 from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.policy.compiled import CompiledPolicy, LocalPod
 from enforcer.rtnetlink import LinkWatch, Namespaces
 from enforcer.selfcheck import PORTS
-from enforcer.wiring import BridgePort, PodBridge, SameNode, Wiring
+from enforcer.wiring import BridgePort, FastPath, PodBridge, SameNode, Wiring
 
 Item = Mapping[str, Any]
 
@@ -55,12 +55,18 @@ class Links:
 class NodeLinks:
     """This node's links: readies pod bridges, and notices when something is plugged in or out."""
 
-    def __init__(self, same_node: SameNode = SameNode.AUTO, forwarding: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        same_node: SameNode = SameNode.AUTO,
+        forwarding: Sequence[str] = (),
+        fast_path: FastPath = FastPath.AUTO,
+    ) -> None:
         """Make bridges show their packets by the ways that ``same_node`` allows.
 
         ``forwarding`` are patterns of ``namespace/name``: pods that forward for others.
         """
         self.same_node = same_node
+        self._fast_path = fast_path
         self._forwarding = tuple(forwarding)
         self._bridges = bridges.Bridges(same_node)
         self._watch = LinkWatch()
@@ -85,7 +91,13 @@ class NodeLinks:
             for bridge in found.bridges
         }
         wiring = wiring_from(read, addresses, compiled.pod_networks, shown)
+        wiring = replace(wiring, fast=self._fast(read, wiring))
         return with_forwarders(wiring, read.routes, forward)
+
+    def _fast(self, read: Links, wiring: Wiring) -> frozenset[str]:
+        if self._fast_path is FastPath.OFF or not fastpath.is_supported():
+            return frozenset()
+        return fastpath.interfaces(read.links, read.routes, wiring.pod_interfaces)
 
     def confirm(self) -> tuple[str, ...]:
         """Return why packets may not meet our rules, now that these are in the kernel."""

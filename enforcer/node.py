@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from enforcer import conntrack
@@ -102,6 +102,13 @@ class NodeTables:
                 self._apply(planned)
             except LostRaceError as error:
                 logger.debug("%s; looking again", error)
+                continue
+            except KernelError as error:
+                if not wiring.fast:
+                    raise
+                # Rules do not wait for a short cut: an interface that has just gone is enough.
+                logger.warning("going without the fast path until the next sync: %s", error)
+                wiring = replace(wiring, fast=frozenset())
                 continue
             count = len(planned.transactions) + len(planned.afterwards)
             problems = (*wiring.problems, *self._links.confirm())

@@ -23,7 +23,7 @@ from enforcer.ruleset.options import (
     LowerOptions,
     UnknownPods,
 )
-from enforcer.wiring import SameNode
+from enforcer.wiring import FastPath, SameNode
 
 LOG_GROUP = 100
 """The NFLOG group of the deny log, in this node's network namespace."""
@@ -89,6 +89,10 @@ class Settings:
     same_node: SameNode = SameNode.AUTO
     """How bridges are made to show the packets between their ports. What a kernel can do is found
     out with packets, so that nobody has to know it."""
+
+    fast_path: FastPath = FastPath.AUTO
+    """Established connections cost half where the kernel has flowtables, and a tightened policy
+    takes them back at once. ``off`` where other programs' rules have to see every packet."""
 
     cache_sync_timeout: float = 300.0
     """Seconds after which a first list that is still missing is reported as an error. The daemon

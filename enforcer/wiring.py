@@ -24,6 +24,14 @@ class SameNode(enum.Enum):
     TURN = "turn"
 
 
+class FastPath(enum.Enum):
+    """Whether established connections take the kernel's short cut; ``AUTO``: where it has one."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class BridgeFlag(enum.Enum):
     """What we change about a bridge: its flags by ip's names, and a sysctl of its own.
 
@@ -73,6 +81,7 @@ class Wiring:
 
     ``pod_interfaces``  the veth of each routed pod, and each pod bridge
     ``forwarders``      those of them behind which pods may send in others' names
+    ``fast``            the interfaces between which judged connections take the short cut
     ``foreign_ports``   the ports of bridges without pods, which are none of our business
     ``problems``        why packets between pods of this node may not meet our rules, one sentence
                         each; while there is one, the node must not call itself ready
@@ -83,6 +92,7 @@ class Wiring:
     problems: tuple[str, ...] = ()
     foreign_ports: frozenset[str] = frozenset()
     forwarders: frozenset[str] = frozenset()
+    fast: frozenset[str] = frozenset()
 
 
 NO_WIRING = Wiring()

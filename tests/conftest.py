@@ -18,6 +18,7 @@ from functools import cache
 
 import pytest
 
+from enforcer.fastpath import is_supported
 from harness.controlplane.programs import Programs, find
 from harness.requirements import find_tool
 
@@ -64,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "optional(*needs): about programs of others: a command, $VARIABLE that names a binary, or"
-        " @control-plane",
+        " @control-plane, @flowtables",
     )
     config.stash[NOT_RUN] = Counter()
     config.stash[FUZZED] = []
@@ -74,6 +75,8 @@ def missing_need(need: str) -> str:
     """Return what one need of an optional test lacks; empty where it is met."""
     if need == "@control-plane":
         return _missing_control_plane()
+    if need == "@flowtables":
+        return "" if is_supported() else "this kernel has no flowtables: nox -s lab -- --tests"
     if not need.startswith("$"):
         return "" if find_tool(need) else f"{need} is not installed"
     path = os.environ.get(need[1:], "")

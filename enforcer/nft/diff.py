@@ -21,6 +21,7 @@ from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap
 from enforcer.nft.transaction import (
     AddChain,
     AddElements,
+    AddFlowtable,
     AddRule,
     AddSet,
     AddTable,
@@ -28,6 +29,7 @@ from enforcer.nft.transaction import (
     Command,
     DeleteChain,
     DeleteElements,
+    DeleteFlowtable,
     DeleteSet,
     DeleteTable,
     FlushChain,
@@ -85,6 +87,7 @@ def _set_shape(set_: Set) -> tuple[object, ...]:
 
 def _create(table: Table) -> Iterator[Command]:
     yield AddTable(table.id)
+    yield from (AddFlowtable(table.id, item) for item in table.flowtables.values())
     yield from _create_objects(
         table.id, table.chains.values(), table.sets.values(), table.maps.values()
     )
@@ -127,11 +130,33 @@ def _switch(old: Table, new: Table) -> Iterator[Command]:
         if chain.hook is not None:
             yield AddChain(new.id, chain)
             yield from (AddRule(new.id, chain.name, rule) for rule in chain.rules)
+    if old.flowtables != new.flowtables:
+        yield from _change_flowtables(old, new)
+        return
     for name in _both(old.chains, new.chains):
         before, after = old.chains[name].rules, new.chains[name].rules
         if before != after:
             change = ReplaceRules(new.id, name, before, after)
             yield from (change,) if len(before) == len(after) else change.anew()
+
+
+def _change_flowtables(old: Table, new: Table) -> Iterator[Command]:
+    """Yield what empties the short cut, and every rule that changes with it.
+
+    A flowtable is deleted while no rule adds to it, and made before one does.
+    """
+    fills = tuple(f"flow add @{name}" for name in new.flowtables)
+    changed = [
+        name
+        for name in sorted(old.chains.keys() & new.chains.keys())
+        if old.chains[name].rules != new.chains[name].rules
+        or any(rule.expression.startswith(fills) for rule in new.chains[name].rules if fills)
+    ]
+    yield from (FlushChain(new.id, name) for name in changed)
+    yield from (DeleteFlowtable(new.id, name) for name in sorted(old.flowtables))
+    yield from (AddFlowtable(new.id, item) for item in new.flowtables.values())
+    for name in changed:
+        yield from (AddRule(new.id, name, rule) for rule in new.chains[name].rules)
 
 
 def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:

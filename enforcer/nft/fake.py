@@ -16,6 +16,7 @@ from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap
 from enforcer.nft.transaction import (
     AddChain,
     AddElements,
+    AddFlowtable,
     AddRule,
     AddSet,
     AddTable,
@@ -23,6 +24,7 @@ from enforcer.nft.transaction import (
     Command,
     DeleteChain,
     DeleteElements,
+    DeleteFlowtable,
     DeleteSet,
     DeleteTable,
     FlushChain,
@@ -90,6 +92,9 @@ def _run(tables: dict[TableId, Table], command: Command) -> None:
         case AddElements() | AddTargets() | DeleteElements():
             table = _get(tables, command.table, command)
             tables[command.table] = _run_elements(table, command)
+        case AddFlowtable() | DeleteFlowtable():
+            table = _get(tables, command.table, command)
+            tables[command.table] = _run_flowtable(table, command)
 
 
 def _run_chain(
@@ -107,7 +112,7 @@ def _run_chain(
             _refuse_if(_is_target(table, name), BUSY, command)
             del chains[name]
         case AddRule(_, name, rule):
-            known = table.sets.keys() | table.maps.keys()
+            known = table.sets.keys() | table.maps.keys() | table.flowtables.keys()
             for target in JUMP.findall(rule.expression):
                 _refuse_if(target not in chains, MISSING, command)
             for set_ in LOOKUP.findall(rule.expression):
@@ -151,6 +156,20 @@ def _run_set(table: Table, command: AddSet | FlushSet | DeleteSet) -> Table:
         case _:
             raise AssertionError(command)
     return replace(table, sets=sets, maps=maps)
+
+
+def _run_flowtable(table: Table, command: AddFlowtable | DeleteFlowtable) -> Table:
+    known = dict(table.flowtables)
+    match command:
+        case AddFlowtable(_, flowtable):
+            taken = {device for it in known.values() for device in it.devices}
+            _refuse_if(not flowtable.devices.isdisjoint(taken), EXISTS, command)
+            known[flowtable.name] = flowtable
+        case DeleteFlowtable(_, name):
+            _get(known, name, command)
+            _refuse_if(_is_asked(table, name), BUSY, command)
+            del known[name]
+    return replace(table, flowtables=known)
 
 
 def _is_asked(table: Table, name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from enforcer.nft import batch, elements, netlink
 from enforcer.nft.objects import (
     Chain,
     FieldType,
+    Flowtable,
     Hook,
     HookName,
     Rule,
@@ -183,9 +185,10 @@ def decode_table(id_: TableId, listing: str | bytes) -> Table:
 def _decode_items(id_: TableId, items: list[dict[str, Any]]) -> Table:
     rules: dict[str, list[Rule]] = {}
     for item in items:
-        if (found := item.get("rule")) is not None:
-            rules.setdefault(found["chain"], []).append(Rule(found.get("comment", "")))
-    return table(
+        if (made := item.get("rule")) is not None:
+            rules.setdefault(made["chain"], []).append(Rule(made.get("comment", "")))
+    flowtables = [_decode_flowtable(item["flowtable"]) for item in items if "flowtable" in item]
+    found = table(
         id_,
         sets=[_decode_set(item["set"]) for item in items if "set" in item],
         maps=[_decode_map(item["map"]) for item in items if "map" in item],
@@ -194,6 +197,12 @@ def _decode_items(id_: TableId, items: list[dict[str, Any]]) -> Table:
         # name, or ends in the middle: then the table is read as foreign.
         dormant=any("flags" in item.get("table", {}) for item in items),
     )
+    return replace(found, flowtables={item.name: item for item in flowtables})
+
+
+def _decode_flowtable(item: Mapping[str, Any]) -> Flowtable:
+    devices = item.get("dev", [])
+    return Flowtable(item["name"], frozenset([devices] if isinstance(devices, str) else devices))
 
 
 def _decode_chain(item: Mapping[str, Any], rules: Mapping[str, list[Rule]]) -> Chain:

@@ -155,6 +155,14 @@ class VerdictMap:
 
 
 @dataclass(frozen=True, slots=True)
+class Flowtable:
+    """A short cut between interfaces for the connections that rules put into it."""
+
+    name: str
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table of ours with everything in it. A dormant table's chains are not asked.
 
@@ -167,6 +175,7 @@ class Table:
     chains: Mapping[str, Chain] = field(default_factory=dict)
     dormant: bool = False
     foreign: bool = False
+    flowtables: Mapping[str, Flowtable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +193,7 @@ def table(
     *,
     dormant: bool = False,
 ) -> Table:
-    """Return a table that holds the given objects by name."""
+    """Return a table without flowtables that holds the given objects by name."""
     return Table(
         id_,
         {item.name: item for item in sets},

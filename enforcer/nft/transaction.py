@@ -13,6 +13,7 @@ from enforcer.nft.objects import (
     Chain,
     ElementType,
     FieldType,
+    Flowtable,
     Rule,
     Set,
     TableId,
@@ -136,6 +137,22 @@ class DeleteElements:
     type: ElementType | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class AddFlowtable:
+    """Make a flowtable; an error when one of its devices does not exist or has one already."""
+
+    table: TableId
+    flowtable: Flowtable
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFlowtable:
+    """Delete a flowtable with all its connections; an error while a rule adds to it."""
+
+    table: TableId
+    name: str
+
+
 Command = (
     AddTable
     | DeleteTable
@@ -150,6 +167,8 @@ Command = (
     | AddElements
     | AddTargets
     | DeleteElements
+    | AddFlowtable
+    | DeleteFlowtable
 )
 
 
@@ -168,16 +187,16 @@ class Transaction:
 def command_text(command: Command) -> str:
     """Return one command as nft text."""
     match command:
-        case AddTable(table):
-            return f"add table {table}"
-        case DeleteTable(table):
-            return f"delete table {table}"
+        case AddTable(table) | DeleteTable(table):
+            return f"{'add' if isinstance(command, AddTable) else 'delete'} table {table}"
         case AddChain() | FlushChain() | DeleteChain() | AddRule():
             return _chain_command_text(command)
         case ReplaceRules():
             return "\n".join(map(_chain_command_text, command.anew()))
         case AddElements() | AddTargets() | DeleteElements():
             return _element_command_text(command)
+        case AddFlowtable() | DeleteFlowtable():
+            return _flowtable_command_text(command)
         case _:
             return _set_command_text(command)
 
@@ -245,6 +264,22 @@ def _key_text(fields: Sequence[FieldType]) -> str:
 
 
 _EXPRESSIONS = {FieldType.INTERFACE: "iifname", FieldType.ND_TARGET: "@th,64,128"}
+
+
+def _flowtable_command_text(command: AddFlowtable | DeleteFlowtable) -> str:
+    match command:
+        case AddFlowtable(table, flowtable):
+            return f"add flowtable {table} {_flowtable_definition(flowtable)}"
+        case DeleteFlowtable(table, name):
+            return f"delete flowtable {table} {name}"
+    assert_never(command)
+
+
+def _flowtable_definition(flowtable: Flowtable) -> str:
+    devices = ", ".join(f'"{name}"' for name in sorted(flowtable.devices))
+    # Counted in conntrack, too: who reads it should see no difference.
+    hook = "hook ingress priority filter"
+    return f"{flowtable.name} {{ {hook}; devices = {{ {devices} }}; counter; }}"
 
 
 def _comment(comment: str, space: str = "") -> list[str]:

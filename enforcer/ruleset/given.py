@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from enforcer.model.net import Family, IPNetwork
 from enforcer.nft.elements import network
-from enforcer.nft.objects import Rule, rule
+from enforcer.nft.objects import Flowtable, Rule, rule
 from enforcer.ruleset.options import AntiSpoofing, LowerOptions, UnknownPods
+
+NOT_RELATED: Final = "ct state != related"
+TCP: Final = "meta l4proto 6"
+SHORTCUT: Final = "shortcut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +23,38 @@ class ProgramInput:
     epoch: int
     options: LowerOptions
     pod_networks: Mapping[Family, tuple[IPNetwork, ...]]
+    fast_interfaces: frozenset[str] = frozenset()
+
+    @property
+    def flowtable(self) -> Flowtable | None:
+        """The short cut of this epoch, if there is to be one."""
+        name = f"fast_{self.epoch}"
+        return Flowtable(name, self.fast_interfaces) if self.fast_interfaces else None
 
     @property
     def fast(self) -> Rule:
         """The rule that accepts what was judged in this epoch."""
         # An ICMP error carries the mark of the connection it speaks of, whoever has sent it.
-        return rule(f"ct state != related {self._stamped} accept", "fast")
+        return rule(f"{NOT_RELATED} {self._stamped} accept", "fast")
 
     @property
     def fast_tcp(self) -> Rule:
         """The same for TCP, where a look at the protocol excludes ICMP: half the price."""
-        return rule(f"meta l4proto 6 {self._stamped} accept", "fast")
+        return rule(f"{TCP} {self._stamped} accept", "fast")
+
+    @property
+    def passing(self) -> tuple[Rule, ...]:
+        """The rules that let pass what was judged: by the short cut where there is one."""
+        if self.flowtable is None:
+            return self.fast_tcp, self.fast
+        matches = (f"{match} {self._stamped}" for match in (TCP, NOT_RELATED))
+        return tuple(rule(f"{match} goto {SHORTCUT}", "fast") for match in matches)
+
+    @property
+    def shortcut(self) -> tuple[Rule, ...]:
+        """The rules that put a connection onto the short cut; what cannot go there passes, too."""
+        add = (rule(f"flow add @{self.flowtable.name}"),) if self.flowtable else ()
+        return (*add, rule("accept"))
 
     @property
     def _stamped(self) -> str:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from enforcer.model.net import Direction, Family, IPAddress, IPNetwork, family_of
 from enforcer.nft.elements import address, concat, interface, network
-from enforcer.nft.objects import Chain, FieldType, Ruleset, Set, VerdictMap, ruleset, table
+from enforcer.nft.objects import FieldType, Flowtable, Ruleset, Set, VerdictMap, ruleset, table
 from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass
 from enforcer.policy.images import Remembered
 from enforcer.ruleset import program
@@ -69,6 +69,7 @@ class Lowering:
         self, compiled: CompiledPolicy, wiring: Wiring, epoch: int, have: Ruleset = NOTHING
     ) -> Ruleset:
         """Return the tables of one node; see :func:`lower`."""
+        given = self._given(compiled, epoch, wiring.fast)
         classes = self._names.of(_isolating(compiled.pods))
         placed = _placed(compiled.pods, classes)
         pods = self._pods(placed)
@@ -85,10 +86,11 @@ class Lowering:
             ),
             maps=pods.dispatch,
             chains=(
-                *self._fixed(compiled, epoch),
+                *self._program(given),
                 *(chain for item in objects for chain in item.chains),
             ),
         )
+        inet = replace(inet, flowtables=_flowtables(given))
         if not wiring.bridges:
             return ruleset([inet])
         return ruleset([inet, lower_bridges(wiring, compiled.pods, have, strict=self._strict)])
@@ -96,12 +98,15 @@ class Lowering:
     def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
         """Return the same ruleset with another epoch."""
         inet = lowered.tables[INET]
-        fixed = {chain.name: chain for chain in self._fixed(compiled, epoch)}
-        return Ruleset({**lowered.tables, INET: replace(inet, chains={**inet.chains, **fixed})})
+        fast = frozenset(name for item in inet.flowtables.values() for name in item.devices)
+        given = self._given(compiled, epoch, fast)
+        chains = {**inet.chains, **{chain.name: chain for chain in self._program(given)}}
+        renewed = replace(inet, chains=chains, flowtables=_flowtables(given))
+        return Ruleset({**lowered.tables, INET: renewed})
 
-    def _fixed(self, compiled: CompiledPolicy, epoch: int) -> tuple[Chain, ...]:
+    def _given(self, compiled: CompiledPolicy, epoch: int, fast: frozenset[str]) -> ProgramInput:
         networks = {family: tuple(collapse(compiled.pod_networks, family)) for family in Family}
-        return self._program(ProgramInput(epoch, self._options, networks))
+        return ProgramInput(epoch, self._options, networks, fast)
 
     def _class_objects(
         self, classes: Mapping[ClassName, PolicyClass], pods: _PodObjects
@@ -112,6 +117,10 @@ class Lowering:
             lowering.lower(classes[name], pods.families[name])
             for name, lowering in self._classes.items()
         ]
+
+
+def _flowtables(given: ProgramInput) -> dict[str, Flowtable]:
+    return {given.flowtable.name: given.flowtable} if given.flowtable else {}
 
 
 def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:

@@ -21,7 +21,7 @@ from typing import Final
 
 from enforcer.model.net import Family
 from enforcer.nft.objects import Chain, Hook, HookName, Rule, rule
-from enforcer.ruleset.given import ProgramInput
+from enforcer.ruleset.given import SHORTCUT, ProgramInput
 from enforcer.ruleset.options import DenyAction
 
 # Before kube-proxy's and the CNI's filter chains (0), after DNAT (-100): the true server is known.
@@ -71,14 +71,14 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
             # No "ct state established" here: an untracked or invalid packet has no mark at all (the
             # rule breaks off), and a one-way UDP flow, whose state stays new for ever, becomes fast
             # too.
-            given.fast_tcp,
-            given.fast,
+            *given.passing,
             # One look at the state. Established goes straight on to be judged again: after a bump.
             "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
             "related : goto related, new : goto fresh }",
             *BY_FAMILY,
             hook=Hook(HookName.FORWARD, JUDGE_PRIORITY),
         ),
+        Chain(SHORTCUT, given.shortcut),
         # ICMP errors and the node's own resets pass, and are never stamped: they carry the
         # connection they speak of, and would stamp a revoked one. A connection that a helper
         # expects has a first packet that is related too; it is judged like any other.

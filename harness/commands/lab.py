@@ -19,7 +19,7 @@ from harness.lab import debian, machine, report, rules, study
 from harness.lab.cells import Cell, Kind, chosen, default_cells
 from harness.lab.debian import Release
 from harness.lab.initrd import SHARE
-from harness.lab.machine import Guest, Job
+from harness.lab.machine import Clock, Guest, Job
 from harness.load.ab import Connections
 from harness.measure.progress import Narrator
 from harness.results import RunFolder
@@ -121,7 +121,7 @@ def _folder(asked: Asked, kernel: debian.Kernel, scenario: str) -> RunFolder:
             "requests_new": asked.requests,
             "requests_kept": 2 * asked.requests,
             "only": list(asked.only),
-            "qemu": " ".join(machine.PROCESSOR),
+            "qemu": " ".join((*machine.PROCESSOR, *Clock.INSTRUCTIONS.value)),
         },
     )
 
@@ -163,7 +163,7 @@ def _run_in_guest(asked: Asked, kernel: debian.Kernel, narrator: Narrator) -> No
     inner = [sys.executable, *KERNEL_TESTS] if asked.tests else shlex.split(asked.execute)
     folder = _folder(asked, kernel, "tests" if asked.tests else "command")
     output = f"{SHARE}/{OUTPUT}"
-    job = Job(("sh", "-c", f"{shlex.join(inner)} >{output} 2>&1"))
+    job = Job(("sh", "-c", f"{shlex.join(inner)} >{output} 2>&1"), clock=Clock.WALL)
     guest = Guest(kernel, folder.folder("logs/guest1"), job)
     try:
         with guest:

@@ -66,6 +66,8 @@ def _one_point() -> Iterator[Cell]:
     yield from (Cell(kind) for kind in (Kind.NONE, Kind.EMPTY, Kind.ESTABLISHED))
     for size in (*SIZES, MANY):
         yield Cell(Kind.BUNDLED, size)
+    for size in (MAIN_SIZE, MANY):
+        yield Cell(Kind.BUNDLED_FAST, size)
     for size in SIZES:
         yield Cell(Kind.MODEL_LEGACY, size)
         yield Cell(Kind.MODEL_NFT, size)
@@ -73,7 +75,7 @@ def _one_point() -> Iterator[Cell]:
 
 def _two_points() -> Iterator[Cell]:
     yield Cell(Kind.NONE, points=2)
-    for kind in (Kind.BUNDLED, Kind.MODEL_LEGACY, Kind.MODEL_NFT):
+    for kind in (Kind.BUNDLED, Kind.BUNDLED_FAST, Kind.MODEL_LEGACY, Kind.MODEL_NFT):
         yield Cell(kind, MAIN_SIZE, points=2)
 
 

@@ -122,7 +122,7 @@ def bundled(node: str, count: int, network: str, *, fast: bool) -> str:
     argv = [
         *(sys.executable, "-m", "enforcer", "render", "--node", node, "-f", "/dev/stdin"),
         *(f"--pod-interface={name}" for name in POD_DEVICES),
-        *(f"--uplink={name}" for name in UPLINKS[node] if fast),
+        *(f"--fast-interface={name}" for name in (*POD_DEVICES, *UPLINKS[node]) if fast),
     ]
     text = json.dumps(cluster(count, network))
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
