@@ -26,6 +26,9 @@ from harness.results import RunFolder
 
 NEW, KEPT = 800, 1600
 KERNEL_TESTS = ("-m", "pytest", "tests/kernel", "-p", "no:cacheprovider", "--color=no", "-q")
+MODULES = ("br_netfilter", "sctp", "nf_conntrack", "ip_vs")
+"""What the kernel does not load by itself when it is asked for."""
+
 OUTPUT = "output.txt"
 
 
@@ -163,7 +166,8 @@ def _run_in_guest(asked: Asked, kernel: debian.Kernel, narrator: Narrator) -> No
     inner = [sys.executable, *KERNEL_TESTS] if asked.tests else shlex.split(asked.execute)
     folder = _folder(asked, kernel, "tests" if asked.tests else "command")
     output = f"{SHARE}/{OUTPUT}"
-    job = Job(("sh", "-c", f"{shlex.join(inner)} >{output} 2>&1"), clock=Clock.WALL)
+    script = f"modprobe -a {' '.join(MODULES)}; {shlex.join(inner)} >{output} 2>&1"
+    job = Job(("sh", "-c", script), clock=Clock.WALL)
     guest = Guest(kernel, folder.folder("logs/guest1"), job)
     try:
         with guest:
