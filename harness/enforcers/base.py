@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from harness.clusters.base import Cluster
 
@@ -16,6 +16,18 @@ class State(enum.Enum):
     ABSENT = "absent"
     ON = "on"
     OFF = "off"
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """An enforcer that can say why a connection is as it is."""
+
+    def explain(self, cluster: Cluster, node: str, client: str, target: str) -> str:
+        """Return its own words about a connection, asked on a node.
+
+        ``client`` is ``namespace/pod``, ``node/name`` or an address; ``target`` the same with
+        ``:port/protocol`` behind it, or ``/icmp``.
+        """
 
 
 class Enforcer(Protocol):

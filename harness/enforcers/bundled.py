@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.clusters.base import Cluster, Right
+from harness.clusters.base import Cluster, NodeRef, Right
 from harness.enforcers.daemons import Command
 from harness.enforcers.daemonset import HEALTH_PORT, DaemonSet, Readiness, environment
 from harness.enforcers.nft_tables import NftTables
@@ -66,6 +66,14 @@ class Bundled(DaemonSet):
         kubeconfig = str(cluster.kubeconfig_of(self.account, RIGHTS))
         argv = (*_PROGRAM, "run", "--node-name", node, "--kubeconfig", kubeconfig, *self.flags)
         return Command(argv, environment(NODE_NAME=node, PYTHONPATH=_SOURCES))
+
+    def explain(self, cluster: Cluster, node: str, client: str, target: str) -> str:
+        """Ask ``enforcer explain`` on a node: policy and rule, and whether the kernel agrees."""
+        kubeconfig = str(cluster.kubeconfig_of(self.account, RIGHTS))
+        where = ("--node-name", node, "--kubeconfig", kubeconfig)
+        program = ("env", f"PYTHONPATH={_SOURCES}", *_PROGRAM, "explain", *where)
+        done = cluster.exec(NodeRef(node), (*program, client, target))
+        return done.stdout + done.stderr
 
     def readiness(self, node: Node, log: Path) -> Readiness:
         """Ask ``/readyz``: listed, in sync and proved."""

@@ -212,7 +212,9 @@ class Lab:
         )  # fmt: skip
         if step.right:
             return step
-        return dataclasses.replace(step, evidence=self._wishes.collect(self._cluster, step))
+        return dataclasses.replace(
+            step, evidence=self._wishes.collect(self._cluster, self._enforcer, step)
+        )
 
     def _oracle(self) -> Oracle:
         return Oracle([*self._stage.world, *self._stage.policies.values()])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from harness.clusters.base import Cluster, NodeRef, PodRef
+from harness.enforcers.base import Enforcer, Explains
 from harness.errors import HarnessError
 from harness.matrix.compare import Finding
 from harness.results import RunFolder
@@ -13,7 +14,7 @@ from harness.results import RunFolder
 if TYPE_CHECKING:
     from harness.matrix.engine import Step
 
-Collect = Callable[["Cluster", "Step"], tuple[str, ...]]
+Collect = Callable[["Cluster", "Enforcer", "Step"], tuple[str, ...]]
 
 _COMMANDS = (
     ("nft", "list", "ruleset"),
@@ -26,11 +27,13 @@ _COMMANDS = (
 _LIMIT = 400_000
 """Characters of one command's output that are kept."""
 _SECONDS = 20.0
+_EXPLAINED = 3
+"""Wrong connections of a node that its enforcer is asked about."""
 
 
-def no_evidence(cluster: Cluster, step: Step) -> tuple[str, ...]:
+def no_evidence(cluster: Cluster, enforcer: Enforcer, step: Step) -> tuple[str, ...]:
     """Keep nothing."""
-    del cluster, step
+    del cluster, enforcer, step
     return ()
 
 
@@ -40,11 +43,12 @@ def keep_in(folder: RunFolder) -> Collect:
     It returns the names of the files, relative to the folder.
     """
 
-    def collect(cluster: Cluster, step: Step) -> tuple[str, ...]:
+    def collect(cluster: Cluster, enforcer: Enforcer, step: Step) -> tuple[str, ...]:
         names = []
         for node in sorted(nodes_of(step.findings)):
             name = f"evidence/{step.wiring}/{step.case.id}-{step.number}-{node}.txt"
-            folder.write_text(name, state_of(cluster, node))
+            words = explained(cluster, enforcer, node, step.findings)
+            folder.write_text(name, words + state_of(cluster, node))
             names.append(name)
         return tuple(names)
 
@@ -67,6 +71,20 @@ def state_of(cluster: Cluster, node: str) -> str:
         except HarnessError as error:
             said = str(error)
         parts.append(f"$ {' '.join(argv)}\n{said[:_LIMIT]}\n")
+    return "\n".join(parts)
+
+
+def explained(cluster: Cluster, enforcer: Enforcer, node: str, findings: Iterable[Finding]) -> str:
+    """Return what an enforcer that can explain itself says of a node's first wrong cells."""
+    if not isinstance(enforcer, Explains):
+        return ""
+    wrong = (one for one in findings if not one.right)
+    here = [one for one in wrong if node in {one.cell.client.node, one.cell.server.node}]
+    parts: list[str] = []
+    for client, target in dict.fromkeys(map(explain_words, here)):
+        if len(parts) < _EXPLAINED:
+            said = enforcer.explain(cluster, node, client, target)
+            parts.append(f"$ explain {client} {target}\n{said}\n")
     return "\n".join(parts)
 
 
