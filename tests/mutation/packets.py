@@ -133,7 +133,7 @@ def hairpin_denied() -> None:
     wrap(classes, "_deny_chain", without)
 
 
-@mutant(first="NP-PEER-012")
+@mutant(first="NP-PEER-014")
 def judged_before_dnat() -> None:
     """The server is taken to be what the client called: a Service's address, not its backend's."""
 
