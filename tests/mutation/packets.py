@@ -109,13 +109,13 @@ def node_traffic_denied() -> None:
 @mutant(first="NP-ISO-001")
 def remote_nodes_trusted() -> None:
     """Every node of the cluster may reach every pod, not the own one alone."""
-    inserted("forward", "ip saddr @nodes4 accept")
+    inserted("forward", "ct original ip saddr @nodes4 accept")
 
 
 @mutant(first="NP-ISO-002")
 def own_node_applied_to_egress() -> None:
     """An isolated pod may reach every node, not its own alone."""
-    inserted("forward", "ip daddr @nodes4 accept")
+    inserted("forward", "ct reply ip saddr @nodes4 accept")
 
 
 @mutant(first="NP-ISO-001")
@@ -151,7 +151,7 @@ def judged_before_dnat() -> None:
 @mutant(first="NP-ISO-001")
 def only_the_own_nodes_pods_are_judged() -> None:
     """What comes from another node or from outside is accepted."""
-    inserted("forward", "iifname != @podif accept")
+    inserted("forward", "ct original ip saddr != @pods4 accept")
 
 
 @mutant(first="NP-ISO-001")
