@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcer.model.net import IPNetwork, PortRange, Protocol
@@ -53,6 +53,7 @@ pairs_strategy = st.sets(
 )
 
 
+@settings(deadline=None)  # machines are busy
 @given(pairs_strategy)
 def test_the_same_is_covered_and_only_once(pairs: set[Pair]) -> None:
     """Cutting neither allows nor forbids anything, and no two elements overlap."""
