@@ -292,7 +292,8 @@ def _entries(
 ) -> Iterator[tuple[AddressKind, str]]:
     """Yield the nodes at which a NodePort is tried: the near one, and one that is not."""
     client, server = pair
-    if not server.node_ports:
+    # A NodePort is there for the families of its Service alone
+    if not server.node_ports or family not in map(family_of, server.services):
         return
     home = server.node if isinstance(client.place, OutsideRef) else client.node
     near = next((node.at(family) for node in ends.nodes if node.node == home), None)

@@ -80,7 +80,12 @@ def service(spec: PodSpec, workload: Workload) -> Manifest:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"namespace": spec.namespace, "name": spec.name},
-        "spec": {"selector": {POD_LABEL: spec.name}, "ports": ports, **kind},
+        "spec": {
+            "selector": {POD_LABEL: spec.name},
+            "ports": ports,
+            "ipFamilyPolicy": "PreferDualStack",
+            **kind,
+        },
     }
 
 
