@@ -285,7 +285,7 @@ class _Picture:
             ("denied, as expected", self._theme.denied, None),
             ("LEAKED", self._theme.leaked, Mark.LEAKED),
             ("BLOCKED", self._theme.blocked, Mark.BLOCKED),
-            ("unclear, or the other manner", self._theme.unclear, Mark.UNCLEAR),
+            ("unclear, other manner", self._theme.unclear, Mark.UNCLEAR),
             ("unproved", self._theme.unproved, Mark.UNPROVED),
         )
         x = 0.2
@@ -297,7 +297,7 @@ class _Picture:
             ]
             ax.add_collection(LineCollection(strokes, colors=_TEXT, linewidths=1.1))
             ax.text(x + 0.36, y + 0.08, words, size=7, va="center")
-            x += 0.5 + len(words) * 0.062
+            x += 0.48 + len(words) * 0.053
         ax.add_patch(
             Rectangle((x, y), 0.3, 0.15, fill=False, edgecolor=self._theme.faint,
                       linestyle=(0, (2, 2)), linewidth=0.8)

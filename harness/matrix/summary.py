@@ -101,6 +101,10 @@ def _plain(text: str) -> str:
 
 
 def _not_run(record: MatrixRecord) -> Iterator[str]:
+    planned = {(case, name) for name, cases in record.planned.items() for case in cases}
+    missing = planned - {(step.case, step.environment) for step in record.steps}
+    if missing:
+        yield f"[yellow]not reached: {len(missing)} of {len(planned)} chosen runs of cases[/]"
     told = [f"{one.axis}={one.value}: {one.reason}" for one in record.not_run]
     if told:
         yield "[dim]not run: " + _plain("; ".join(told)) + "[/]"
