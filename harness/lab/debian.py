@@ -87,12 +87,16 @@ def _found_in(tree: Path) -> Kernel:
     image = next((tree / "boot").glob("vmlinuz-*"))
     version = image.name.removeprefix("vmlinuz-")
     modules = _module_base(tree) / "lib" / "modules" / version
-    return Kernel(version, image, modules, tree / "bin" / "busybox")
+    return Kernel(version, image, modules, _base(tree, "bin/busybox") / "bin" / "busybox")
 
 
 def _module_base(tree: Path) -> Path:
-    """Return where ``lib/modules`` is: below ``usr`` since Debian 13."""
-    return next(base for base in (tree, tree / "usr") if (base / "lib" / "modules").is_dir())
+    return _base(tree, "lib/modules")
+
+
+def _base(tree: Path, path: str) -> Path:
+    """Return where a path is: below ``usr`` since Debian 13."""
+    return next(base for base in (tree, tree / "usr") if (base / path).exists())
 
 
 def _admin(command: str) -> str:
