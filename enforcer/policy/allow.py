@@ -11,7 +11,7 @@ import functools
 import ipaddress
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -100,11 +100,36 @@ _PeersOn = tuple[tuple[PortRange, frozenset[IPAddress]], ...]
 
 def _network_ports(given: tuple[_BlocksOn, _PeersOn]) -> frozenset[tuple[IPNetwork, PortRange]]:
     return frozenset(
-        (network, PortRange(protocol, row.first, row.last))
+        (network, PortRange(protocol, first, last))
         for protocol in Protocol
-        for row in _rows(*given, protocol)
-        for network in (*intervals.to_networks(row.blocks), *map(host_network, row.addresses))
+        for rows in (_rows(*given, protocol),)
+        for network, first, last in (
+            *_joined((row.first, row.last, row.networks) for row in rows),
+            *(
+                (host_network(address), first, last)
+                for address, first, last in _joined(
+                    (row.first, row.last, row.addresses) for row in rows
+                )
+            ),
+        )
     )
+
+
+def _joined(
+    rows: Iterable[tuple[int, int, frozenset[_Element]]],
+) -> Iterator[tuple[_Element, int, int]]:
+    """Join rows that touch, element by element: yield each with the ports on which it is."""
+    since: dict[_Element, int] = {}
+    here: frozenset[_Element] = frozenset()
+    after = -1
+    for first, last, elements in rows:
+        going_on = elements & here if first == after else frozenset[_Element]()
+        for element in here - going_on:
+            yield element, since[element], after - 1
+        since.update(dict.fromkeys(elements - going_on, first))
+        here, after = elements, last + 1
+    for element in here:
+        yield element, since[element], after - 1
 
 
 def _rows(blocks: _BlocksOn, peers: _PeersOn, protocol: Protocol) -> list[_Row]:
@@ -152,6 +177,11 @@ class _Row:
     last: int
     blocks: Intervals
     addresses: frozenset[IPAddress]
+
+    @property
+    def networks(self) -> frozenset[IPNetwork]:
+        """The fewest networks that hold the blocks' addresses."""
+        return frozenset(intervals.to_networks(self.blocks))
 
     def goes_on_in(self, other: _Row) -> bool:
         """Whether ``other`` follows without a gap and allows the same addresses."""
