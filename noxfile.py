@@ -27,6 +27,7 @@ SESSIONS = (
     "types",
     "tests",
     "fuzz",
+    "bench",
     "functional",
     "mutation",
     "perf",
@@ -69,6 +70,13 @@ def fuzz(session: nox.Session) -> None:
     require_root(session)
     quiet = ("-o", "faulthandler_timeout=0")  # hours are no hang here
     hand_over(session, "pytest", *quiet, "tests/property/test_packets.py", *session.posargs)
+
+
+@nox.session(python=False)
+def bench(session: nox.Session) -> None:
+    """Measure what a change costs the enforcer, and that it does not grow (root, 5 minutes)."""
+    require_root(session)
+    hand_over(session, "python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session(python=False)

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SESSIONS = {
-    *("lint", "types", "tests", "fuzz"),
+    *("lint", "types", "tests", "fuzz", "bench"),
     *("functional", "mutation", "perf", "lab", "report"),
     *("control-plane", "image", "doctor"),
 }

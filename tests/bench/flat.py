@@ -1,0 +1,74 @@
+"""The rules that a packet can meet, in clusters of three sizes: the same number in all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from enforcer.kube.decode import decode_object
+from enforcer.model.changes import Kind, Replaced, Unreadable
+from enforcer.nft.objects import Ruleset, Table
+from enforcer.policy.cluster import Cluster
+from enforcer.policy.compile import compile_node
+from enforcer.ruleset.names import INET
+from enforcer.ruleset.options import LowerOptions
+from enforcer.ruleset.plan import plan
+from enforcer.wiring import NO_WIRING
+from tests.bench import world
+from tests.bench.figures import Figure
+from tests.bench.world import NODE, Json, Size
+
+SIZES: Final = (Size(10, 10, 5), Size(1000, 1000, 20), Size(10_000, 10_000, 80))
+_TARGET: Final = re.compile(r"(goto|jump) ([\w./-]+)")
+_MAP: Final = re.compile(r"vmap @([\w./-]+)")
+
+
+def compare() -> Iterator[Figure]:
+    """Plan each cluster and follow the longest way through its chains."""
+    for size in SIZES:
+        inet = _planned(size).tables[INET]
+        name = f"{size.pods} pods, {size.policies} policies"
+        yield Figure(f"{name}: rules in the kernel, two chains a class", _rules(inet), "")
+        yield Figure(f"{name}: rules that a packet can meet at most", longest_way(inet), "")
+
+
+def _rules(table: Table) -> int:
+    return sum(len(chain.rules) for chain in table.chains.values())
+
+
+def _planned(size: Size) -> Ruleset:
+    cluster = Cluster()
+    for kind, items in (
+        (Kind.NODES, world.nodes(size)),
+        (Kind.NAMESPACES, world.namespaces(size)),
+        (Kind.POLICIES, world.policies(size)),
+        (Kind.PODS, world.pods(size)),
+    ):
+        cluster.apply(Replaced(kind, tuple(_decoded(kind, item) for item in items)))
+    compiled = compile_node(cluster, NODE)
+    return plan(Ruleset(), compiled, NO_WIRING, LowerOptions(), lambda _mark, _mask: False).want
+
+
+def _decoded(kind: Kind, item: Json) -> Any:
+    found = decode_object(kind, json.dumps(item).encode())
+    if isinstance(found, Unreadable):
+        raise TypeError(found.problem)
+    return found
+
+
+def longest_way(table: Table, chain: str = "forward") -> int:
+    """Return how many rules a packet can meet from a chain on; jumps come back, gotos do not."""
+    met, longest = 0, 0
+    for rule in table.chains[chain].rules:
+        met += 1
+        for kind, target in _TARGET.findall(rule.expression):
+            there = longest_way(table, target)
+            if kind == "jump":
+                met += there
+            longest = max(longest, met + there)
+        for name in _MAP.findall(rule.expression):
+            chains = set(table.maps[name].targets.values())
+            met += max((longest_way(table, target) for target in chains), default=0)
+    return max(longest, met)
