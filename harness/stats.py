@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -40,6 +41,9 @@ MARGIN = 0.03
 
 FEWEST = 6
 """Pairs below which no sign-flip p can be under 0.05 (2 / 2**6 = 0.03)."""
+
+CONFIDENCE = 0.9
+"""With which a run sees at least what its pilot promised, while the noise stays what it was."""
 
 _RESAMPLES = 4000
 _EXACT = 12  # pairs up to which all 2**n sign patterns are counted
@@ -74,7 +78,31 @@ class Estimate:
     @property
     def sees(self) -> float:
         """The smallest effect that as many pairs of this spread would show, as a fraction."""
-        return smallest_visible(self.sd, self.pairs)
+        return smallest_visible(self.sd * inflation(self.lag1, self.pairs), self.pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How much the log ratios of equal work differ, by a sample that is itself uncertain."""
+
+    sd: float
+    """Of a pair, autocorrelation counted; NaN where nothing is known."""
+
+    pairs: int
+    freedom: float
+    """Degrees of freedom of ``sd``; fewer than pairs, and fewer still with heavy tails."""
+
+    def sees(self, pairs: int) -> float:
+        """Return the smallest effect that a run of ``pairs`` pairs will see (:data:`CONFIDENCE`).
+
+        A prediction: the run's own spread is a sample, too, and may come out larger.
+        """
+        if self.freedom == 0 or pairs < FEWEST:
+            return math.inf
+        own = (pairs - 1) * min(1.0, self.freedom / self.pairs)
+        freedom = 1 / (1 / self.freedom + 1 / own)
+        limit = self.sd * math.sqrt(freedom / _chi_squared(1 - CONFIDENCE, freedom))
+        return smallest_visible(limit, pairs)
 
 
 class Word(enum.Enum):
@@ -141,6 +169,37 @@ def smallest_visible(sd: float, pairs: int) -> float:
     return math.expm1(z * sd / math.sqrt(pairs))
 
 
+def pairs_for(visible: float, found: Spread, most: int) -> int:
+    """Return the fewest pairs that will see a change as small as ``visible``; at most ``most``."""
+
+    def enough(pairs: int) -> bool:
+        return found.sees(pairs) <= visible
+
+    return bisect_left(range(most), True, lo=FEWEST, key=enough)  # noqa: FBT003  # what is sought
+
+
+def spread(groups: Sequence[Sequence[float]]) -> Spread:
+    """Pool the variances of ``groups`` of log ratios, each about its own mean.
+
+    Heavier tails than normal ones, as where some conditions are noisier than others, cost degrees
+    of freedom: 2 n / (kurtosis - 1), from the variance of a sample variance. Each group is in the
+    order in which it was measured.
+    """
+    known = [np.asarray(group, dtype=np.float64) for group in groups if len(group) > 1]
+    if not known:
+        return Spread(math.nan, sum(len(group) for group in groups), 0.0)
+    residuals = np.concatenate([values - values.mean() for values in known])
+    size, freedom = residuals.size, residuals.size - len(known)
+    lag1 = float(np.mean([autocorrelation(values) for values in known]))
+    sd = math.sqrt(float(residuals @ residuals) / freedom) * inflation(lag1, size)
+    return Spread(sd, size, min(freedom, 2 * size / (_kurtosis(residuals) - 1)))
+
+
+def inflation(lag1: float, size: int) -> float:
+    """Return by how much autocorrelation widens the mean of ``size`` pairs (AR(1)); 1 if unseen."""
+    return math.sqrt((1 + lag1) / (1 - lag1)) if _resemble(size, lag1) else 1.0
+
+
 def judge(effect: Estimate, control: Estimate | None, margin: float = MARGIN) -> Verdict:
     """Put an estimate in words, given the A/A control of the same run."""
     if effect.pairs < FEWEST:
@@ -182,11 +241,16 @@ def block_length(size: int, lag1: float) -> int:
     One where the autocorrelation is within what ``size`` independent values show by chance,
     or negative: blocks would then narrow the interval, and that is not wanted.
     """
-    if lag1 <= 2 / math.sqrt(size):
+    if not _resemble(size, lag1):
         return 1
     bounded = min(lag1, 0.99)
     length: float = (math.sqrt(6) * bounded / (1 - bounded**2)) ** (2 / 3) * size ** (1 / 3)
     return max(1, min(math.ceil(length), size // 3))
+
+
+def _resemble(size: int, lag1: float) -> bool:
+    """Whether neighbours resemble each other more than ``size`` independent values may."""
+    return lag1 > 2 / math.sqrt(size)
 
 
 def _bootstrap_means(
@@ -232,3 +296,19 @@ def _student(quantile: float, freedom: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     return float(sum(term / freedom**power for power, term in enumerate(terms)))
+
+
+def _chi_squared(quantile: float, freedom: float) -> float:
+    """Return chi-squared's quantile by Wilson and Hilferty (1931); from 1 degree of freedom on.
+
+    Too low for very few degrees, never below a hundredth of the mean: the limit errs upwards.
+    """
+    part = 2 / (9 * freedom)
+    root = 1 - part + NormalDist().inv_cdf(quantile) * math.sqrt(part)
+    return freedom * max(root**3, 0.01)
+
+
+def _kurtosis(residuals: Floats) -> float:
+    """Return how heavy the tails are; at least 3, those of a normal distribution."""
+    power = float(np.mean(residuals**2))
+    return max(3.0, float(np.mean(residuals**4)) / power**2) if power > 0 else 3.0

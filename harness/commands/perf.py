@@ -47,6 +47,9 @@ DEFAULT_BUDGET = 540.0
 FULL_BUDGET = 1200.0
 """Seconds, of the study at its size."""
 
+LEAST_PRECISION = 0.001
+"""Finer is not told from requests per second on any machine that does other work."""
+
 INTERRUPTED = 130
 """Exit code of a run that Ctrl-C ended: 128 + SIGINT, as a shell would say it."""
 
@@ -62,7 +65,8 @@ class Asked:
     tiny: bool
     sizes: tuple[int, ...]
     rounds: int | None
-    budget: float
+    budget: float | None
+    precision: float | None
     seed: int
 
 
@@ -74,6 +78,18 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     if sizes[0] < 1 or sorted(set(sizes)) != list(sizes):
         raise click.BadParameter(f"{value!r}: each size must be larger than the one before")
     return sizes
+
+
+def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: a percentage such as 3%") from error
+    if not LEAST_PRECISION <= share < 1:
+        raise click.BadParameter(f"{value!r}: at least {LEAST_PRECISION:.1%} and below 100%")
+    return share
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
@@ -110,6 +126,14 @@ _OPTIONS = (
         default=f"{DEFAULT_BUDGET:.0f}s",
         show_default=True,
         help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds.",
+    ),
+    click.option(
+        "--precision",
+        cls=PatientOption,
+        callback=_share,
+        metavar="PERCENT",
+        help="The smallest effect to see, as 3%: as many rounds as the pilot says it takes, "
+        "within --budget where that is given.",
     ),
     click.option(
         "--rounds",
@@ -151,9 +175,7 @@ def command(
     ctx: click.Context, /, settings: ClusterSettings, results: Path, **options: Any
 ) -> None:
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
-    asked = Asked(**options)
-    if asked.full and not _given(ctx, "budget"):
-        asked = replace(asked, budget=FULL_BUDGET)
+    asked = _budgeted(ctx, Asked(**options))
     settings = _fitted(ctx, asked, settings)
     enforcer = make_enforcer(asked.enforcer)
     plan = _study(asked, settings.nodes, judged=enforcer.name != "none")
@@ -174,6 +196,17 @@ def command(
     ctx.exit(code)
 
 
+def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
+    """Return the options with the budget that belongs to the others; None: it does not count."""
+    if asked.precision is not None and (asked.rounds is not None or asked.tiny):
+        raise click.UsageError("--precision settles the rounds: leave out --rounds and --tiny")
+    if _given(ctx, "budget"):
+        return asked
+    if asked.precision is not None:
+        return replace(asked, budget=None)
+    return replace(asked, budget=FULL_BUDGET) if asked.full else asked
+
+
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
     if asked.full and not _given(ctx, "nodes"):
@@ -191,31 +224,43 @@ def _given(ctx: click.Context, name: str) -> bool:
 
 def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
     both = (Comparison.EFFECT, Comparison.CONTROL)
+    design = Design(sizes=asked.sizes, comparisons=both if judged else (Comparison.CONTROL,))
     whole = Study(
-        design=Design(sizes=asked.sizes, comparisons=both if judged else (Comparison.CONTROL,)),
+        design=design,
         services=SERVICES_PER_NODE * nodes,
         seed=asked.seed,
         visit=Visit(),
         enforced_nodes=PATH_NODES if asked.full else None,
         budget=asked.budget,
+        precision=asked.precision,
+        pilot_rounds=_pilot_rounds(asked, design),
     )
     if asked.tiny:
         return _tiny(whole, asked.rounds or 3)
     if asked.rounds is not None:
         return replace(whole, design=replace(whole.design, rounds=asked.rounds), budget=None)
+    if asked.budget is None:
+        return whole
     seconds = asked.budget - pace.fixed_seconds(Pace(), whole.design, _extent(whole, nodes))
     return replace(whole, design=pace.fit(Pace(), whole.design, seconds))
+
+
+def _pilot_rounds(asked: Asked, design: Design) -> int:
+    if asked.precision is not None and asked.budget is None:
+        return pace.MOST_PILOT_ROUNDS
+    return pace.pilot_rounds(Pace(), design, asked.budget)
 
 
 def _tiny(whole: Study, rounds: int) -> Study:
     design = replace(whole.design, concurrencies=(1, 8), rounds=rounds, leg_seconds=0.05)
     visit = Visit(users=4, seconds=2)
-    return replace(whole, design=design, services=TINY_SERVICES, visit=visit, budget=None)
+    tiny = replace(whole, design=design, services=TINY_SERVICES, visit=visit)
+    return replace(tiny, budget=None, pilot_rounds=1)
 
 
 def _extent(plan: Study, nodes: int) -> Extent:
     pods = plan.services * plan.design.sizes[-1] + workload.TEST_PODS
-    return Extent(nodes, pods, len(plan.arms), plan.visit.seconds)
+    return Extent(nodes, pods, len(plan.arms), plan.visit.seconds, plan.pilot_rounds)
 
 
 def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:

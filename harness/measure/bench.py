@@ -51,6 +51,9 @@ class Bench:
     started: float
     """``time.monotonic()`` at the start of the measurement."""
 
+    prefix: str = ""
+    """Of the names of ab's outputs."""
+
     def run(self, block: Block, requests: int) -> tuple[Row, Row]:
         """Run both legs of a block."""
         rows = [
@@ -96,7 +99,9 @@ class Bench:
             enforcer_cpu_seconds=enforcer.cpu_seconds() - own,
             stolen_seconds=used.stolen,
             at=at - self.started,
-            raw=self._keep(f"{block.number:05d}-{position}-{block.cell}.txt", done.raw),
+            raw=self._keep(
+                f"{self.prefix}{block.number:05d}-{position}-{block.cell}.txt", done.raw
+            ),
         )
 
     def _keep(self, name: str, text: str) -> str:

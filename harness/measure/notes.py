@@ -14,13 +14,16 @@ from harness.results import RunFolder
 
 FILE = "study.json"
 
+FORMAT = 2
+"""Of the file; ``results/README.md`` says what changed."""
+
 
 class Notes:
     """The growing content of ``study.json``."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._facts: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {"format": FORMAT}
 
     def put(self, **facts: Any) -> None:
         """Add facts; they are in the file when this returns."""

@@ -1,6 +1,6 @@
 """How long a run takes, before it starts; and how many rounds fit into a budget.
 
-The first guess is what bring-up and legs took on two cores; after the pilot, legs are what they
+The first guess is what bring-up and legs took on two cores; after the pilot, blocks are what they
 took there.
 """
 
@@ -12,6 +12,12 @@ from harness.measure.plan import Comparison, Design
 
 FEWEST_ROUNDS = 2
 MOST_ROUNDS = 200
+
+PILOT_SHARE = 0.12
+"""Of a budget, which the pilot may take."""
+
+FEWEST_PILOT_ROUNDS = 2
+MOST_PILOT_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,9 @@ class Pace:
 
     switch_off: float = 0.05
 
+    block: float | None = None
+    """Of a whole block, as the pilot measured it; None: reckoned from its parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -47,13 +56,22 @@ class Extent:
     visit_seconds: float
     """Of each visit."""
 
+    pilot_rounds: int = FEWEST_PILOT_ROUNDS
+
 
 def fixed_seconds(pace: Pace, design: Design, extent: Extent) -> float:
     """Return what a run takes apart from its blocks."""
     building = pace.node * extent.nodes + pace.pod * extent.pods
-    legs = 3 * len(list(design.cells(0)))
-    pilot = legs * (design.leg_seconds + pace.leg_overhead)
+    tastes = len(list(design.cells(0))) * (design.leg_seconds + pace.leg_overhead)
+    pilot = tastes + extent.pilot_rounds * design.blocks_per_round * block_seconds(pace, design)
     return pace.start + building + pilot + visits_seconds(pace, extent)
+
+
+def pilot_rounds(pace: Pace, design: Design, budget: float | None) -> int:
+    """Return how many rounds of blocks the pilot has: more tell the noise better."""
+    one_round = design.blocks_per_round * block_seconds(pace, design)
+    wanted = 0 if budget is None else int(PILOT_SHARE * budget / one_round)
+    return max(FEWEST_PILOT_ROUNDS, min(MOST_PILOT_ROUNDS, wanted))
 
 
 def visits_seconds(pace: Pace, extent: Extent) -> float:
@@ -63,6 +81,8 @@ def visits_seconds(pace: Pace, extent: Extent) -> float:
 
 def block_seconds(pace: Pace, design: Design) -> float:
     """Return what a block takes on average over the comparisons of the design."""
+    if pace.block is not None:
+        return pace.block
     legs = 2 * (design.leg_seconds + pace.leg_overhead)
     effects = design.comparisons.count(Comparison.EFFECT) / len(design.comparisons)
     switches = effects * (pace.switch_on + pace.switch_off) + (1 - effects) * 2 * pace.switch_off

@@ -1,20 +1,31 @@
-"""A short pilot with enforcement off: how much work a leg is, and how noisy this machine is."""
+"""A short pilot: how much work a leg is, how long a block takes, and how noisy this machine is.
+
+The noise is learned as it will be met: by whole blocks of every cell and comparison, switched and
+probed like the measured ones, in rounds that the coin orders. Of them nothing but the *spread* is
+looked at, so the plan cannot know what the run will find. They are stored in ``pilot.csv``, in the
+form of ``blocks.csv``, and count in no estimate.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from harness import stats
-from harness.clusters.base import Cluster
 from harness.errors import ClusterError
 from harness.load import ab
-from harness.measure.bench import Target
-from harness.measure.plan import Cell, Design
+from harness.load.ab import Connections
+from harness.measure import blocks
+from harness.measure.bench import Bench
+from harness.measure.blocks import Row
+from harness.measure.pace import FEWEST_ROUNDS, MOST_ROUNDS
+from harness.measure.plan import Cell, Design, Plan, Role, make_plan
 from harness.measure.progress import Stage
+from harness.stats import Spread
+
+FILE = "pilot.csv"
 
 _TASTE = 2000  # requests that tell the rate roughly
 _MOST_REQUESTS = 200_000
@@ -28,15 +39,23 @@ class Pilot:
     requests: Mapping[str, int]
     """How many requests a leg has in each cell, by :func:`condition`."""
 
-    sd: float
-    """Spread of the log ratio of two equal legs, one after the other."""
+    spreads: Mapping[Connections, Spread]
+    """Of the log ratio of a block's legs, by kind of connection, as the estimates are pooled."""
 
-    leg_overhead: float
-    """Seconds that a leg took beside ab's own time."""
+    block_seconds: float
+    """What a block took on average, switches and probes included."""
 
-    def sees(self, design: Design) -> float:
-        """Return the smallest effect that a headline estimate will be able to see."""
-        return stats.smallest_visible(self.sd, design.pairs_per_estimate)
+    def sees(self, design: Design) -> dict[Connections, float]:
+        """Return the smallest effect that the estimate of each kind of connection will see."""
+        pairs = design.pairs_per_estimate
+        return {kind: spread.sees(pairs) for kind, spread in self.spreads.items()}
+
+    def rounds_for(self, precision: float, design: Design) -> int:
+        """Return the rounds after which every estimate sees ``precision``, at most a bound."""
+        one_round = replace(design, rounds=1).pairs_per_estimate
+        most = MOST_ROUNDS * one_round
+        needed = max(stats.pairs_for(precision, each, most) for each in self.spreads.values())
+        return max(FEWEST_ROUNDS, math.ceil(needed / one_round))
 
 
 def condition(cell: Cell) -> str:
@@ -44,26 +63,54 @@ def condition(cell: Cell) -> str:
     return f"{cell.placement.value}-{cell.connections.value}-c{cell.concurrency}"
 
 
-def run(cluster: Cluster, target: Target, design: Design, stage: Stage) -> Pilot:
-    """Run every cell of the first size: once to learn its rate, twice to learn the noise."""
+def plan_of(design: Design, rounds: int, seed: int) -> Plan:
+    """Return the pilot's own blocks: the first size's, drawn by another coin than the run's."""
+    return make_plan(replace(design, sizes=design.sizes[:1], rounds=rounds), seed + 1)
+
+
+def run(bench: Bench, plan: Plan, stage: Stage) -> Pilot:
+    """Learn the rate of each cell, then run the pilot's blocks."""
     requests: dict[str, int] = {}
-    ratios: list[float] = []
-    overheads: list[float] = []
-    for cell in design.cells(design.sizes[0]):
-        taste = _run(cluster, target, target.work(cell, max(_TASTE, 20 * cell.concurrency)))
-        wanted = _requests(taste.rps * design.leg_seconds, cell)
-        requests[condition(cell)] = wanted
-        started = time.monotonic()
-        legs = [_run(cluster, target, target.work(cell, wanted)) for _ in range(2)]
-        overheads.append((time.monotonic() - started - sum(leg.seconds for leg in legs)) / 2)
-        ratios.append(math.log(legs[0].rps / legs[1].rps))
-        stage.advance(detail=f"{legs[1].rps:,.0f} requests/s")
-    return Pilot(requests, _spread(ratios), statistics.fmean(overheads))
+    for cell in plan.design.cells(plan.design.sizes[0]):
+        rps = _taste(bench, cell)
+        requests[condition(cell)] = _requests(rps * plan.design.leg_seconds, cell)
+        stage.advance(detail=f"{rps:,.0f} requests/s")
+    path = bench.folder.path / FILE
+    blocks.begin(path)
+    rows: list[Row] = []
+    started = time.monotonic()
+    for block in plan.blocks:
+        measured = bench.run(block, requests[condition(block.cell)])
+        blocks.append(path, measured)
+        rows.extend(measured)
+        stage.advance()
+    return Pilot(
+        requests=requests,
+        spreads={kind: spread_of(rows, kind) for kind in plan.design.connections},
+        block_seconds=(time.monotonic() - started) / len(plan.blocks),
+    )
 
 
-def _spread(ratios: Iterable[float]) -> float:
-    """Root mean square: the mean of an A/A ratio is known to be 0."""
-    return math.sqrt(statistics.fmean(ratio**2 for ratio in ratios))
+def steps(plan: Plan) -> int:
+    """Return how many units of progress a pilot has."""
+    return len(list(plan.design.cells(0))) + len(plan.blocks)
+
+
+def spread_of(rows: Sequence[Row], kind: Connections) -> Spread:
+    """Return the spread of the valid blocks of a kind of connection, each comparison by itself."""
+    logs: dict[tuple[int, Role], float] = {}
+    groups: dict[str, list[int]] = {}
+    for row in rows:
+        if row.connections is kind and not row.void:
+            logs[row.block, row.role] = math.log(row.rps)
+            if row.position == 1:
+                groups.setdefault(row.comparison.value, []).append(row.block)
+    return stats.spread(
+        [
+            [logs[block, Role.TEST] - logs[block, Role.REFERENCE] for block in numbers]
+            for numbers in groups.values()
+        ]
+    )
 
 
 def _requests(wanted: float, cell: Cell) -> int:
@@ -71,9 +118,10 @@ def _requests(wanted: float, cell: Cell) -> int:
     return max(fewest, min(_MOST_REQUESTS, int(wanted)))
 
 
-def _run(cluster: Cluster, target: Target, work: ab.Work) -> ab.Report:
-    done = ab.run(cluster, target.client, work)
+def _taste(bench: Bench, cell: Cell) -> float:
+    work = bench.target.work(cell, max(_TASTE, 20 * cell.concurrency))
+    done = ab.run(bench.switch.cluster, bench.target.client, work)
     if done.error or done.report is None:
         message = f"the pilot failed: {' '.join(work.argv())}: {done.error}"
         raise ClusterError(message)
-    return done.report
+    return done.report.rps

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
+from harness import stats
 from harness.clusters.base import Cluster, OutsideRef
 from harness.enforcers.base import Enforcer
+from harness.load.ab import Connections
 from harness.measure import blocks, pace, pilot, rounds, site
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Bench
@@ -48,6 +50,11 @@ class Study:
     budget: float | None = None
     """Seconds for the whole run, or None: the design's rounds, however long they take."""
 
+    precision: float | None = None
+    """The smallest effect to see (0.03 = 3 %): as many rounds as the pilot says it takes."""
+
+    pilot_rounds: int = pace.FEWEST_PILOT_ROUNDS
+
     @property
     def judges(self) -> bool:
         """Whether enforcement is compared with none, or the run is an A/A control alone."""
@@ -81,7 +88,7 @@ def run(study: Study, lab: Lab) -> None:
         place = _prepare(study, lab, notes)
         try:
             _install(study, lab, place)
-            course = _pilot(study, place, notes, began)
+            course = _pilot(study, place, Record(lab.folder, notes), began)
             _measure(study, course, place, Record(lab.folder, notes))
             visit(study.visit, place, lab.folder, study.arms)
             lab.narrator.say("taking the cluster down")
@@ -123,48 +130,74 @@ def _install(study: Study, lab: Lab, place: site.Site) -> None:
     lab.folder.write_json("enforcer.json", facts)
 
 
-def _pilot(study: Study, place: site.Site, notes: Notes, began: float) -> Course:
+def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Course:
     """Learn rates and noise, settle the rounds, and say what the run will be able to see."""
     place.switch.to(Arm.OFF)
-    cells = len(list(study.design.cells(0)))
-    with place.narrator.stage("pilot", cells) as stage:
-        found = pilot.run(place.cluster, place.target, study.design, stage)
-    now = _measured_pace(study, place, found)
-    design = study.design
-    if study.budget is not None:
-        left = study.budget - (time.monotonic() - began) - _rest(study, place, now)
-        design = pace.fit(now, design, left)
+    bench = Bench(place.switch, place.target, record.folder, time.monotonic(), prefix="pilot-")
+    plan = pilot.plan_of(study.design, study.pilot_rounds, study.seed)
+    with place.narrator.stage("pilot", pilot.steps(plan)) as stage:
+        found = pilot.run(bench, plan, stage)
+    now = replace(Pace(), block=found.block_seconds)
+    design = _settled(study, found, now, time.monotonic() - began + _rest(study, place, now))
     sees = found.sees(design)
-    notes.put(
+    record.notes.put(
         design=design_facts(design, study.seed),
-        pilot={"requests": dict(found.requests), "sd": found.sd, "pace": asdict(now)},
-        sees=sees if math.isfinite(sees) else None,
+        pilot={
+            "rounds": study.pilot_rounds,
+            "requests": dict(found.requests),
+            "spreads": {kind.value: _finite(asdict(each)) for kind, each in found.spreads.items()},
+            "pace": asdict(now),
+        },
+        sees=_finite({kind.value: each for kind, each in sees.items()}),
     )
-    place.narrator.say(_announcement(design, now, sees))
+    for line in _announcement(study, design, now, sees):
+        place.narrator.say(line)
     each = pace.blocks_seconds(now, design) / len(design.sizes)
     seconds = None if study.budget is None else each
     return Course(make_plan(design, study.seed), found.requests, seconds)
 
 
-def _announcement(design: Design, now: Pace, sees: float) -> str:
+def _settled(study: Study, found: pilot.Pilot, now: Pace, elsewhere: float) -> Design:
+    """Return the design with as many rounds as the precision needs and the budget allows.
+
+    ``elsewhere`` is what of the budget is not for blocks, in seconds.
+    """
+    design = study.design
+    if study.precision is not None:
+        design = replace(design, rounds=found.rounds_for(study.precision, design))
+    if study.budget is None:
+        return design
+    fitted = pace.fit(now, design, study.budget - elsewhere)
+    return design if study.precision and design.rounds < fitted.rounds else fitted
+
+
+def _announcement(
+    study: Study, design: Design, now: Pace, sees: Mapping[Connections, float]
+) -> Iterator[str]:
     minutes = pace.blocks_seconds(now, design) / 60
-    visible = f"{sees:.1%}" if math.isfinite(sees) else "nothing (too few pairs)"
-    return (
+    promises = ", ".join(
+        f"{kind.value} connections {_percent(each)}" for kind, each in sees.items()
+    )
+    yield (
         f"{design.rounds} rounds of {design.blocks_per_round} blocks in each of "
         f"{len(design.sizes)} sizes, about {minutes:.1f} min; the smallest effect that "
-        f"{design.pairs_per_estimate} pairs an estimate will see: {visible}"
+        f"{design.pairs_per_estimate} pairs an estimate will see, if the machine stays as noisy "
+        f"as in the pilot ({stats.CONFIDENCE:.0%} sure): {promises}"
     )
+    if study.precision is not None and max(sees.values()) > study.precision:
+        yield (
+            f"{study.precision:.1%} is out of reach for this machine within "
+            f"{'the budget' if study.budget else f'{pace.MOST_ROUNDS} rounds'}"
+        )
 
 
-def _measured_pace(study: Study, place: site.Site, found: pilot.Pilot) -> Pace:
-    now = replace(Pace(), leg_overhead=found.leg_overhead)
-    if not study.judges:
-        return now
-    started = time.monotonic()
-    place.switch.to(Arm.ON)
-    switched = time.monotonic()
-    place.switch.to(Arm.OFF)
-    return replace(now, switch_on=switched - started, switch_off=time.monotonic() - switched)
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share < 1 else "nothing (too noisy, or too few pairs)"
+
+
+def _finite(facts: Mapping[str, float]) -> dict[str, float | None]:
+    """Return the facts as JSON has them: it knows no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in facts.items()}
 
 
 def _rest(study: Study, place: site.Site, now: Pace) -> float:

@@ -101,12 +101,42 @@ def _control_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
     if not found:
         return "No A/A control was completed, so the instrument itself is unproved."
     worst = max(found, key=lambda each: abs(each.mean))
-    planned = study.get("sees")
-    saw = f", and before it started the run said that it would see {planned:.1%}" if planned else ""
     return (
         f"The same arm against itself, interleaved, gave {_span([e.ratio for e in found])}"
-        f" (farthest from 1: {ratio(worst)}){saw}."
+        f" (farthest from 1: {ratio(worst)}){_promises(analysis, study)}."
     )
+
+
+def _promises(analysis: Analysis, study: Mapping[str, Any]) -> str:
+    """Return what the run said beforehand that it would see, and what it then could see."""
+    said = []
+    for connections in Connections:
+        promise = promised(study, connections)
+        saw = [e.sees for h in analysis.of(connections) for e in (h.effect, h.control) if e]
+        if promise is not None and saw and math.isfinite(max(saw)):
+            kind = KIND[connections]
+            said.append(f"with {kind} {share(promise)} (in the end {_percents(saw)})")
+    if not said:
+        return ""
+    return f"; the smallest effect it would see, as it said before it started: {', '.join(said)}"
+
+
+def promised(study: Mapping[str, Any], connections: Connections) -> float | None:
+    """Return the smallest effect that the run said it would see; runs of format 1 said one."""
+    sees = study.get("sees")
+    return sees.get(connections.value) if isinstance(sees, Mapping) else sees
+
+
+def share(effect: float | None) -> str:
+    """Return a smallest visible effect in words: one of 100 % and more is none at all."""
+    if effect is None:
+        return "unknown"
+    return f"{effect:.1%}" if effect < 1 else "nothing"
+
+
+def _percents(shares: Sequence[float]) -> str:
+    low, high = share(min(shares)), share(max(shares))
+    return low if low == high else f"{low} to {high}"
 
 
 def _quality_sentence(analysis: Analysis, locust: Mapping[str, Any]) -> str:

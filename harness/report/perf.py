@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from harness.load.ab import Connections
-from harness.measure import blocks, notes, visit
+from harness.measure import blocks, notes, pilot, visit
 from harness.measure.blocks import Row
 from harness.report import analysis, figures, findings
 from harness.report.analysis import Analysis, Headline
@@ -93,7 +93,10 @@ def _json(folder: RunFolder, name: str) -> Mapping[str, Any]:
 
 
 def _files(folder: RunFolder) -> tuple[str, ...]:
-    names = ("run.json", "env.json", notes.FILE, "enforcer.json", blocks.FILE, visit.FILE)
+    names = (
+        *("run.json", "env.json", notes.FILE, "enforcer.json"),
+        *(pilot.FILE, blocks.FILE, visit.FILE),
+    )
     return tuple(name for name in names if (folder.path / name).exists())
 
 
@@ -113,6 +116,8 @@ def _templates() -> Environment:
         "short": lambda each: "keep-alive" if each is Connections.KEPT else "new",
         "density": findings.density,
         "p": _p_value,
+        "sees": lambda each: findings.share(each.sees if each else None),
+        "promised": lambda each, study: findings.share(findings.promised(study, each.connections)),
     }
     return environment
 

@@ -14,7 +14,7 @@ from harness.load import limits
 from harness.measure import blocks, notes, pace, rounds, study, switch
 from harness.measure.plan import Arm, Comparison, make_plan
 
-LEGS_OF_PILOT = 4 * 3  # cells, each once to taste and twice for the noise
+LEGS_OF_PILOT = 4 + 2 * 4 * 2 * 2  # a taste of each cell; rounds, cells, comparisons, legs
 
 
 def rows_of(bed: Any) -> list[blocks.Row]:

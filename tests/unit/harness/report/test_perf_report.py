@@ -22,6 +22,7 @@ from harness.results import RunFolder
 from harness.stats import Word
 
 PNG = b"\x89PNG\r\n\x1a\n"
+SEES = {"new": 0.03, "kept": None}
 DESIGN = Design(sizes=(2, 8), concurrencies=(1, 16, 64), rounds=6)
 
 
@@ -79,7 +80,7 @@ def stored(root: Path, rows: list[Row], status: str = "passed") -> RunFolder:
     blocks.begin(folder.path / blocks.FILE)
     blocks.append(folder.path / blocks.FILE, rows)
     facts = notes.Notes(folder)
-    facts.put(design=notes.design_facts(DESIGN, 1), services=20, nodes=2, sees=0.03)
+    facts.put(design=notes.design_facts(DESIGN, 1), services=20, nodes=2, sees=SEES)
     for size in DESIGN.sizes:
         reached = {"answered": 20, "sampled": 20}
         facts.put_size(size, pods=20 * size, pods_per_node=10 * size + 1, reached=reached)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import stats
-from harness.stats import Verdict, Word
+from harness.stats import Spread, Verdict, Word
 
 
 def noisy(mean: float, sd: float, pairs: int, seed: int = 1) -> list[float]:
@@ -102,3 +102,46 @@ def test_neighbours_that_resemble_each_other_are_drawn_together() -> None:
     assert stats.block_length(100, 0.0) == 1
     assert stats.block_length(100, -0.8) == 1
     assert stats.block_length(100, 0.5) > 3
+
+
+@pytest.mark.parametrize(("sd", "visible"), [(0.1, 0.03), (0.02, 0.05), (0.3, 0.01)])
+def test_a_precision_takes_as_many_pairs_as_see_it_and_no_more(sd: float, visible: float) -> None:
+    """With these pairs the effect will be seen; with one less it would not be."""
+    known = Spread(sd, pairs=20, freedom=18.0)
+
+    pairs = stats.pairs_for(visible, known, most=1_000_000)
+
+    assert known.sees(pairs) <= visible
+    assert pairs == stats.FEWEST or known.sees(pairs - 1) > visible
+
+
+def test_a_precision_out_of_reach_takes_the_most_pairs() -> None:
+    """Where no number of pairs would do, the bound is the answer."""
+    assert stats.pairs_for(0.001, Spread(0.3, 20, 18.0), most=500) == 500
+
+
+@pytest.mark.parametrize(
+    ("freedom", "tabulated"), [(1, 0.0158), (5, 1.610), (18, 10.865), (60, 46.459)]
+)
+def test_chi_squared_matches_the_table(freedom: int, tabulated: float) -> None:
+    """Its lower decile, by the approximation, is the printed one, or errs towards caution."""
+    found = stats._chi_squared(0.1, freedom)
+
+    assert found <= tabulated * 1.01
+    assert freedom == 1 or found == pytest.approx(tabulated, rel=0.01)
+
+
+def test_an_unknown_spread_promises_nothing() -> None:
+    """One pair says nothing about spread: the limit is infinite, and so is what can be seen."""
+    assert stats.spread([[0.1]]).sees(40) == math.inf
+    assert stats.spread([]).sees(40) == math.inf
+
+
+def test_autocorrelation_is_counted_in_what_can_be_seen() -> None:
+    """Neighbours that resemble each other are fewer than they are many."""
+    values = np.repeat(np.random.default_rng(1).normal(0.0, 0.1, 20), 5)
+    mixed = np.random.default_rng(2).permutation(values)
+
+    clustered, free = (stats.estimate(list(each), seed=1) for each in (values, mixed))
+
+    assert clustered.sees > 1.5 * free.sees
