@@ -88,10 +88,13 @@ class Bridges:
         both = f"{shown.problem}; {turned.problem}" if turned.problem else ""
         return Shown(turned.way, turned.changed | shown.changed, both)
 
-    def confirm(self) -> tuple[str, ...]:
-        """Prove what could not be proved before our rules were in; return what is not so."""
-        found = [self._prove(state) for state in self._turned.values()]
-        return tuple(problem for problem in found if problem)
+    def confirm(self) -> dict[str, str]:
+        """Prove what could not be proved before our rules were in; return what is not so.
+
+        By bridge, why its packets may not meet our rules.
+        """
+        found = {name: self._prove(state) for name, state in self._turned.items()}
+        return {name: problem for name, problem in found.items() if problem}
 
     def _nf_call(self, link: Link) -> Shown:
         name, way = link["ifname"], SameNode.NF_CALL

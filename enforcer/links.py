@@ -99,8 +99,8 @@ class NodeLinks:
             return frozenset()
         return fastpath.interfaces(read.links, read.routes, wiring.pod_interfaces)
 
-    def confirm(self) -> tuple[str, ...]:
-        """Return why packets may not meet our rules, now that these are in the kernel."""
+    def confirm(self) -> Mapping[str, str]:
+        """Return by bridge why its packets may not meet our rules, now that these are in."""
         return self._bridges.confirm()
 
     def changed(self) -> bool:
@@ -271,7 +271,7 @@ def _pod_bridge(
     )
     if shown is None:
         return PodBridge(name, ports, mac=mac)
-    return PodBridge(name, ports, shown.changed, mac, shown.way)
+    return PodBridge(name, ports, shown.changed, mac, shown.way, shown.problem)
 
 
 def _port(

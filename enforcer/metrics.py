@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from enforcer.model.net import Direction
+from enforcer.wiring import Step
 
 UNENFORCED_KINDS = ("AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy")
 
@@ -75,6 +76,14 @@ class Metrics:
             "enforcer_same_node_proved",
             "1 when packets between pods of this node are proved to meet our rules, else 0.",
         )
+        self.same_node = Gauge(
+            "enforcer_same_node",
+            "Interfaces that lead to pods (a pod's own, or a bridge), by what makes packets "
+            "between pods of this node meet our rules: routed, nf-call, turn; none: not proved.",
+            ("step",),
+            registry=self.registry,
+        )
+        self.count_steps({})
         self.watch_silence = Gauge(
             "enforcer_watch_silence_seconds",
             "Since anything was heard of a kind: a list, an event or a bookmark (one a minute).",
@@ -97,6 +106,11 @@ class Metrics:
             "1 when addresses of pods that are not known yet are denied, else 0.",
         )
         self.epoch = self._gauge("enforcer_epoch", "Epoch that live connections are stamped with.")
+
+    def count_steps(self, interfaces: Mapping[Step, int]) -> None:
+        """Set the number of interfaces on each step of the same-node ladder."""
+        for step in Step:
+            self.same_node.labels(step.value).set(interfaces.get(step, 0))
 
     def count_unenforced(self, kinds: Mapping[str, int]) -> None:
         """Set the number of policies of each kind that is not enforced."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from enforcer import conntrack
@@ -18,7 +18,7 @@ from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import MarkInUse, Plan, Planner
-from enforcer.wiring import Wiring
+from enforcer.wiring import Step, Wiring, steps
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class Links(Protocol):
     def connect(self, compiled: CompiledPolicy) -> Wiring:
         """Find out how the local pods are connected, and make their bridges show us packets."""
 
-    def confirm(self) -> tuple[str, ...]:
-        """Return why packets may not meet our rules, now that these are in the kernel."""
+    def confirm(self) -> Mapping[str, str]:
+        """Return by bridge why its packets may not meet our rules, now that these are in."""
 
     def changed(self) -> bool:
         """Whether links or routes have changed since the last :meth:`connect`."""
@@ -49,12 +49,16 @@ class Links(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a sync did, and why (``problems``) it may not hold for every packet."""
+    """What a sync did, and why (``problems``) it may not hold for every packet.
+
+    ``steps`` counts the interfaces that lead to pods, by how their packets meet our rules.
+    """
 
     transactions: int
     epoch: int
     repaired: bool
     problems: tuple[str, ...]
+    steps: Mapping[Step, int] = field(default_factory=dict)
 
 
 class NodeTables:
@@ -110,10 +114,14 @@ class NodeTables:
                 logger.warning("going without the fast path until the next sync: %s", error)
                 wiring = replace(wiring, fast=frozenset())
                 continue
-            count = len(planned.transactions) + len(planned.afterwards)
-            problems = (*wiring.problems, *self._links.confirm())
-            return Synced(count, planned.epoch, found_changed, problems)
+            return self._synced(planned, wiring, repaired=found_changed)
         raise KernelError(f"other programs changed nftables {MOST_RACES} times in a row meanwhile")
+
+    def _synced(self, planned: Plan, wiring: Wiring, *, repaired: bool) -> Synced:
+        unproved = self._links.confirm()
+        count = len(planned.transactions) + len(planned.afterwards)
+        problems = (*wiring.problems, *unproved.values())
+        return Synced(count, planned.epoch, repaired, problems, steps(wiring, unproved))
 
     def distrust(self) -> None:
         """Read the kernel at the next sync, whatever its generation number says."""

@@ -77,6 +77,7 @@ class Observer:
             self._metrics.repairs.inc()
         self._name_problems(frozenset(compiled.problems))
         self._name_unproved(synced.problems)
+        self._metrics.count_steps(synced.steps)
         self._name_unprotected(compiled)
         absent = [] if compiled.node in cluster.nodes else [f"the Node {compiled.node}"]
         self._set_waiting([*absent, *synced.problems])

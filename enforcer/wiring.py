@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from enforcer.model.net import IPAddress
@@ -22,6 +24,21 @@ class SameNode(enum.Enum):
     AUTO = "auto"
     NF_CALL = "nf-call"
     TURN = "turn"
+
+
+class Step(enum.Enum):
+    """What the packets between pods of this node meet our rules by: a step that was reached.
+
+    ``ROUTED``   the pod has an interface of its own: all its packets pass the forward hook
+    ``NF_CALL``  as :attr:`SameNode.NF_CALL`, proved
+    ``TURN``     as :attr:`SameNode.TURN`, proved
+    ``NONE``     nothing is proved: the node is not ready
+    """
+
+    ROUTED = "routed"
+    NF_CALL = "nf-call"
+    TURN = "turn"
+    NONE = "none"
 
 
 class FastPath(enum.Enum):
@@ -65,7 +82,8 @@ class BridgePort:
 class PodBridge:
     """A Linux bridge whose ports lead to pods.
 
-    ``changed`` are the flags that were otherwise until just now; ``way`` is never ``AUTO``.
+    ``changed`` are the flags that were otherwise until just now; ``way`` is never ``AUTO``, and
+    ``problem`` says why packets between the ports may not meet our rules by it.
     """
 
     name: str
@@ -73,6 +91,7 @@ class PodBridge:
     changed: frozenset[BridgeFlag] = frozenset()
     mac: str = ""
     way: SameNode = SameNode.NF_CALL
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +115,15 @@ class Wiring:
 
 
 NO_WIRING = Wiring()
+
+_STEPS = {SameNode.NF_CALL: Step.NF_CALL, SameNode.TURN: Step.TURN}
+
+
+def steps(wiring: Wiring, unproved: Collection[str]) -> Counter[Step]:
+    """Count the interfaces that lead to pods by their step; ``unproved`` are names of bridges."""
+    bridges = {bridge.name: bridge for bridge in wiring.bridges}
+    routed = wiring.pod_interfaces - bridges.keys()
+    return Counter({Step.ROUTED: len(routed)}) + Counter(
+        Step.NONE if bridge.problem or name in unproved else _STEPS[bridge.way]
+        for name, bridge in bridges.items()
+    )

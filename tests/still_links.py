@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.wiring import NO_WIRING, Wiring
@@ -13,13 +14,13 @@ class StillLinks:
     """A node that is wired like this, whatever its pods are."""
 
     wiring: Wiring = NO_WIRING
-    unproved: tuple[str, ...] = ()
+    unproved: Mapping[str, str] = field(default_factory=dict)
 
     def connect(self, _compiled: CompiledPolicy) -> Wiring:
         """Return the wiring."""
         return self.wiring
 
-    def confirm(self) -> tuple[str, ...]:
+    def confirm(self) -> Mapping[str, str]:
         """Return what is said not to be proved."""
         return self.unproved
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from threading import Event, Thread
 from typing import Self
@@ -199,7 +199,7 @@ class _Ghost:
         wiring = self._links.connect(policy)
         return replace(wiring, fast=wiring.fast | {"ghost0"})
 
-    def confirm(self) -> tuple[str, ...]:
+    def confirm(self) -> Mapping[str, str]:
         return self._links.confirm()
 
     def changed(self) -> bool:

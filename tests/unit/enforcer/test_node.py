@@ -15,7 +15,7 @@ from enforcer.node import NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.names import INET, TABLES
 from enforcer.ruleset.options import LowerOptions
-from enforcer.wiring import NO_WIRING, Wiring
+from enforcer.wiring import NO_WIRING, PodBridge, SameNode, Step, Wiring
 from tests.still_links import StillLinks
 
 DENY = PolicyClass(Direction.INGRESS, (Key("ns", "deny"),), Allowed())
@@ -133,6 +133,23 @@ def test_a_refused_sync_is_owed_and_reads_the_truth_again() -> None:
 
     assert node.sync(policy()).transactions == 1
     assert "10.2.0.2" in kernel.read(TABLES).tables[INET].maps["in_d4"].targets
+
+
+def test_each_way_to_a_pod_is_on_a_step_of_the_ladder() -> None:
+    """A routed pod's interface, a bridge by its way, and none where packets were not seen."""
+    bridges = (
+        PodBridge("br0", way=SameNode.NF_CALL),
+        PodBridge("br1", way=SameNode.TURN),
+        PodBridge("br2", way=SameNode.TURN, problem="it has ports to other machines"),
+        PodBridge("br3", way=SameNode.TURN),
+    )
+    wiring = Wiring(frozenset({"veth1", "veth2", "br0", "br1", "br2", "br3"}), bridges)
+    unproved = StillLinks(wiring, {"br3": "test packets were not seen"})
+
+    synced = NodeTables(FakeKernel(), LowerOptions(), unproved, lambda *_: False).sync(policy())
+
+    assert synced.steps == {Step.ROUTED: 2, Step.NF_CALL: 1, Step.TURN: 1, Step.NONE: 2}
+    assert synced.problems == ("test packets were not seen",)
 
 
 def test_a_bridge_that_hides_packets_is_told() -> None:

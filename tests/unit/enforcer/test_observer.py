@@ -17,6 +17,7 @@ from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.options import UnknownPods
 from enforcer.settings import Settings
+from enforcer.wiring import Step
 
 RANGE = (ip_network("10.1.0.0/24"),)
 
@@ -62,6 +63,22 @@ def test_whether_the_same_node_is_proved_is_a_metric() -> None:
         values.append(metrics.registry.get_sample_value("enforcer_same_node_proved"))
 
     assert values == [0, 1, 0, 1]
+
+
+def test_the_steps_of_the_ladder_are_a_metric() -> None:
+    """Each step has its count, 0 too: what has left a step is not counted there any more."""
+    metrics, cluster = Metrics(), Cluster()
+    observer = Observer(Health(), metrics, Settings("n1"))
+    compiled = CompiledPolicy("n1", (), RANGE, frozenset())
+    found = []
+
+    for steps in ({Step.ROUTED: 5, Step.NONE: 1}, {Step.ROUTED: 6, Step.TURN: 1}):
+        synced = Synced(0, 1, repaired=False, problems=(), steps=steps)
+        observer.synced(cluster, compiled, synced)
+        value = metrics.registry.get_sample_value
+        found.append([value("enforcer_same_node", {"step": step.value}) for step in Step])
+
+    assert found == [[5, 0, 0, 1], [6, 0, 1, 0]]
 
 
 def test_how_long_a_watch_is_silent_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:

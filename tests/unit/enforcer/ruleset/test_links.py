@@ -88,7 +88,7 @@ def test_a_port_leads_to_the_pod_whose_namespace_is_behind_it() -> None:
 
     assert wiring_from(read, PODS, NETWORKS, {"br0": shown}) == Wiring(
         frozenset({"br0"}),
-        (PodBridge("br0", (port,), SWITCHED, "", SameNode.TURN),),
+        (PodBridge("br0", (port,), SWITCHED, "", SameNode.TURN, "why"),),
         ("why",),
     )
 
