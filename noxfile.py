@@ -35,6 +35,7 @@ SESSIONS = (
     "report",
     "control-plane",
     "image",
+    "kind",
     "doctor",
 )
 
@@ -122,6 +123,17 @@ def control_plane(session: nox.Session) -> None:
 def image(session: nox.Session) -> None:
     """Build the enforcer's container image, with no image registry in reach (docker or podman)."""
     hand_over(session, "harness", "image", *session.posargs)
+
+
+@nox.session(python=False)
+def kind(session: nox.Session) -> None:
+    """Deploy our images on a real kind cluster and test that (root, docker; about 5 minutes)."""
+    prepare(session)
+    if not list(ENVIRONMENT.glob("lib/python*/site-packages/pytest_kind")):
+        # Not of everyone's environment: pytest-kind is GPL-3.
+        session.run(str(BIN / "pip"), "install", "--quiet", "--editable", ".[kind]", external=True)
+    run(session, "harness", "image")
+    hand_over(session, "pytest", "tests/kind", *session.posargs)
 
 
 @nox.session(python=False)

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
 from enforcer import __version__
-from enforcer.errors import EnforcerError
+from enforcer.errors import EnforcerError, SettingsError
 from enforcer.flags import options_for, run_options, settings_from
 from enforcer.log import configure
 
@@ -143,6 +144,31 @@ def status(output: str, **values: str | None) -> None:
     from enforcer import inspection  # noqa: PLC0415  # as above
 
     inspection.status(values, output)
+
+
+@enforcer.command()
+@options_for("node_name", "kubeconfig", "master", "health_address", "health_port")
+@click.option(
+    "-f",
+    "--file",
+    "target",
+    type=click.File("wb"),
+    default="-",
+    help="Where to write the archive; standard output by default.",
+)
+def sysdump(target: BinaryIO, **values: str | None) -> None:
+    """Collect what a bug report needs of this node (tar, gzip), and no secrets.
+
+    Our tables, links, routes and sysctls, the daemon's status and metrics, and the cluster's
+    objects cut down to what enforcement reads. Labels and addresses are in it.
+    """
+    from enforcer.sysdump import write  # noqa: PLC0415  # as above
+
+    settings, _ = settings_from(values)
+    if target.isatty():
+        raise SettingsError("the archive is not for a terminal: enforcer sysdump > sysdump.tar.gz")
+    for problem in write(settings, target):
+        click.echo(f"enforcer: not in the archive: {problem}", err=True)
 
 
 def main() -> None:

@@ -90,6 +90,14 @@ class Answer:
     metrics: str
 
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+
+
+def reachable(address: str) -> str:
+    """Return where a daemon on this node answers that serves on ``address``."""
+    return _LOOPBACK.get(address, address)
+
+
 async def ask(address: str, port: int) -> Answer | None:
     """Ask the daemon that serves there; None where nobody answers as one does."""
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)

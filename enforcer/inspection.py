@@ -17,7 +17,7 @@ from enforcer.errors import SettingsError
 from enforcer.explain import Live
 from enforcer.explain import explain as explain_connection
 from enforcer.flags import settings_from
-from enforcer.health import ask
+from enforcer.health import ask, reachable
 from enforcer.kube import load_cluster, load_dump
 from enforcer.nft.kernel import NftKernel, check_nft
 from enforcer.nft.objects import Ruleset
@@ -88,13 +88,9 @@ def _transaction_json(change: Transaction) -> dict[str, object]:
 def status(flags: Mapping[str, str | None], output: str) -> None:
     """Print the state of tables and daemon."""
     settings, _ = settings_from({"node_name": "-", **flags})  # no Node is asked about
-    address = _LOOPBACK.get(settings.health_address, settings.health_address)
-    daemon = asyncio.run(ask(address, settings.health_port))
+    daemon = asyncio.run(ask(reachable(settings.health_address), settings.health_port))
     found = statuses.status_of(_tables(), daemon)
     _print(output, statuses.as_json(found), statuses.lines(found))
-
-
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
 def _print(output: str, values: object, lines: Iterable[str]) -> None:

@@ -19,7 +19,11 @@ from functools import cache
 import pytest
 
 from enforcer.fastpath import is_supported
+from harness import __version__
+from harness.clusters.kind.tools import find_tools
 from harness.controlplane.programs import Programs, find
+from harness.errors import MissingError
+from harness.images.recipes import RECIPES
 from harness.requirements import find_tool
 
 NOT_RUN = pytest.StashKey[Counter[str]]()
@@ -77,6 +81,8 @@ def missing_need(need: str) -> str:
         return _missing_control_plane()
     if need == "@flowtables":
         return "" if is_supported() else "this kernel has no flowtables: nox -s lab -- --tests"
+    if need == "@kind":
+        return _missing_kind()
     if not need.startswith("$"):
         return "" if find_tool(need) else f"{need} is not installed"
     path = os.environ.get(need[1:], "")
@@ -89,11 +95,24 @@ def _missing_control_plane() -> str:
     return "" if isinstance(found, Programs) else found.reason
 
 
+@cache
+def _missing_kind() -> str:
+    """Return why no kind cluster can be made here with our images; each lack in one line."""
+    try:
+        kind = find_tools()
+    except MissingError as error:
+        return "; ".join(str(error).splitlines())
+    tags = (f"{recipe.tag}:{__version__}-amd64" for recipe in RECIPES.values())
+    absent = [tag for tag in tags if not kind.image_id(tag)]
+    return f"no image {', '.join(absent)} in docker; run: nox -s image" if absent else ""
+
+
 def leave_out_optional(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take optional tests whose needs are not met out of the run, and remember why."""
     left_out = []
     for item in items:
         needs = [need for mark in item.iter_markers("optional") for need in mark.args]
+        needs += ["@kind"] if item.get_closest_marker("kind") else []
         lacking = [lack for need in needs if (lack := missing_need(need))]
         if lacking:
             left_out.append(item)

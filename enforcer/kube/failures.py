@@ -20,7 +20,7 @@ TOO_MANY_REQUESTS = 429
 _ADVICE = {
     UNAUTHORIZED: "; the credentials are not accepted: look at the kubeconfig's user, or at the "
     "ServiceAccount's token",
-    FORBIDDEN: "; bind a ClusterRole to this user that may get, list and watch pods, namespaces, "
+    FORBIDDEN: "; bind a ClusterRole to this user that may list and watch pods, namespaces, "
     "nodes and networkpolicies.networking.k8s.io",
     TOO_MANY_REQUESTS: "; the API server is overloaded",
 }

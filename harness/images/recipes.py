@@ -60,6 +60,24 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             extra=None,
             code=("enforcer",),
         ),
+        "workload": Recipe(
+            tag="npd-workload",
+            title="npd workload: nginx, ab and the prober",
+            dockerfile=ROOT / "harness" / "images" / "workload" / "Dockerfile",
+            packages=(
+                "apache2-utils",
+                "ca-certificates",
+                "coreutils",
+                "dash",
+                "iproute2",
+                "libpython3-stdlib",
+                "nftables",
+                "nginx-light",
+                "python3-minimal",
+            ),
+            extra=None,
+            code=("harness",),
+        ),
     }
 )
 

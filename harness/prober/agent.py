@@ -1,9 +1,10 @@
-"""The prober's process: ``python -m harness.prober.agent --socket PATH``.
+"""The prober's process: ``python -m harness.prober.agent --socket PATH``, or ``--stdio``.
 
-It runs where the network namespaces are files of one folder (``/run/netns``), needs
-CAP_SYS_ADMIN and CAP_NET_RAW, listens on a Unix socket, and ends when the thread that started it
-ends. The wanted namespace is entered only for the moment in which a socket is made, so one thread
-serves them all.
+It runs where the network namespaces are files of one folder (``/run/netns``), and needs
+CAP_SYS_ADMIN and CAP_NET_RAW. It listens on a Unix socket and ends when the thread that started it
+ends; or it serves the one who started it, over standard input and output, until that hangs up. The
+wanted namespace is entered only for the moment in which a socket is made, so one thread serves them
+all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import errno
 import os
 import resource
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
@@ -148,19 +150,36 @@ async def run(path: Path, folder: Path) -> None:
         await server.serve_forever()
 
 
+async def run_on_stdio(folder: Path) -> None:
+    """Serve whoever is at the other ends of standard input and output, until it hangs up."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(LINE_LIMIT)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), sys.stdout
+    )
+    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+    await Agent(Namespaces.at(folder)).converse(reader, writer)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the agent until it is killed."""
     parser = argparse.ArgumentParser(prog="python -m harness.prober.agent", description=__doc__)
-    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--socket", type=Path, help="Unix socket to listen on")
+    way.add_argument("--stdio", action="store_true", help="serve standard input and output")
     parser.add_argument(
         "--netns", type=Path, default=Path("/run/netns"), help="folder of namespaces"
     )
     options = parser.parse_args(arguments)
-    die_with_parent()
-    options.socket.unlink(missing_ok=True)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with contextlib.suppress(KeyboardInterrupt):
+        if options.stdio:
+            asyncio.run(run_on_stdio(options.netns))
+            return
+        die_with_parent()
+        options.socket.unlink(missing_ok=True)
         asyncio.run(run(options.socket, options.netns))
 
 

@@ -42,13 +42,15 @@ AnyAttempt = tuple[str, str | None, str, int, str]
 class ProberClient:
     """A conversation with an agent. Its methods may be called from several threads."""
 
-    def __init__(self, path: Path | str, patience: float = 10.0) -> None:
-        """Connect to the agent that listens at ``path``, or will within ``patience`` seconds.
+    def __init__(self, way: Path | str | socket.socket, patience: float = 10.0) -> None:
+        """Connect to the agent that listens at a path, or will within ``patience`` seconds.
 
-        Raises ClusterError if none does.
+        Raises ClusterError if none does. A socket leads to an agent already.
         """
         self._turn = threading.Lock()
-        self._socket = _connect(Path(path), time.monotonic() + patience)
+        if not isinstance(way, socket.socket):
+            way = _connect(Path(way), time.monotonic() + patience)
+        self._socket = way
         self._replies = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 SESSIONS = {
     *("lint", "types", "tests", "fuzz", "bench"),
     *("functional", "mutation", "perf", "lab", "report"),
-    *("control-plane", "image", "doctor"),
+    *("control-plane", "image", "kind", "doctor"),
 }
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", ".ci/run"]
 

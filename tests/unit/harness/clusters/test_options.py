@@ -87,7 +87,7 @@ def test_pytest_knows_the_same_options() -> None:
     add_pytest_options(parser)
 
     namespace = parser.parse([f"--{option.name}={option.default}" for option in CLUSTER_OPTIONS])
-    assert namespace.cluster_nodes == "2"
+    assert namespace.of_cluster_nodes == "2"
 
 
 def test_clusters_without_a_name_get_different_ones() -> None:

@@ -1,0 +1,78 @@
+"""The smallest pod network that works: ptp or bridge on each node, routes between the nodes.
+
+The reference plugins do it (https://www.cni.dev/plugins/current/), with addresses by host-local out
+of the node's own pod range. None of them enforces anything, and each wiring is one that people
+have: routed veth pairs as with Calico, or a Linux bridge as with flannel.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from harness.clusters.base import NodeInfo
+
+FILE = "05-npd.conflist"
+"""Sorts before what others write there, the study's ``10-kuberouter.conf`` among them: the runtime
+takes the first."""
+
+FOLDER = "/etc/cni/net.d"
+BRIDGE = "npd0"
+
+
+class PodWiring(enum.Enum):
+    """How pods are connected on their node."""
+
+    ROUTED = "ptp"
+    BRIDGED = "bridge"
+
+
+def conflist(node: NodeInfo, wiring: PodWiring) -> dict[str, Any]:
+    """Return a node's network configuration."""
+    addresses = {
+        "type": "host-local",
+        "dataDir": "/run/npd-cni",
+        "routes": [{"dst": _everywhere(cidr)} for cidr in node.pod_cidrs],
+        "ranges": [[{"subnet": cidr}] for cidr in node.pod_cidrs],
+    }
+    bridge = {"bridge": BRIDGE, "isGateway": True, "hairpinMode": True}
+    main = {
+        "type": wiring.value,
+        "ipam": addresses,
+        **(bridge if wiring is PodWiring.BRIDGED else {}),
+    }
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return {"cniVersion": "0.4.0", "name": "npd", "plugins": [main, portmap]}
+
+
+def commands(node: NodeInfo, nodes: Sequence[NodeInfo], wiring: PodWiring) -> str:
+    """Return the shell commands that lay a node's part of the network. Idempotent."""
+    routes = [
+        f"ip route replace {cidr} via {_of_family(other, cidr)}"
+        for other in nodes
+        if other.name != node.name
+        for cidr in other.pod_cidrs
+    ]
+    return "\n".join(
+        (
+            "set -e",
+            *routes,
+            f"mkdir -p {FOLDER}",
+            f"cat > {FOLDER}/.npd <<'END'",
+            json.dumps(conflist(node, wiring), indent=1),
+            "END",
+            f"mv {FOLDER}/.npd {FOLDER}/{FILE}",
+        )
+    )
+
+
+def _everywhere(cidr: str) -> str:
+    return "::/0" if ":" in cidr else "0.0.0.0/0"
+
+
+def _of_family(node: NodeInfo, cidr: str) -> str:
+    version = ipaddress.ip_network(cidr).version
+    return next(a for a in node.addresses if ipaddress.ip_address(a).version == version)

@@ -1,0 +1,108 @@
+"""Kind clusters as values: what is laid on the nodes, who a process belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.clusters.base import NodeInfo
+from harness.clusters.kind import tools
+from harness.clusters.kind.config import IpFamily, KindConfig, KubeProxyMode
+from harness.clusters.kind.network import FILE, PodWiring, commands, conflist
+from harness.clusters.kube.sandboxes import link_all, pod_of
+from harness.errors import MissingError
+
+UID = "0b3e1f6a-2c55-4a6e-9d3c-0123456789ab"
+ONE = NodeInfo("one", "172.18.0.2", ("10.244.0.0/24",), ("172.18.0.2", "fc00::2"))
+TWO = NodeInfo("two", "172.18.0.3", ("10.244.1.0/24", "fd00:1::/64"), ("172.18.0.3", "fc00::3"))
+
+
+def test_kinds_own_cni_is_left_out() -> None:
+    """Kindnet enforces NetworkPolicy itself: no cluster of ours has it."""
+    made = KindConfig(2, KubeProxyMode.NFTABLES, IpFamily.DUAL).document()
+
+    assert made["networking"] == {
+        "disableDefaultCNI": True,
+        "kubeProxyMode": "nftables",
+        "ipFamily": "dual",
+    }
+    assert [node["role"] for node in made["nodes"]] == ["control-plane", "worker", "worker"]
+
+
+@pytest.mark.parametrize("wiring", PodWiring)
+def test_every_range_of_a_node_is_given_to_its_pods(wiring: PodWiring) -> None:
+    """A dual-stack node's pods get an address and a default route of each family."""
+    ipam = conflist(TWO, wiring)["plugins"][0]["ipam"]
+
+    assert ipam["ranges"] == [[{"subnet": "10.244.1.0/24"}], [{"subnet": "fd00:1::/64"}]]
+    assert ipam["routes"] == [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+
+
+def test_routes_lead_to_the_other_nodes() -> None:
+    """Each range of another node has a route by its address of that family; one's own has none."""
+    routes = commands(ONE, (ONE, TWO), PodWiring.ROUTED).splitlines()
+
+    assert routes[1:3] == [
+        "ip route replace 10.244.1.0/24 via 172.18.0.3",
+        "ip route replace fd00:1::/64 via fc00::3",
+    ]
+
+
+def test_our_network_comes_before_the_studys() -> None:
+    """The runtime takes the first file, and the study's manifest writes one, too."""
+    assert min("10-kuberouter.conf", FILE) == FILE
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "uid"),
+    [
+        (f"0::/kubelet/kubepods/burstable/pod{UID}/abc", UID),
+        (f"0::/kubelet.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-a.scope", UID),
+        (f"12:pids:/docker/f00/kubepods/pod{UID}/abc\n1:name=systemd:/x", UID),
+        ("0::/kubepods/pod0123456789abcdef0123456789abcdef/x", "0123456789abcdef" * 2),
+        ("0::/system.slice/containerd.service", ""),
+    ],
+)
+def test_a_process_is_known_by_its_cgroup(cgroups: str, uid: str) -> None:
+    """The pod's UID is found whatever driver and runtime named the cgroup."""
+    assert pod_of(cgroups) == uid
+
+
+def test_links_lead_to_the_sandbox_and_go_with_the_pod(tmp_path: Path) -> None:
+    """A pod's name leads to its oldest process; hostNetwork pods, and those gone, have none."""
+    proc, folder = tmp_path / "proc", tmp_path / "links"
+    for pid, cgroup, namespace in (
+        (1, "0::/init", "node"),
+        (30, f"0::/kubepods/pod{UID}/server", "pod"),
+        (20, f"0::/kubepods/pod{UID}/pause", "pod"),
+        (40, "0::/kubepods/pod0b3e1f6a-0000-0000-0000-000000000000/x", "node"),
+    ):
+        _process(proc, pid, cgroup, tmp_path / namespace)
+    folder.mkdir()
+    (folder / "gone").symlink_to("/nowhere")
+
+    link_all(folder, proc)
+
+    found = {path.name: path.readlink() for path in folder.iterdir()}
+    assert found == {"node": proc / "1/ns/net", UID: proc / "20/ns/net"}
+
+
+def test_all_that_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with nothing is told everything that it lacks, and nothing is fetched."""
+    monkeypatch.setattr(tools, "find_tool", lambda _name: None)
+    monkeypatch.delenv(tools.NODE_IMAGE, raising=False)
+
+    with pytest.raises(MissingError) as raised:
+        tools.find_tools()
+
+    said = str(raised.value)
+    assert all(word in said for word in ("kind is", "kubectl is", "docker is", tools.NODE_IMAGE))
+
+
+def _process(proc: Path, pid: int, cgroup: str, namespace: Path) -> None:
+    folder = proc / str(pid)
+    (folder / "ns").mkdir(parents=True)
+    (folder / "cgroup").write_text(cgroup)
+    namespace.touch()
+    (folder / "ns" / "net").symlink_to(namespace)
