@@ -59,7 +59,7 @@ class NodeLinks:
         self,
         same_node: SameNode = SameNode.AUTO,
         forwarding: Sequence[str] = (),
-        fast_path: FastPath = FastPath.AUTO,
+        fast_path: FastPath = FastPath.OFF,
     ) -> None:
         """Make bridges show their packets by the ways that ``same_node`` allows.
 

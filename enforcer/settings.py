@@ -90,9 +90,10 @@ class Settings:
     """How bridges are made to show the packets between their ports. What a kernel can do is found
     out with packets, so that nobody has to know it."""
 
-    fast_path: FastPath = FastPath.AUTO
-    """Established connections cost half where the kernel has flowtables, and a tightened policy
-    takes them back at once. ``off`` where other programs' rules have to see every packet."""
+    fast_path: FastPath = FastPath.OFF
+    """``auto`` makes established connections faster than without any enforcement, where the kernel
+    has flowtables; a tightened policy takes them back at once. But then no other program's rules
+    see their packets either (a CNI's, an administrator's), so it is for who knows to say."""
 
     cache_sync_timeout: float = 300.0
     """Seconds after which a first list that is still missing is reported as an error. The daemon
