@@ -33,8 +33,8 @@ def _daemon(options: argparse.Namespace) -> Iterator[Figure]:
 CASES: dict[str, Case] = {
     "daemon": _daemon,
     "seam": lambda options: seam.compare(options.changes),
-    "hard": lambda _options: hard.cases(),
-    "flat": lambda _options: flat.compare(),
+    "hard": lambda options: hard.cases(options.scale),
+    "flat": lambda options: flat.compare(options.scale),
 }
 
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--local", type=int, default=whole.local, help="pods on the node")
     parser.add_argument("--changes", type=int, default=200, help="changes of each kind")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to watch an idle daemon")
+    parser.add_argument("--scale", type=int, default=1, help="divides hard and flat: a quick look")
     parser.add_argument("--results", type=Path, default=Path("results"))
     return parser
 

@@ -25,13 +25,17 @@ _TARGET: Final = re.compile(r"(goto|jump) ([\w./-]+)")
 _MAP: Final = re.compile(r"vmap @([\w./-]+)")
 
 
-def compare() -> Iterator[Figure]:
-    """Plan each cluster and follow the longest way through its chains."""
-    for size in SIZES:
+def compare(scale: int = 1) -> Iterator[Figure]:
+    """Plan each cluster and follow the longest way; ``scale`` divides the greater ones."""
+    for size in (SIZES[0], *(_divided(size, scale) for size in SIZES[1:])):
         inet = _planned(size).tables[INET]
         name = f"{size.pods} pods, {size.policies} policies"
         yield Figure(f"{name}: rules in the kernel, two chains a class", _rules(inet), "")
         yield Figure(f"{name}: rules that a packet can meet at most", longest_way(inet), "")
+
+
+def _divided(size: Size, scale: int) -> Size:
+    return Size(size.pods // scale, size.policies // scale, size.local)
 
 
 def _rules(table: Table) -> int:

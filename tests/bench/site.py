@@ -256,9 +256,21 @@ class Daemon:
         finally:
             connection.close()
 
+    def _scraped(self) -> list[str]:
+        """Return its metrics; on a busy machine the first answer may come too late."""
+        answers: list[str] = []
+
+        def scrape() -> bool:
+            status, text = self._get("/metrics")
+            answers[:] = text.splitlines()
+            return status == http.HTTPStatus.OK
+
+        wait_for(scrape)
+        return answers
+
     def metric(self, name: str) -> float:
         """Return a metric without labels."""
-        for line in self._get("/metrics")[1].splitlines():
+        for line in self._scraped():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
         raise KeyError(name)
@@ -266,7 +278,7 @@ class Daemon:
     def histogram(self, name: str) -> Histogram:
         """Return a histogram's cumulative counts by their bounds in seconds."""
         prefix = f"{name}_bucket{{le="
-        lines = [line for line in self._get("/metrics")[1].splitlines() if line.startswith(prefix)]
+        lines = [line for line in self._scraped() if line.startswith(prefix)]
         pairs = (line.removeprefix(prefix).split("} ") for line in lines)
         return Histogram({float(bound.strip('"')): float(count) for bound, count in pairs})
 
