@@ -23,7 +23,7 @@ from harness.errors import HarnessError
 from harness.measure import blocks, pace, study
 from harness.measure.addresses import ApiAddresses
 from harness.measure.pace import Extent, Pace
-from harness.measure.plan import Comparison, Design
+from harness.measure.plan import Arm, Comparison, Design
 from harness.measure.progress import Narrator
 from harness.measure.study import Lab, Study
 from harness.measure.visit import Visit
@@ -67,6 +67,7 @@ class Asked:
     rounds: int | None
     budget: float | None
     precision: float | None
+    arms: tuple[Arm, ...]
     seed: int
 
 
@@ -78,6 +79,19 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     if sizes[0] < 1 or sorted(set(sizes)) != list(sizes):
         raise click.BadParameter(f"{value!r}: each size must be larger than the one before")
     return sizes
+
+
+def _arms(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[Arm, ...]:
+    known = {arm.value: arm for arm in Arm}
+    names = [part.strip() for part in value.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise click.BadParameter(
+            f"{value!r}: {', '.join(map(repr, unknown))}: no such arm; there are {', '.join(known)}"
+        )
+    if not {Arm.OFF.value, Arm.ON.value} <= set(names):
+        raise click.BadParameter(f"{value!r}: off and on belong to every run; name them, too")
+    return tuple(arm for arm in Arm if arm.value in names)
 
 
 def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -107,6 +121,16 @@ def _writable(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path
 
 _OPTIONS = (
     enforcer_option,
+    click.option(
+        "--arms",
+        cls=PatientOption,
+        callback=_arms,
+        metavar="ARM,ARM,...",
+        default="off,on",
+        show_default=True,
+        help="What is compared with off: on; rules (acting, the daemon stopped); idle (daemon "
+        "running, no policy); bare (off, and nothing tracked: straight to the pods).",
+    ),
     click.option("--full", is_flag=True, help="The study's size: 100 nodes, 1,000 services."),
     click.option("--tiny", is_flag=True, help="Seconds, not minutes: does the machinery work?"),
     click.option(
@@ -188,12 +212,17 @@ def command(
         cluster=settings.cluster,
         scenario="perf",
         command=["harness", *sys.argv[1:]],
-        settings={**asdict(settings), **asdict(asked), "services": plan.services},
+        settings={**asdict(settings), **_facts(asked), "services": plan.services},
     )
     cluster.logs_to = folder.path / "logs" / "cluster"
     code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
     click.echo(str(folder.path / report.HTML))
     ctx.exit(code)
+
+
+def _facts(asked: Asked) -> dict[str, Any]:
+    """Return the options as ``run.json`` has them."""
+    return {**asdict(asked), "arms": [arm.value for arm in asked.arms]}
 
 
 def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
@@ -223,8 +252,8 @@ def _given(ctx: click.Context, name: str) -> bool:
 
 
 def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
-    both = (Comparison.EFFECT, Comparison.CONTROL)
-    design = Design(sizes=asked.sizes, comparisons=both if judged else (Comparison.CONTROL,))
+    effects = tuple(each for each in Comparison if each.test_arm in asked.arms)
+    design = Design(sizes=asked.sizes, comparisons=effects if judged else (Comparison.CONTROL,))
     whole = Study(
         design=design,
         services=SERVICES_PER_NODE * nodes,

@@ -51,6 +51,9 @@ class Enforcer(Protocol):
     def enable(self) -> None:
         """Undo :meth:`disable`."""
 
+    def hold(self) -> None:
+        """Let the rules act with the daemon stopped in its tracks; :meth:`enable` undoes it."""
+
     def state(self) -> State:
         """Read from the kernel whether enforcement acts."""
 

@@ -122,6 +122,13 @@ class DaemonSet(ABC):
         self._expect_not(State.OFF, "enabled")
         daemons.resume()
 
+    def hold(self) -> None:
+        """Stop the daemons in their tracks, and put the rules back where they were away."""
+        self._installed().pause()
+        for node in self._nodes():
+            self.rules.put_back(node)
+        self._expect_not(State.OFF, "held")
+
     def state(self) -> State:
         """Read from every node's kernel whether enforcement acts; the nodes have to agree.
 

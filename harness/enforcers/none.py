@@ -31,6 +31,9 @@ class NoEnforcer:
     def enable(self) -> None:
         """Change nothing: there is nothing to enforce."""
 
+    def hold(self) -> None:
+        """Change nothing: there is no daemon to stop."""
+
     def state(self) -> State:
         """Return absent."""
         return State.ABSENT

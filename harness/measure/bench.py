@@ -11,8 +11,8 @@ from harness.load import ab, limits
 from harness.load.ab import Connections
 from harness.measure import voiding
 from harness.measure.blocks import Row
-from harness.measure.environment import cpu_times, cpus
-from harness.measure.plan import Block, Cell, Leg, Placement
+from harness.measure.environment import cpu_times, cpus, load
+from harness.measure.plan import Block, Cell, Leg, Placement, Role
 from harness.measure.switch import Switch
 from harness.results import RunFolder
 
@@ -69,11 +69,12 @@ class Bench:
     def _leg(self, block: Block, leg: Leg, position: int, requests: int) -> Row:
         self.switch.to(leg.arm)
         enforcer = self.switch.enforcer
+        others = load(voiding.LOAD_SECONDS) if leg.role is Role.REFERENCE else 0.0
         work = self.target.work(block.cell, requests)
         at, cpu, own = time.monotonic(), cpu_times(), enforcer.cpu_seconds()
         done = ab.run(self.switch.cluster, self.target.client, work)
         used, wall = cpu_times() - cpu, time.monotonic() - at
-        observed = voiding.Observed(done.error, used.stolen, wall * cpus())
+        observed = voiding.Observed(done.error, used.stolen, wall * cpus(), others)
         report = done.report or _NOTHING
         return Row(
             block=block.number,
@@ -98,6 +99,8 @@ class Bench:
             p99_ms=report.percentiles_ms.get(99, 0.0),
             enforcer_cpu_seconds=enforcer.cpu_seconds() - own,
             stolen_seconds=used.stolen,
+            others_load=others,
+            softirq_seconds=used.softirq,
             at=at - self.started,
             raw=self._keep(
                 f"{self.prefix}{block.number:05d}-{position}-{block.cell}.txt", done.raw

@@ -45,6 +45,11 @@ class Row:
     raw: str
     """ab's own output, relative to the run's folder."""
 
+    others_load: float = 0.0
+    """Share of the CPUs that others used just before a reference leg; 0 before a test leg."""
+
+    softirq_seconds: float = 0.0
+
     def as_text(self) -> dict[str, str]:
         """Return the columns as the file has them."""
         return {name: _text(value) for name, value in asdict(self).items()}
@@ -77,6 +82,8 @@ class Row:
             stolen_seconds=float(row["stolen_seconds"]),
             at=float(row["at"]),
             raw=row["raw"],
+            others_load=float(row.get("others_load", 0)),
+            softirq_seconds=float(row.get("softirq_seconds", 0)),
         )
 
     @property

@@ -7,6 +7,7 @@ https://docs.kernel.org/filesystems/proc.html, "Miscellaneous kernel statistics 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,16 @@ class CpuTimes:
 
     busy: float
     stolen: float
+    softirq: float = 0.0
+    """Of ``busy``: what no process is charged for, packets received among it."""
 
     def __sub__(self, earlier: CpuTimes) -> CpuTimes:
         """Return what was used between two readings."""
-        return CpuTimes(self.busy - earlier.busy, self.stolen - earlier.stolen)
+        return CpuTimes(
+            self.busy - earlier.busy,
+            self.stolen - earlier.stolen,
+            self.softirq - earlier.softirq,
+        )
 
 
 def cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes:
@@ -30,7 +37,15 @@ def cpu_times(stat: Path = Path("/proc/stat")) -> CpuTimes:
     ticks = [int(field) for field in stat.read_text().partition("\n")[0].split()[1:]]
     per_second = os.sysconf("SC_CLK_TCK")
     busy = sum(ticks[index] for index in (_USER, _NICE, _SYSTEM, _IRQ, _SOFTIRQ))
-    return CpuTimes(busy / per_second, ticks[_STEAL] / per_second)
+    return CpuTimes(busy / per_second, ticks[_STEAL] / per_second, ticks[_SOFTIRQ] / per_second)
+
+
+def load(seconds: float) -> float:
+    """Return the share of this machine's CPUs that was busy for the next ``seconds``."""
+    before, started = cpu_times(), time.monotonic()
+    time.sleep(seconds)
+    used, wall = cpu_times() - before, time.monotonic() - started
+    return min(1.0, (used.busy + used.stolen) / (wall * cpus()))
 
 
 def cpus() -> int:

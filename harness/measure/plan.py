@@ -1,7 +1,7 @@
 """The plan of a run: which equal pieces of work are done in which order, drawn by a seeded coin.
 
 A *cell* is a condition (size, placement, connections, concurrency). A *block* is a pair of legs
-in one cell, close in time: ``on`` and ``off`` (the effect), or ``off`` and ``off`` (the A/A
+in one cell, close in time: an arm and ``off`` (the effect), or ``off`` and ``off`` (the A/A
 control, of the same length). The coin draws which leg is first, the order of the two kinds of
 block in each cell, and the order of the cells in each round. The same seed gives the same plan.
 """
@@ -22,11 +22,20 @@ T = TypeVar("T")
 class Arm(enum.Enum):
     """What enforcement is doing while a leg runs."""
 
+    BARE = "bare"
+    """As ``off``, and nothing is tracked on the measured node: to pod addresses only."""
+
     OFF = "off"
     """Daemon stopped, rules out of the way, conntrack as on any node."""
 
+    IDLE = "idle"
+    """Daemon running, no policy selects a pod."""
+
     ON = "on"
     """Daemon running, its rules acting."""
+
+    RULES = "rules"
+    """Its rules acting, the daemon stopped in its tracks."""
 
 
 class Placement(enum.Enum):
@@ -43,7 +52,20 @@ class Comparison(enum.Enum):
     """What the two legs of a block are compared for."""
 
     EFFECT = "on/off"
+    RULES = "rules/off"
+    IDLE = "idle/off"
+    BARE = "bare/off"
     CONTROL = "a/a"
+
+    @property
+    def test_arm(self) -> Arm:
+        """The arm of the leg above the line; below it is always ``off``."""
+        return Arm.OFF if self is Comparison.CONTROL else Arm(self.value.partition("/")[0])
+
+    @property
+    def placement(self) -> Placement:
+        """Where it is measured: through the Service, unless that cannot work without tracking."""
+        return Placement.POD if self is Comparison.BARE else Placement.SERVICE
 
 
 class Role(enum.Enum):
@@ -93,11 +115,19 @@ class Design:
     sizes: tuple[int, ...] = (2, 6, 8)
     concurrencies: tuple[int, ...] = (1, 4, 16, 64, 256)
     connections: tuple[Connections, ...] = (Connections.NEW, Connections.KEPT)
-    placements: tuple[Placement, ...] = (Placement.SERVICE,)
     comparisons: tuple[Comparison, ...] = (Comparison.EFFECT, Comparison.CONTROL)
     rounds: int = 6
     leg_seconds: float = 0.4
     """How long a leg should take; the pilot turns it into a number of requests."""
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """The placements that the comparisons need."""
+        return tuple(dict.fromkeys(each.placement for each in self.comparisons))
+
+    def comparisons_in(self, cell: Cell) -> tuple[Comparison, ...]:
+        """Return what is compared in a cell."""
+        return tuple(each for each in self.comparisons if each.placement is cell.placement)
 
     def cells(self, size: int) -> Iterator[Cell]:
         """Yield the cells of one size."""
@@ -109,12 +139,12 @@ class Design:
     @property
     def blocks_per_round(self) -> int:
         """How many blocks one round of one size has."""
-        return len(list(self.cells(0))) * len(self.comparisons)
+        return len(self.connections) * len(self.concurrencies) * len(self.comparisons)
 
     @property
     def pairs_per_estimate(self) -> int:
         """How many pairs a headline estimate (size and connections) pools, of each comparison."""
-        return self.rounds * len(self.concurrencies) * len(self.placements)
+        return self.rounds * len(self.concurrencies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +168,14 @@ def make_plan(design: Design, seed: int) -> Plan:
         for size in design.sizes
         for _ in range(design.rounds)
         for cell in _shuffled(design.cells(size), coin)
-        for comparison in _shuffled(design.comparisons, coin)
+        for comparison in _shuffled(design.comparisons_in(cell), coin)
     ]
     blocks = (Block(number, *parts) for number, parts in enumerate(ordered, start=1))
     return Plan(seed=seed, design=design, blocks=tuple(blocks))
 
 
 def _legs(comparison: Comparison, coin: random.Random) -> tuple[Leg, Leg]:
-    test_arm = Arm.ON if comparison is Comparison.EFFECT else Arm.OFF
-    test, reference = Leg(test_arm, Role.TEST), Leg(Arm.OFF, Role.REFERENCE)
+    test, reference = Leg(comparison.test_arm, Role.TEST), Leg(Arm.OFF, Role.REFERENCE)
     return (test, reference) if coin.random() < 0.5 else (reference, test)  # noqa: PLR2004
 
 

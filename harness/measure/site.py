@@ -103,14 +103,15 @@ def open_site(
         denied=workload.DENIED_CLIENT,
         addresses=(service, *pods),
         port=workload.PORT,
+        nodes=crowd.nodes[:1],
     )
-    switch = Switch(cluster, enforcer, witness)
+    switch = Switch(cluster, enforcer, witness, workload.policy())
     switch.guard()
     target = Target(
         client=OutsideRef(workload.ALLOWED_CLIENT),
         source=workload.ALLOWED_CLIENT,
         urls={Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])},
-        nodes=crowd.nodes[:1],
+        nodes=witness.nodes,
     )
     return Site(cluster, enforcer, addresses, narrator, crowd, switch, target)
 

@@ -23,12 +23,10 @@ from harness.measure.pace import Pace
 from harness.measure.plan import Arm, Comparison, Design, make_plan
 from harness.measure.progress import Narrator
 from harness.measure.rounds import Course
+from harness.measure.switch import SYNC_SECONDS
 from harness.measure.visit import Visit, visit
 from harness.results import RunFolder
 from harness.workload import study as workload
-
-SYNC_SECONDS = 180.0
-"""How long an enforcer may take until it enforces on pods that are new."""
 
 CLOSING_SECONDS = 15.0
 """Kept free of a budget for the report and the teardown."""
@@ -93,6 +91,7 @@ def run(study: Study, lab: Lab) -> None:
             visit(study.visit, place, lab.folder, study.arms)
             lab.narrator.say("taking the cluster down")
         finally:
+            place.switch.rest()
             lab.enforcer.uninstall()
 
 
@@ -214,7 +213,7 @@ def _measure(study: Study, course: Course, place: site.Site, record: Record) -> 
     for size in study.design.sizes:
         started = time.monotonic()
         if study.judges:
-            place.enforcer.enable()
+            place.switch.to(Arm.ON)
         site.grow(place.cluster, place.crowd, have, size, place.narrator)
         if study.judges:
             place.switch.prove(Arm.ON, SYNC_SECONDS)

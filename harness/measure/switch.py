@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.clusters.base import Cluster, Outcome, OutsideRef, Probe, Verdict
+from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Probe, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError, EnforcerFailed
+from harness.measure import tracking
 from harness.measure.plan import Arm
 
 DENIALS = frozenset({Verdict.DROPPED, Verdict.REJECTED, Verdict.RESET, Verdict.UNREACHABLE})
@@ -25,6 +26,9 @@ SILENCE = 0.25
 PATIENCE = 10.0
 """Seconds that a switch may take until probes prove it."""
 
+SYNC_SECONDS = 180.0
+"""How long an enforcer may take until it follows a change of policy or of pods."""
+
 _PAUSE = 0.05
 
 
@@ -35,7 +39,11 @@ class Witness:
     allowed: str
     denied: str
     addresses: tuple[str, ...]
+    """The Service's first, then its pods'."""
+
     port: int
+    nodes: tuple[str, ...]
+    """That the measured path crosses."""
 
     def probes(self) -> list[Probe]:
         """Return the controls, then the witnesses, address by address."""
@@ -46,21 +54,35 @@ class Witness:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Switch:
     """Puts the arm that a leg needs in force."""
 
     cluster: Cluster
     enforcer: Enforcer
     witness: Witness
+    policy: Manifest
+    """What is away while the arm is ``idle``."""
+
+    now: Arm | None = None
+    """The arm in force; None: not known."""
 
     def to(self, arm: Arm) -> None:
         """Switch to ``arm`` and return once probes prove it; raise EnforcerFailed if not."""
+        self._leave(arm)
         match arm:
             case Arm.ON:
                 self.enforcer.enable()
             case Arm.OFF:
                 self.enforcer.disable()
+            case Arm.RULES:
+                self.enforcer.hold()
+            case Arm.BARE:
+                self.enforcer.disable()
+                tracking.stop(self.cluster, self.witness.nodes)
+            case Arm.IDLE:
+                self._idle()
+        self.now = arm
         self.prove(arm, PATIENCE)
 
     def prove(self, arm: Arm, timeout: float) -> None:
@@ -88,21 +110,56 @@ class Switch:
             )
             raise ClusterError(message)
 
+    def rest(self) -> None:
+        """Leave nothing of ours in a node's kernel but the enforcer; idempotent."""
+        if self.now is Arm.BARE:
+            tracking.go_on(self.cluster, self.witness.nodes)
+        self.now = None
+
+    def _leave(self, arm: Arm) -> None:
+        """Undo what only the arm in force has: rules are switched with the policy in place."""
+        if self.now is arm:
+            return
+        if self.now is Arm.BARE:
+            tracking.go_on(self.cluster, self.witness.nodes)
+        if self.now is Arm.IDLE:
+            self.cluster.apply([self.policy])
+            self.prove(Arm.ON, SYNC_SECONDS)
+
+    def _idle(self) -> None:
+        if self.now is Arm.IDLE:
+            return
+        self.enforcer.enable()
+        self.prove(Arm.ON, SYNC_SECONDS)
+        self.cluster.delete([self.policy])
+        self.prove(Arm.IDLE, SYNC_SECONDS)
+
     def _complaints(self, arm: Arm) -> list[str]:
+        open_, shut = frozenset({Verdict.OPEN}), frozenset(Verdict) - {Verdict.OPEN}
+        controls = [open_ for _ in self.witness.addresses]
+        witnesses = list(controls)
+        match arm:
+            case Arm.ON | Arm.RULES:
+                witnesses = [DENIALS for _ in self.witness.addresses]
+            case Arm.BARE:
+                controls[0] = witnesses[0] = shut
+            case Arm.OFF | Arm.IDLE:
+                pass
         probes = self.witness.probes()
         outcomes = self.cluster.probe(probes, timeout=SILENCE)
-        half = len(self.witness.addresses)
-        wrong = _not_in(frozenset({Verdict.OPEN}), probes[:half], outcomes[:half])
-        expected = DENIALS if arm is Arm.ON else frozenset({Verdict.OPEN})
-        return wrong + _not_in(expected, probes[half:], outcomes[half:])
+        return _not_in([*controls, *witnesses], probes, outcomes)
 
 
 def _not_in(
-    expected: frozenset[Verdict], probes: Sequence[Probe], outcomes: Sequence[Outcome]
+    expected: Sequence[frozenset[Verdict]], probes: Sequence[Probe], outcomes: Sequence[Outcome]
 ) -> list[str]:
-    words = " or ".join(sorted(verdict.value for verdict in expected))
     return [
-        f"{probe.source} -> {probe.address}:{probe.port} is {outcome.verdict.value}, not {words}"
-        for probe, outcome in zip(probes, outcomes, strict=True)
-        if outcome.verdict not in expected
+        f"{probe.source} -> {probe.address}:{probe.port} is {outcome.verdict.value}, "
+        f"not {_words(wanted)}"
+        for wanted, probe, outcome in zip(expected, probes, outcomes, strict=True)
+        if outcome.verdict not in wanted
     ]
+
+
+def _words(wanted: frozenset[Verdict]) -> str:
+    return " or ".join(sorted(verdict.value for verdict in wanted))

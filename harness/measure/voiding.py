@@ -12,10 +12,17 @@ from harness.load.limits import NEARLY_FULL, Conntrack
 MOST_STOLEN = 0.10
 """Share of a leg's CPU time that the hypervisor may have taken."""
 
+MOST_LOAD = 0.25
+"""Share of the machine that others may use, seen while nothing of ours runs."""
+
+LOAD_SECONDS = 0.1
+"""How long that is looked at, before the reference leg of each block."""
+
 RULES: tuple[str, ...] = (
     "a leg with a failed request, an answer other than 2xx or an unfinished ab",
     f"a leg during which more than {MOST_STOLEN:.0%} of the machine's CPU time was stolen",
     f"a block after which a node's conntrack table was more than {NEARLY_FULL:.0%} full",
+    f"a reference leg, if others used more than {MOST_LOAD:.0%} of the CPUs just before it",
     "a block of which one leg is void",
 )
 
@@ -29,6 +36,9 @@ class Observed:
     capacity_seconds: float
     """Wall time times CPUs."""
 
+    load: float = 0.0
+    """Share of the CPUs that others used just before."""
+
 
 def leg_reason(leg: Observed) -> str:
     """Return why a leg is void, or ``""``."""
@@ -37,6 +47,8 @@ def leg_reason(leg: Observed) -> str:
     if leg.stolen_seconds > MOST_STOLEN * leg.capacity_seconds:
         share = leg.stolen_seconds / leg.capacity_seconds
         return f"{share:.0%} of the CPU time was stolen"
+    if leg.load > MOST_LOAD:
+        return f"others used {leg.load:.0%} of the CPUs"
     return ""
 
 

@@ -11,7 +11,13 @@ from harness import stats
 from harness.load.ab import Connections
 from harness.measure.blocks import Row
 from harness.measure.plan import Arm, Comparison, Role
-from harness.stats import Estimate, Verdict
+from harness.stats import Estimate, Verdict, Word
+
+STUDY_CPUS = 2
+"""Of each of the study's nodes."""
+
+MOST_VOID = 0.5
+"""Share of void blocks above which an estimate is invalid, whatever the others show."""
 
 Quantity = Callable[[Row], float]
 
@@ -61,9 +67,28 @@ class Headline:
     """The same, off over off."""
 
     cpu: Estimate | None
-    """CPU seconds per request of the whole machine, on over off."""
+    """CPU seconds per request of the whole machine but the daemons, on over off."""
 
     verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one arm costs beside ``off``, in a size and a kind of connection."""
+
+    size: int
+    connections: Connections
+    comparison: Comparison
+    rate: Estimate | None
+    """Of requests per second; None where no block counts."""
+
+    cpu: Estimate | None
+    """Of CPU seconds per request, the enforcer's daemons left out."""
+
+    daemon: float
+    """CPU seconds that the daemons took in a second of the arm's legs, all nodes together."""
+
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +107,8 @@ class Analysis:
 
     headlines: tuple[Headline, ...]
     tally: Tally
+    costs: tuple[Cost, ...] = ()
+    """Of every arm, the A/A control among them."""
 
     def of(self, connections: Connections) -> tuple[Headline, ...]:
         """Return the headlines of new or of kept connections, size by size."""
@@ -92,7 +119,24 @@ def analyse(rows: Sequence[Row], seed: int) -> Analysis:
     """Estimate everything; the same rows and seed give the same figures."""
     keys = sorted({(row.size, row.connections.value) for row in rows}, key=_new_first)
     headlines = (_headline(size, Connections(value), rows, seed) for size, value in keys)
-    return Analysis(tuple(headlines), tally(rows))
+    costs = (
+        _cost(_of(rows, size, Connections(value)), comparison, seed)
+        for size, value in keys
+        for comparison in Comparison
+        if any(row.comparison is comparison for row in _of(rows, size, Connections(value)))
+    )
+    return Analysis(tuple(headlines), tally(rows), tuple(costs))
+
+
+def in_the_study(rules: Estimate, daemon: float, cpus: int = STUDY_CPUS) -> tuple[float, ...]:
+    """Return the ratio of rates, with bounds, that the study's nodes would have shown.
+
+    A node of ``cpus`` CPUs serves with what its daemon leaves of them: the ratio of the rules
+    alone times ``1 - daemon / cpus``, where ``daemon`` is CPU seconds a second on one node. It
+    takes the node's CPUs for what limits the rate, as in the study.
+    """
+    left = max(0.0, 1 - daemon / cpus)
+    return tuple(left * ratio for ratio in (rules.ratio, *rules.interval))
 
 
 def tally(rows: Sequence[Row]) -> Tally:
@@ -156,8 +200,38 @@ def _headline(size: int, connections: Connections, rows: Sequence[Row], seed: in
         effect=effect,
         control=control,
         cpu=_estimate(with_cpu, _cpu, seed) if with_cpu else None,
-        verdict=stats.judge(effect, control) if effect else None,
+        verdict=_judged(mine, Comparison.EFFECT, effect, control),
     )
+
+
+def _cost(mine: Sequence[Row], comparison: Comparison, seed: int) -> Cost:
+    found, controls = pairs(mine, comparison), pairs(mine, Comparison.CONTROL)
+    with_cpu = [pair for pair in found if _cpu(pair.test) > 0 and _cpu(pair.reference) > 0]
+    rate = _estimate(found, _rps, seed) if found else None
+    control = _estimate(controls, _rps, seed) if controls else None
+    seconds = sum(pair.test.seconds for pair in found)
+    used = sum(pair.test.enforcer_cpu_seconds for pair in found)
+    verdict = _judged(mine, comparison, rate, control)
+    return Cost(
+        size=mine[0].size,
+        connections=mine[0].connections,
+        comparison=comparison,
+        rate=rate,
+        cpu=_estimate(with_cpu, _cpu, seed) if with_cpu else None,
+        daemon=used / seconds if seconds else 0.0,
+        verdict=verdict or Verdict(Word.INVALID, "no block counts"),
+    )
+
+
+def _judged(
+    mine: Sequence[Row], comparison: Comparison, effect: Estimate | None, control: Estimate | None
+) -> Verdict | None:
+    """Return the verdict; None where nothing of the comparison was measured."""
+    counted = tally([row for row in mine if row.comparison is comparison])
+    if counted.blocks and counted.void > MOST_VOID * counted.blocks:
+        why = counted.reasons[0][0] if counted.reasons else "by the rules declared beforehand"
+        return Verdict(Word.INVALID, f"{counted.void} of {counted.blocks} blocks are void: {why}")
+    return stats.judge(effect, control) if effect else None
 
 
 def _curves(found: Sequence[Pair], seed: int) -> tuple[Curve, ...]:
@@ -199,4 +273,6 @@ def _rps(row: Row) -> float:
 
 
 def _cpu(row: Row) -> float:
-    return row.cpu_seconds / row.requests if row.requests else 0.0
+    """Return the machine's CPU seconds per request without the daemons', a cost apart."""
+    own = row.cpu_seconds - row.enforcer_cpu_seconds
+    return own / row.requests if row.requests else 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.load.ab import Connections
 from harness.measure.plan import Arm
-from harness.report import findings, style
+from harness.report import costs, findings, style
 from harness.report.analysis import Analysis, Curve, Headline
 from harness.report.style import Look
 from harness.stats import Estimate
 
 FOLDER = "figures"
-_CHARACTERS_PER_INCH = 11  # of a title, at 12 points
 _APART = 0.1  # of the effect and its control from the middle of their condition
 _LOOKS = {Arm.OFF: style.OFF, Arm.ON: style.ON}
 _ARM_NAMES = {Arm.OFF: "off", Arm.ON: "on"}
@@ -54,6 +52,9 @@ def draw(
         if any(each.effect or each.control for each in analysis.headlines):
             files = style.save(_ratios(analysis, enforcer, study), folder, "ratios")
             pictures.append(Picture("ratios", *files, _RATIO_CAPTION))
+        if costs.shown(analysis):
+            files = style.save(costs.draw(analysis, enforcer), folder, "costs")
+            pictures.append(Picture("costs", *files, costs.CAPTION))
     return pictures
 
 
@@ -78,15 +79,8 @@ def _curves(headlines: Sequence[Headline], enforcer: str, study: Mapping[str, An
     axes[0].set_ylim(bottom=0)  # after all panels have stretched the axis that they share
     axes[0].set_ylabel("QPS (requests per second)")
     axes[0].legend(loc="lower right")
-    _title(figure, findings.curve_title(enforcer, headlines))
+    style.title(figure, findings.curve_title(enforcer, headlines))
     return figure
-
-
-def _title(figure: Figure, text: str) -> None:
-    """Write the finding above a figure, folded to its width."""
-    width = int(_CHARACTERS_PER_INCH * figure.get_figwidth())
-    lines = (textwrap.fill(line, width) for line in text.splitlines())
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12)
 
 
 def _panel(axes: Axes, headline: Headline, study: Mapping[str, Any]) -> None:
@@ -150,7 +144,7 @@ def _ratios(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figu
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("ratio of requests per second")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    _title(figure, findings.ratio_title(enforcer, analysis))
+    style.title(figure, findings.ratio_title(enforcer, analysis))
     return figure
 
 

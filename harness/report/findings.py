@@ -33,7 +33,7 @@ def curve_title(enforcer: str, headlines: Sequence[Headline]) -> str:
     words = "; ".join(f"{each.size} a service: {each.verdict}" for each in found)
     if all(each.verdict and each.verdict.word is Word.INDISTINCT for each in found):
         return f"With {kind}, no difference can be told between {enforcer} and none\n{words}"
-    rates = _percent_span([each.effect.ratio for each in found if each.effect])
+    rates = _percentspan([each.effect.ratio for each in found if each.effect])
     return f"With {kind}, {enforcer} runs at {rates} of the rate without enforcement\n{words}"
 
 
@@ -102,7 +102,7 @@ def _control_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
         return "No A/A control was completed, so the instrument itself is unproved."
     worst = max(found, key=lambda each: abs(each.mean))
     return (
-        f"The same arm against itself, interleaved, gave {_span([e.ratio for e in found])}"
+        f"The same arm against itself, interleaved, gave {span([e.ratio for e in found])}"
         f" (farthest from 1: {ratio(worst)}){_promises(analysis, study)}."
     )
 
@@ -157,11 +157,12 @@ def density(size: int, study: Mapping[str, Any]) -> str:
     return f"{known:.0f}" if known is not None else "an unknown number of"
 
 
-def _percent_span(values: Sequence[float]) -> str:
+def _percentspan(values: Sequence[float]) -> str:
     low, high = f"{100 * min(values):.1f}", f"{100 * max(values):.1f}"
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
-def _span(values: Sequence[float]) -> str:
+def span(values: Sequence[float]) -> str:
+    """Return the range of some ratios, or the one that they all are."""
     low, high = min(values), max(values)
     return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"

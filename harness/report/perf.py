@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from harness.load.ab import Connections
 from harness.measure import blocks, notes, pilot, visit
 from harness.measure.blocks import Row
-from harness.report import analysis, figures, findings
+from harness.report import analysis, costs, figures, findings
 from harness.report.analysis import Analysis, Headline
 from harness.report.figures import Picture
 from harness.results import RunFolder
@@ -47,6 +47,11 @@ class Story:
     def void_rows(self) -> tuple[Row, ...]:
         """The legs that do not count."""
         return tuple(row for row in self.rows if row.void)
+
+    @property
+    def shapes(self) -> list[str]:
+        """What the arms say of the study's nodes."""
+        return costs.sentences(self.analysis, self.study, len(self.enforcer.get("nodes", ())))
 
     def cells(self, headline: Headline) -> list[tuple[int, Estimate]]:
         """Return the effect at each concurrency."""

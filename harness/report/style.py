@@ -5,6 +5,7 @@ Arms differ by line style and marker, not by colour alone.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,9 +33,14 @@ class Look:
 
 OFF = Look(color="#c0641a", line="--", marker="s", fill="white")
 ON = Look(color="#123f6b", line="-", marker="o", fill="#123f6b")
+RULES = Look(color="#7a3b8f", line="-.", marker="v", fill="#7a3b8f")
+IDLE = Look(color="#2b7a4b", line="--", marker="^", fill="white")
+BARE = Look(color="#c0641a", line=":", marker="s", fill="white")
 CONTROL = Look(color=GREY, line=":", marker="D", fill="white")
 NEW = Look(color="#123f6b", line="-", marker="o", fill="#123f6b")
 KEPT = Look(color="#2b7a4b", line="-", marker="^", fill="white")
+
+_CHARACTERS_PER_INCH = 11  # of a title, at 12 points
 
 _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -69,6 +75,13 @@ def applied() -> Iterator[None]:
     """Draw in this style."""
     with mpl.rc_context(_SETTINGS):
         yield
+
+
+def title(figure: Figure, text: str) -> None:
+    """Write the finding above a figure, folded to its width."""
+    width = int(_CHARACTERS_PER_INCH * figure.get_figwidth())
+    lines = (textwrap.fill(line, width) for line in text.splitlines())
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=12)
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:

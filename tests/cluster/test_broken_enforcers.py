@@ -65,7 +65,7 @@ class Broken:
     def disable(self) -> None:
         """Nobody asks for it here."""
 
-    enable = restart = disable
+    enable = hold = restart = disable
 
     def state(self) -> State:
         """Say that it acts."""

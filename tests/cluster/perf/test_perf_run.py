@@ -86,6 +86,22 @@ def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcer: str) -> None:
     } == {0}
 
 
+@pytest.mark.parametrize("enforcer", ["bundled", "kube-router-0.2-model"])
+def test_every_arm_is_proved_by_packets(tmp_path: Path, enforcer: str) -> None:
+    """Rules without their daemon, a daemon without policies, a node that tracks nothing."""
+    arms = ("bare", "off", "idle", "on", "rules")
+    options = ("--enforcer", enforcer, "--sizes", "2", "--rounds", "1", "--arms", ",".join(arms))
+    running = start(tmp_path, f"perf-{os.getpid()}-arms", *options)
+    output, _ = running.communicate(timeout=PATIENCE)
+
+    assert running.returncode == 0, output
+    measured = rows(Path(output.splitlines()[-1]).parent)
+    assert {row["arm"] for row in measured} == set(arms)
+    assert {row["failed"] for row in measured} == {"0"}
+    straight = {row["comparison"] for row in measured if row["placement"] == "outside-pod"}
+    assert straight == {"bare/off"}
+
+
 def test_ctrl_c_ends_with_a_partial_report_and_nothing_left(tmp_path: Path) -> None:
     """Whole blocks are reported, the run is marked, and no process of the cluster is left."""
     name = f"perf-{os.getpid()}-cut"

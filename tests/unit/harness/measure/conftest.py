@@ -32,6 +32,7 @@ from harness.clusters.base import (
 )
 from harness.enforcers.base import State
 from harness.errors import ClusterError
+from harness.measure import bench
 from harness.measure.plan import Design
 from harness.measure.progress import Narrator
 from harness.measure.study import Lab, Study
@@ -86,6 +87,9 @@ class FakeEnforcer:
 
     def enable(self) -> None:
         self._to("enable", State.ON)
+
+    def hold(self) -> None:
+        self._to("hold", State.ON)
 
     def state(self) -> State:
         return self.now
@@ -149,6 +153,8 @@ class FakeCluster:
     foreign_denials: bool = False
     """Whether something that is not ours enforces."""
 
+    policy: bool = False
+    untracked: bool = False
     up: bool = False
     runs: int = 0
     pods: dict[str, str] = field(default_factory=dict)
@@ -180,11 +186,15 @@ class FakeCluster:
                 case "Pod":
                     assert name not in self.pods, f"{name} is made again"
                     self.pods[name] = f"10.0.1.{len(self.pods) + 1}"
+                case "NetworkPolicy":
+                    self.policy = True
                 case "Service":
                     self.services[name] = f"10.96.0.{len(self.services) + 1}"
 
     def delete(self, manifests: Iterable[Manifest]) -> None:
         self._needs_up()
+        assert [manifest["kind"] for manifest in manifests] == ["NetworkPolicy"]
+        self.policy = False
 
     def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
         self._needs_up()
@@ -220,6 +230,9 @@ class FakeCluster:
                 return Completed(tuple(argv), 0, self._ab(argv), "")
             case "sysctl" | "ip":
                 return Completed(tuple(argv), 0, "", "")
+            case "nft":
+                self.untracked = "notrack" in argv[1]
+                return Completed(tuple(argv), 0, "", "")
             case "cat":
                 return Completed(tuple(argv), 0, "10\n262144\n", "")
             case _:
@@ -243,7 +256,10 @@ class FakeCluster:
         assert probe.address in {*self.pods.values(), *self.services.values()}
         denied = str(probe.source).startswith("outside/14.216.")
         enforced = self.enforcer.now is State.ON or self.foreign_denials
-        return Outcome(Verdict.DROPPED if denied and enforced else Verdict.OPEN, 0.001)
+        if self.untracked and probe.address in self.services.values():
+            return Outcome(Verdict.DROPPED, 0.001)
+        selected = self.policy or self.foreign_denials
+        return Outcome(Verdict.DROPPED if denied and enforced and selected else Verdict.OPEN, 0.001)
 
     def _ab(self, argv: Sequence[str]) -> str:
         self.runs += 1
@@ -290,6 +306,12 @@ class Bed:
     cluster: FakeCluster
     enforcer: FakeEnforcer
     folder: RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody else use the fake machine."""
+    monkeypatch.setattr(bench, "load", lambda _seconds: 0.0)
 
 
 @pytest.fixture

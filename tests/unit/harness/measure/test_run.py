@@ -11,8 +11,10 @@ import pytest
 from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed
 from harness.load import limits
-from harness.measure import blocks, notes, pace, rounds, study, switch
-from harness.measure.plan import Arm, Comparison, make_plan
+from harness.measure import bench, blocks, notes, pace, rounds, study, switch
+from harness.measure.plan import Arm, Comparison, Placement, Role, make_plan
+from harness.report import analysis
+from harness.stats import Word
 
 LEGS_OF_PILOT = 4 + 2 * 4 * 2 * 2  # a taste of each cell; rounds, cells, comparisons, legs
 
@@ -114,6 +116,35 @@ def test_without_an_enforcer_only_the_control_is_measured(bed: Any) -> None:
     assert "install" not in bed.enforcer.calls
 
 
+def test_each_arm_is_measured_beside_off(bed: Any) -> None:
+    """Every arm has as many blocks as the control; bare goes straight to the pod."""
+    comparisons = tuple(Comparison)
+    design = replace(bed.study.design, comparisons=comparisons)
+
+    study.run(replace(bed.study, design=design), bed.lab)
+
+    tests = [row for row in rows_of(bed) if row.role is Role.TEST]
+    counted = Counter(row.comparison for row in tests)
+    assert set(counted) == set(comparisons)
+    assert len(set(counted.values())) == 1
+    assert all(row.arm is row.comparison.test_arm for row in tests)
+    straight = {row.comparison for row in rows_of(bed) if row.placement is Placement.POD}
+    assert straight == {Comparison.BARE}
+
+
+def test_the_load_of_others_voids_every_block(bed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With burners beside it nothing counts, and every row says why."""
+    monkeypatch.setattr(bench, "load", lambda _seconds: 1.0)
+
+    study.run(bed.study, bed.lab)
+
+    assert all(row.void for row in rows_of(bed))
+    assert any(row.reason == "others used 100% of the CPUs" for row in rows_of(bed))
+    found = analysis.analyse(rows_of(bed), seed=1)
+    assert {each.verdict.word for each in found.headlines if each.verdict} == {Word.INVALID}
+    assert {each.verdict.word for each in found.costs} == {Word.INVALID}
+
+
 def test_limits_are_the_same_on_every_node_and_said(bed: Any) -> None:
     """Conntrack's and the client's limits are set once, before any arm, and stored."""
     study.run(bed.study, bed.lab)
@@ -132,7 +163,7 @@ def test_the_rules_are_declared_before_the_first_block(bed: Any) -> None:
 
     design = bed.folder.read_json(notes.FILE)["design"]
     assert design["seed"] == 1
-    assert len(design["voiding_rules"]) == 4
+    assert len(design["voiding_rules"]) == 5
 
 
 def test_a_row_survives_the_file(bed: Any) -> None:

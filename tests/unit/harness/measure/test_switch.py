@@ -10,6 +10,7 @@ from harness.clusters.base import Manifest
 from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed
 from harness.measure import switch as switching
+from harness.measure import tracking
 from harness.measure.plan import Arm
 from harness.measure.switch import Switch, Witness
 
@@ -21,8 +22,12 @@ def switch(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Switch:
     bed.cluster.up = True
     pod: Manifest = {"kind": "Pod", "metadata": {"name": "measured-0"}}
     bed.cluster.apply([pod])
-    witness = Witness("14.215.0.10", "14.216.0.10", tuple(bed.cluster.pods.values()), 80)
-    return Switch(bed.cluster, bed.enforcer, witness)
+    service: Manifest = {"kind": "Service", "metadata": {"name": "measured"}}
+    policy: Manifest = {"kind": "NetworkPolicy", "metadata": {"name": "policy"}}
+    bed.cluster.apply([service, policy])
+    addresses = (*bed.cluster.services.values(), *bed.cluster.pods.values())
+    witness = Witness("14.215.0.10", "14.216.0.10", addresses, 80, ("node-1",))
+    return Switch(bed.cluster, bed.enforcer, witness, policy)
 
 
 def test_on_drops_the_denied_client_and_off_lets_it_through(switch: Switch) -> None:
@@ -32,6 +37,45 @@ def test_on_drops_the_denied_client_and_off_lets_it_through(switch: Switch) -> N
 
     switch.to(Arm.OFF)
     assert switch.enforcer.state() is State.OFF
+
+
+@pytest.mark.parametrize("first", Arm)
+@pytest.mark.parametrize("then", Arm)
+def test_every_arm_follows_every_other(switch: Switch, first: Arm, then: Arm) -> None:
+    """Whatever was in force, the next arm is proved, and nothing of the last one stays."""
+    switch.to(first)
+    switch.to(then)
+
+    cluster: Any = switch.cluster
+    assert cluster.untracked is (then is Arm.BARE)
+    assert cluster.policy is (then is not Arm.IDLE)
+    assert switch.enforcer.state() is (State.OFF if then in {Arm.OFF, Arm.BARE} else State.ON)
+
+
+def test_with_rules_alone_the_daemon_is_stopped(switch: Switch) -> None:
+    """The rules deny while the daemon is held in its tracks."""
+    switch.to(Arm.RULES)
+
+    assert switch.enforcer.calls[-1] == "hold"  # type: ignore[attr-defined]
+
+
+def test_a_service_that_still_answers_is_not_bare(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where conntrack goes on, the Service is reached: that is no bare arm."""
+    monkeypatch.setattr(tracking, "stop", lambda *_: None)
+
+    with pytest.raises(EnforcerFailed, match=r"switched bare, .* is open, not dropped"):
+        switch.to(Arm.BARE)
+
+
+def test_nothing_of_ours_stays_when_a_run_ends_bare(switch: Switch) -> None:
+    """Connection tracking goes on, whichever arm was the last."""
+    switch.to(Arm.BARE)
+
+    switch.rest()
+
+    assert not switch.cluster.untracked  # type: ignore[attr-defined]
 
 
 def test_a_switch_that_does_nothing_is_an_error_that_says_what_was_seen(switch: Switch) -> None:

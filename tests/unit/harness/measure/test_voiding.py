@@ -25,6 +25,12 @@ def test_stolen_cpu_voids_a_leg_above_a_tenth() -> None:
     assert voiding.leg_reason(Observed("", 0.3, 2.0)) == "15% of the CPU time was stolen"
 
 
+def test_load_of_others_voids_a_leg_above_a_quarter() -> None:
+    """What others used just before is what they use now, as far as can be known."""
+    assert voiding.leg_reason(Observed("", 0.0, 2.0, load=0.2)) == ""
+    assert voiding.leg_reason(Observed("", 0.0, 2.0, load=0.5)) == "others used 50% of the CPUs"
+
+
 def test_a_void_leg_voids_its_partner() -> None:
     """Half a pair is no pair; the partner says whose fault it was."""
     reasons = voiding.block_reasons(("", "3 failed requests"), ())

@@ -19,11 +19,12 @@ from harness.measure.blocks import Row
 from harness.measure.plan import Arm, Block, Comparison, Design, Leg, make_plan
 from harness.report import analysis, perf
 from harness.results import RunFolder
-from harness.stats import Word
+from harness.stats import Estimate, Word
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SEES = {"new": 0.03, "kept": None}
 DESIGN = Design(sizes=(2, 8), concurrencies=(1, 16, 64), rounds=6)
+ARMS = replace(DESIGN, comparisons=tuple(Comparison))
 
 
 def leg_row(block: Block, leg: Leg, position: int, rps: float) -> Row:
@@ -56,14 +57,18 @@ def leg_row(block: Block, leg: Leg, position: int, rps: float) -> Row:
     )
 
 
-def measured(cost: float, noise: float = 0.03) -> list[Row]:
+COSTS = {Arm.BARE: -0.02, Arm.OFF: 0.0, Arm.IDLE: 0.01, Arm.RULES: 0.05}
+"""Share of the rate that each arm but ``on`` costs."""
+
+
+def measured(cost: float, noise: float = 0.03, design: Design = DESIGN) -> list[Row]:
     """Return the rows of a run in which ``on`` costs this share of the rate."""
     coin = random.Random(5)
     rows = []
-    for block in make_plan(DESIGN, seed=1).blocks:
+    for block in make_plan(design, seed=1).blocks:
         for position, leg in enumerate(block.legs, start=1):
             rate = 1000 * block.cell.concurrency**0.3 * math.exp(coin.gauss(0, noise))
-            rate *= 1 - cost if leg.arm is Arm.ON else 1
+            rate *= 1 - COSTS.get(leg.arm, cost)
             rows.append(leg_row(block, leg, position, rate))
     return rows
 
@@ -159,6 +164,70 @@ def test_cpu_per_request_is_a_quantity_of_its_own() -> None:
     found = analysis.analyse(measured(cost=0.10), seed=1)
 
     assert all(each.cpu and each.cpu.ratio > 1.05 for each in found.headlines)
+
+
+def test_the_costs_of_the_arms_are_told_apart() -> None:
+    """Each arm has its own ratio, for the rate and for CPU time per request, the control at 1."""
+    found = analysis.analyse(measured(cost=0.10, noise=0.01, design=ARMS), seed=1)
+
+    for cost in found.costs:
+        expected = 1 - COSTS.get(cost.comparison.test_arm, 0.10)
+        assert cost.rate is not None
+        assert cost.cpu is not None
+        assert cost.rate.ratio == pytest.approx(expected, abs=0.02)
+        assert cost.cpu.ratio == pytest.approx(1 / expected, abs=0.02)
+    assert {cost.comparison for cost in found.costs} == set(Comparison)
+
+
+def test_the_daemon_is_a_cost_apart() -> None:
+    """CPU time that the daemon takes is not charged to the requests, but told by the second."""
+    rows = [
+        replace(row, cpu_seconds=row.cpu_seconds + 0.3 * row.seconds, enforcer_cpu_seconds=used)
+        if row.arm is Arm.ON and (used := 0.3 * row.seconds)
+        else row
+        for row in measured(cost=0.0, noise=0.01)
+    ]
+
+    on = [
+        cost
+        for cost in analysis.analyse(rows, seed=1).costs
+        if cost.comparison is Comparison.EFFECT
+    ]
+
+    assert all(cost.daemon == pytest.approx(0.3) for cost in on)
+    assert all(cost.cpu and cost.cpu.ratio == pytest.approx(1.0, abs=0.02) for cost in on)
+
+
+def test_the_study_has_nodes_of_two_cpus() -> None:
+    """A daemon that takes one of two CPUs halves what the rules leave; bounds go with it."""
+    rules = Estimate(math.log(0.8), math.log(0.7), math.log(0.9), 0.01, 30, 0.1, 0.0, 1)
+
+    assert analysis.in_the_study(rules, daemon=1.0) == pytest.approx((0.4, 0.35, 0.45))
+    assert analysis.in_the_study(rules, daemon=3.0) == (0.0, 0.0, 0.0)
+
+
+def test_arms_have_a_figure_and_a_table_of_their_own(tmp_path: Path) -> None:
+    """Where more than on and off was measured, the costs are drawn apart."""
+    folder = stored(tmp_path, measured(cost=0.10, design=ARMS))
+    folder.write_json("enforcer.json", {"nodes": ["node-1", "node-2"]})
+
+    text = perf.write(folder).with_name("report.md").read_text()
+
+    assert (folder.path / "figures/costs.png").read_bytes().startswith(PNG)
+    assert "rules/off" in text
+    assert "on a node of 2 CPUs" in text
+
+
+def test_mostly_void_is_invalid() -> None:
+    """What few blocks are left of a run that others disturbed is no evidence."""
+    rows = [
+        replace(row, void=row.block % 4 != 0, reason="others used 90% of the CPUs")
+        for row in measured(cost=0.10)
+    ]
+
+    words = {each.verdict.word for each in analysis.analyse(rows, 1).headlines if each.verdict}
+
+    assert words == {Word.INVALID}
 
 
 def test_the_figures_are_drawn_as_svg_and_png(tmp_path: Path) -> None:
