@@ -34,6 +34,7 @@ from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import NodeCompiler
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.policy.warnings import Overlaps
+from enforcer.probe import check_kernel
 from enforcer.programs import check_all, check_iproute2
 from enforcer.settings import Settings
 
@@ -58,6 +59,7 @@ async def run(settings: Settings) -> None:
     metrics.elements.set_function(tables.elements)
     health.before_scrape = Counters(metrics).refresh
     with lock.held(), contextlib.closing(links):
+        check_kernel()
         async with (
             connect(settings.kubeconfig, settings.master) as client,
             serve(health, metrics, settings.health_address, settings.health_port),
