@@ -211,8 +211,23 @@ def _decode_chain(item: Mapping[str, Any], rules: Mapping[str, list[Rule]]) -> C
 
 
 def _decode_fields(item: Mapping[str, Any]) -> tuple[FieldType, ...]:
-    kinds = item["type"] if isinstance(item["type"], list) else [item["type"]]
-    return tuple(FieldType(kind) for kind in kinds)
+    match item["type"]:
+        case {"typeof": {"concat": [*expressions]}}:  # nft 1.1 on; before, the types' names
+            return tuple(_decode_expression(expression) for expression in expressions)
+        case [*kinds]:
+            return tuple(FieldType(kind) for kind in kinds)
+        case kind:
+            return (FieldType(kind),)
+
+
+def _decode_expression(expression: Mapping[str, Any]) -> FieldType:
+    """Return the type of a field that was declared by what is matched against it."""
+    match expression:
+        case {"meta": {"key": "iifname"}}:
+            return FieldType.INTERFACE
+        case {"payload": {"base": "th", "offset": 64, "len": 128}}:
+            return FieldType.ND_TARGET
+    raise ValueError(f"no set of ours has a field like {expression!r}")
 
 
 def _decode_set(item: Mapping[str, Any]) -> Set:
