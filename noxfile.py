@@ -33,6 +33,7 @@ SESSIONS = (
     "perf",
     "lab",
     "report",
+    "compare",
     "control-plane",
     "image",
     "kind",
@@ -111,6 +112,12 @@ def lab(session: nox.Session) -> None:
 def report(session: nox.Session) -> None:
     """Draw the figures and the report of a stored run again: nox -s report -- results/RUN."""
     hand_over(session, "harness", "report", *session.posargs)
+
+
+@nox.session(python=False)
+def compare(session: nox.Session) -> None:
+    """Compare two stored perf runs: nox -s compare -- results/RUN results/RUN."""
+    hand_over(session, "harness", "compare", *session.posargs)
 
 
 @nox.session(python=False, name="control-plane")

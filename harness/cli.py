@@ -23,6 +23,7 @@ COMMANDS = {
     "perf": "What does an enforcer cost? Measure requests per second with and without it.",
     "lab": "What do rules cost? Count instructions in a virtual machine; try other kernels.",
     "report": "Draw a run's figures and report again from what it stored.",
+    "compare": "Compare two perf runs: did the costs change? Refuses unlike machines.",
     "control-plane": "Get kube-apiserver, etcd and their like: download them, or build them.",
     "image": "Build the container images, from Debian packages and wheels.",
     "doctor": "Say what this machine can run, what is missing, and the command that helps.",

@@ -22,14 +22,15 @@ from harness.results import RunFolder
 @click.argument("run", type=click.Path(path_type=Path))
 def command(run: Path) -> None:
     """Draw the figures and the report of the run in folder RUN again."""
-    folder = _open(run)
+    folder = open_run(run)
     drawn = next((draw for name, draw in _DRAWN_BY.items() if (run / name).exists()), None)
     if drawn is None:
         raise UsageError(f"{run}: nothing to draw: it has none of {', '.join(_DRAWN_BY)}")
     click.echo(str(drawn(folder)))
 
 
-def _open(run: Path) -> RunFolder:
+def open_run(run: Path) -> RunFolder:
+    """Return the folder of a run; UsageError where it is none, or of another schema."""
     if not (run / "run.json").is_file():
         raise UsageError(f"{run}: not the folder of a run: it has no run.json")
     try:

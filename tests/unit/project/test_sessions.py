@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SESSIONS = {
     *("lint", "types", "tests", "fuzz", "bench"),
-    *("functional", "mutation", "perf", "lab", "report"),
+    *("functional", "mutation", "perf", "lab", "report", "compare"),
     *("control-plane", "image", "kind", "doctor"),
 }
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", ".ci/run"]

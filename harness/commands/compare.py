@@ -1,0 +1,73 @@
+"""``harness compare``: what became of the costs, from one perf run to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.commands.report import open_run
+from harness.errors import UsageError
+from harness.measure import blocks
+from harness.report import findings
+from harness.report.comparison import Change, changes, unlike
+from harness.results import RunFolder
+from harness.stats import Estimate
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--unlike", "told", is_flag=True, help="Compare runs of unlike machines, too.")
+def command(first: Path, second: Path, told: bool) -> None:  # noqa: FBT001  # as click calls it
+    """Compare the perf runs in the folders FIRST and SECOND: their ratios, never their rates."""
+    runs = _perf_run(first), _perf_run(second)
+    differences = unlike(*runs)
+    if differences and not told:
+        said = "\n".join(f"  {each}" for each in differences)
+        raise UsageError(f"the runs are not of like machines:\n{said}\nto compare still: --unlike")
+    found = list(changes(*runs))
+    if not found:
+        raise UsageError(f"{first} and {second} have no condition in common")
+    for line in _table(runs, differences, found):
+        click.echo(line)
+
+
+def _perf_run(path: Path) -> RunFolder:
+    folder = open_run(path)
+    if not (path / blocks.FILE).is_file():
+        raise UsageError(f"{path}: not a perf run: it has no {blocks.FILE}")
+    return folder
+
+
+def _table(
+    runs: tuple[RunFolder, RunFolder], differences: list[str], found: list[Change]
+) -> list[str]:
+    names = [
+        f"{run.path.name} ({run.read_json('run.json')['settings']['enforcer']})" for run in runs
+    ]
+    rows = [
+        f"| {each.connections.value} | {each.size} | {each.comparison.value} "
+        f"| {_ratio(each.first.rate)} | {_ratio(each.second.rate)} | {_factor(each)} "
+        f"| {each.verdict} |"
+        for each in found
+    ]
+    return [
+        f"First: {names[0]}; second: {names[1]}",
+        *(f"Unlike: {each}" for each in differences),
+        "",
+        "| connections | pods a service | arm | first | second | second / first (95 %) | verdict |",
+        "|---|---:|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _ratio(estimate: Estimate | None) -> str:
+    return findings.ratio(estimate) if estimate else "no block counts"
+
+
+def _factor(change: Change) -> str:
+    if change.factor is None:
+        return "unknown"
+    ratio, low, high = change.factor
+    return f"{ratio:.3f} ({low:.3f} to {high:.3f})"
