@@ -101,7 +101,7 @@ _OUTPUT = click.option(
 @enforcer.command()
 @click.argument("client", metavar="FROM")
 @click.argument("target", metavar="TO:PORT[/PROTO]")
-@options_for("node_name", "kubeconfig", "master")
+@options_for("node_name", "kubeconfig", "master", "service_cidr")
 @click.option(
     "-f",
     "--file",
@@ -114,8 +114,9 @@ def explain(client: str, target: str, dump: Path | None, output: str, **values: 
     """Say who may reach whom, which policy and rule decides, and whether the kernel agrees.
 
     FROM and TO are NAMESPACE/POD, node/NAME or an address; PROTO is tcp (the default), udp or
-    sctp, and TO/icmp asks for ICMP. A connection through a Service is one to its backend. The exit
-    code is 1 where policies and kernel differ.
+    sctp, and TO/icmp asks for ICMP. A connection through a Service (ClusterIP, NodePort) is one to
+    its backend: ask about that pod and its port. The exit code is 1 where policies and kernel
+    differ.
     """
     from enforcer import inspection  # noqa: PLC0415  # as above
 

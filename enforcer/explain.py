@@ -7,10 +7,11 @@ the pods of its own node only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from enforcer.errors import SettingsError
-from enforcer.model.net import Direction, IPAddress
+from enforcer.model.net import Direction, IPAddress, IPNetwork
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.places import Place, find_both
 from enforcer.policy.cluster import Cluster
@@ -19,6 +20,7 @@ from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass, Prob
 from enforcer.policy.reasons import Connection, Reasons, Traffic, allowed_by, reasons
 from enforcer.ruleset.names import INET
 from enforcer.ruleset.walk import Outcome, Question, Walk, drops_unknown, walk
+from enforcer.services import advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All answers, one for each pair of addresses of one family."""
+    """All answers, one for each pair of addresses of one family; ``advice``: whom else to ask."""
 
     client: Place
     server: Place
@@ -70,6 +72,7 @@ class Explanation:
     answers: tuple[Answer, ...]
     problems: tuple[Problem, ...]
     live: bool
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,17 @@ class Live:
     tables: Ruleset
 
 
-def explain(cluster: Cluster, client: str, target: str, live: Live | None = None) -> Explanation:
-    """Explain a connection; SettingsError for places that are none."""
+def explain(
+    cluster: Cluster,
+    client: str,
+    target: str,
+    live: Live | None = None,
+    services: Iterable[IPNetwork] = (),
+) -> Explanation:
+    """Explain a connection; SettingsError for places that are none.
+
+    ``services`` are the Service ranges of the cluster, as far as they are known.
+    """
     source, server, traffic = find_both(cluster, client, target)
     pairs = [
         (one, two)
@@ -93,7 +105,10 @@ def explain(cluster: Cluster, client: str, target: str, live: Live | None = None
         raise SettingsError(f"{client} and {target}: no address of one family on both ends")
     explainer = _Explainer(cluster, source, server, live)
     answers = tuple(explainer.answer(one, two, traffic) for one, two in pairs)
-    return Explanation(source, server, traffic, answers, explainer.problems(), live is not None)
+    pods = (network for node in cluster.nodes.values() for network in node.pod_networks)
+    further = advice(server, traffic, services, pods)
+    problems = explainer.problems()
+    return Explanation(source, server, traffic, answers, problems, live is not None, further)
 
 
 class _Explainer:

@@ -23,6 +23,7 @@ def lines(found: Explanation) -> Iterator[str]:
             yield from _side_lines(side, live=found.live)
     for problem in found.problems:
         yield f"  not understood: {problem.kind.value} {problem.subject}: {problem.message}"
+    yield from (f"  note: {sentence}" for sentence in found.advice)
     if not found.live:
         yield "  the kernel was not asked: this is what the policies mean"
     for answer in found.answers:
@@ -70,6 +71,7 @@ def as_json(found: Explanation) -> dict[str, object]:
         "protocol": found.traffic.protocol.value if found.traffic.protocol else "ICMP",
         "port": found.traffic.port,
         "kernelAsked": found.live,
+        "advice": list(found.advice),
         "answers": [_answer_json(answer) for answer in found.answers],
         "problems": [
             {"kind": item.kind.value, "subject": str(item.subject), "message": item.message}

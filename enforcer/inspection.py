@@ -40,16 +40,19 @@ class Source:
 
 def explain(client: str, target: str, source: Source, output: str) -> int:
     """Print an explanation; return 1 where policies and kernel differ."""
-    cluster, live = _read(source)
-    found = explain_connection(cluster, client, target, live)
+    flags = dict(source.flags)
+    if source.dump is not None:
+        flags["node_name"] = flags.get("node_name") or "-"  # no Node is asked about
+    settings, _ = settings_from(flags)
+    cluster, live = _read(source, settings)
+    found = explain_connection(cluster, client, target, live, settings.service_cidr)
     _print(output, explained.as_json(found), explained.lines(found))
     return _DIFFERENT if any(answer.differences for answer in found.answers) else _SAME
 
 
-def _read(source: Source) -> tuple[Cluster, Live | None]:
+def _read(source: Source, settings: Settings) -> tuple[Cluster, Live | None]:
     if source.dump is not None:
         return load_dump(source.dump), None
-    settings, _ = settings_from(source.flags)
     tables = _tables()
     return _live_cluster(settings), Live(settings.node_name, tables)
 

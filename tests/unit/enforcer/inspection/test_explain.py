@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,49 @@ def tampered(live: Live, kind: str, **changes: Any) -> Live:
         for name, item in table.sets.items()
     }
     return Live(live.node, Ruleset({INET: replace(table, sets=sets)}))
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("192.0.2.2:30080", "192.0.2.2 is node n2, and port 30080 may be a NodePort"),
+        ("node/n2:32767/udp", "node/n2 is node n2, and port 32767 may be a NodePort"),
+        ("10.96.0.10:53/udp", "10.96.0.10 is in the Service range 10.96.0.0/12"),
+        ("203.0.113.7:443", "203.0.113.7 is no pod's and no node's; should it be a Service's"),
+    ],
+)
+def test_who_asks_about_a_service_is_told_to_ask_about_its_backend(
+    cluster: Cluster, target: str, words: str
+) -> None:
+    """One line for a NodePort, a ClusterIP and an address that may be a load balancer's."""
+    found = explain(cluster, "shop/cli", target, services=[ip_network("10.96.0.0/12")])
+
+    (note,) = (line for line in said(found).splitlines() if line.startswith("  note: "))
+    assert words in note
+    assert note.endswith("ask about the backend, NAMESPACE/POD:TARGETPORT")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["192.0.2.2:29999", "192.0.2.2:32768", "192.0.2.2/icmp", "shop/web:30080", "10.1.0.77:80"],
+)
+def test_who_asks_about_a_backend_is_told_nothing_of_services(
+    cluster: Cluster, target: str
+) -> None:
+    """A node's other ports, a pod at whatever port, and an address of the pod ranges."""
+    found = explain(cluster, "shop/cli", target, services=[ip_network("10.96.0.0/12")])
+
+    assert found.advice == ()
+
+
+def test_the_service_range_is_taken_from_the_command_line(tmp_path: Path) -> None:
+    """--service-cidr, as the daemon has it, also where a dump is asked."""
+    argv = ["explain", "shop/cli", "10.96.0.10:53/udp", "-f", str(write(tmp_path)), "-o", "json"]
+
+    result = CliRunner().invoke(cli.enforcer, [*argv, "--service-cidr=10.96.0.0/12"])
+
+    (advice,) = json.loads(result.output)["advice"]
+    assert "is in the Service range 10.96.0.0/12" in advice
 
 
 def test_a_kernel_that_differs_is_shouted_about(cluster: Cluster) -> None:
