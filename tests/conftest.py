@@ -33,7 +33,7 @@ EXAMPLES = 40
 """Examples of a fuzzer among the other tests: some two hundred steps, half a minute."""
 
 FUZZED = pytest.StashKey[list[str]]()
-"""A line for each fuzzer: how much it tried, how fast, from which seed."""
+"""A line for each fuzzer and flood: how much it tried, how fast, from which seed."""
 
 NEEDS_NAMESPACES = ("kernel", "cluster")
 TOOLS = ("nft", "ip", "unshare")

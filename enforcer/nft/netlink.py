@@ -163,6 +163,10 @@ def _channel() -> Iterator[socket.socket]:
         msg = "netfilter's state needs CAP_NET_ADMIN; run as root"
         raise MissingError(msg) from error
     except OSError as error:
+        if error.errno == errno.ENOBUFS:
+            # An answer was lost: what was asked for may have been done, or not.
+            msg = f"the kernel had no room for its answer ({error.strerror})"
+            raise KernelError(msg) from error
         msg = f"netfilter's netlink socket failed ({error}); is nf_tables in this kernel?"
         raise KernelError(msg) from error
 

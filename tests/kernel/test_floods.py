@@ -5,27 +5,35 @@
 
 from __future__ import annotations
 
+import enum
+import errno
 import os
 import random
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
+from enforcer.errors import KernelError
 from enforcer.links import NodeLinks
 from enforcer.model.net import Direction, PortRange
 from enforcer.model.objects import Key
+from enforcer.nft import netlink
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import Ruleset
+from enforcer.nft.transaction import DeleteElements, Transaction
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, PolicyClass
+from enforcer.ruleset.given import SHORTCUT
+from enforcer.ruleset.names import INET
 from enforcer.ruleset.plan import Planner
 from enforcer.wiring import Wiring
-from tests.kernel.netlab import Lab, Namespace, Verdict, wait_until
+from tests.conftest import FUZZED
+from tests.kernel.netlab import Lab, Namespace, Verdict, run, wait_until
 from tests.kernel.policies import TCP, UDP, compiled, ingress, peer_ports, peers
 
 pytestmark = pytest.mark.kernel
@@ -145,7 +153,7 @@ class AllowedFlow:
             self.seen.lost.append(self.seen.sent)
 
 
-def test_nothing_slips_through_a_thousand_changes(lab: Lab) -> None:
+def test_nothing_slips_through_a_thousand_changes(lab: Lab, pytestconfig: pytest.Config) -> None:
     """Whatever changes, denied packets never arrive and allowed ones always do."""
     draw = random.Random(7)
     _one, two, _three = lab.pods
@@ -163,10 +171,104 @@ def test_nothing_slips_through_a_thousand_changes(lab: Lab) -> None:
         wait_until(lambda: allowed.seen.sent > CHANGES // 4)
     denied.close()
     links.close()
+    pytestconfig.stash[FUZZED].append(
+        f"{CHANGES} changes on a {lab.wire.value} node: {denied.seen.sent} denied packets sent, "
+        f"{denied.seen.arrived} arrived; {allowed.seen.sent} allowed ones, "
+        f"{len(allowed.seen.lost)} lost; {len(bumps)} epochs"
+    )
 
     assert len(bumps) > CHANGES // 3
     assert denied.seen.arrived == 0
     assert allowed.seen.lost == []
+
+
+def test_nothing_slips_through_while_the_kernel_refuses(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused transaction, EBUSY and a lost answer: tried again from the truth, never open."""
+    draw = random.Random(11)
+    _one, two, _three = lab.pods
+    kernel, links = TroubledKernel(draw), lab.node.call(NodeLinks)
+    monkeypatch.setattr(netlink, "_await_commit", kernel.await_commit)
+    tables = NodeTables(kernel, lab.options, links)
+    last = some_policy(lab, draw, 0)
+    lab.node.call(tables.sync, last)
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
+    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
+
+    with running(denied.send, denied.receive, allowed.send):
+        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+        for number in range(CHANGES // 3):
+            kernel.trouble = draw.choice([None, *Trouble])
+            last = some_policy(lab, draw, number)
+            _until_accepted(lab, tables, last, kernel)
+    denied.close()
+
+    found = [item for item in Trouble if any(item.value in text for text in kernel.refusals)]
+    assert found == list(Trouble)
+    tables.distrust()
+    again = lab.node.call(tables.sync, last)
+    assert (again.transactions, again.repaired) == (0, False)
+    assert denied.seen.arrived == 0
+    assert allowed.seen.lost == []
+    links.close()
+
+
+class Trouble(enum.Enum):
+    """Why the real kernel does not do what it is asked, or not as far as we know: its own words."""
+
+    REFUSED = "No such file or directory"
+    BUSY = "Device or resource busy"
+    LOST = "No buffer space available"
+
+
+class TroubledKernel(NftKernel):
+    """The real kernel, which is brought to refuse one transaction for each ``trouble``."""
+
+    def __init__(self, draw: random.Random) -> None:
+        super().__init__()
+        self.trouble: Trouble | None = None
+        self.refusals: list[str] = []
+        self._await_commit = netlink._await_commit
+
+    def apply(self, transaction: Transaction) -> None:
+        trouble = self.trouble
+        if trouble is Trouble.REFUSED:
+            self.trouble = None
+            nobody = DeleteElements(INET, "pods4", ("203.0.113.99",))
+            transaction = replace(transaction, commands=(*transaction.commands, nobody))
+        elif trouble is Trouble.BUSY:
+            self.trouble = None
+            _refer_to_classes(self.read([INET]))
+        super().apply(transaction)
+
+    def await_commit(self, channel: socket.socket, last: int) -> None:
+        """Take the answer, so that all has been done, and lose it."""
+        self._await_commit(channel, last)
+        if self.trouble is Trouble.LOST:
+            self.trouble = None
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+
+def _refer_to_classes(have: Ruleset) -> None:
+    """Let rules of another program's making hold the classes' chains, past which no packet goes."""
+    table = have.tables[INET]
+    classes = {*table.maps["in_d4"].targets.values(), *table.maps["eg_d4"].targets.values()}
+    for chain in classes:
+        run("nft", "add", "rule", *str(INET).split(), SHORTCUT, "jump", chain)
+
+
+def _until_accepted(
+    lab: Lab, tables: NodeTables, policy: CompiledPolicy, kernel: TroubledKernel
+) -> None:
+    """Sync as the daemon does: again and again."""
+    while True:
+        try:
+            lab.node.call(tables.sync, policy)
+        except KernelError as error:
+            kernel.refusals.append(str(error))
+        else:
+            return
 
 
 def some_policy(lab: Lab, draw: random.Random, number: int) -> CompiledPolicy:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from enforcer.errors import KernelError, LostRaceError
-from enforcer.nft import batch
+from enforcer.nft import batch, netlink
 from enforcer.nft.diff import diff
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import (
@@ -208,6 +210,30 @@ def test_who_lost_a_race_is_told(space: Namespace) -> None:
         assert kernel.read([T]).tables[T] == sets(0)
 
     space.call(race)
+
+
+def test_an_answer_that_the_socket_has_no_room_for_is_a_refusal(
+    space: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOBUFS, made by the kernel: refusals that are longer than the receive buffer."""
+    kernel, real = NftKernel(), netlink._channel
+
+    @contextmanager
+    def narrow() -> Iterator[socket.socket]:
+        with real() as channel:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            yield channel
+
+    def overrun() -> None:
+        load(kernel, sets(0))
+        kernel.generation()
+        (delete,) = diff(ruleset([sets(9)]), ruleset([sets(0)]))
+        monkeypatch.setattr(netlink, "_channel", narrow)
+        with pytest.raises(KernelError, match="no room for its answer"):
+            kernel.apply(Transaction(delete.commands * 20, "more refusals than fit"))
+        assert kernel.read([T]).tables[T] == sets(0)
+
+    space.call(overrun)
 
 
 def test_a_refusal_changes_nothing_and_says_why(space: Namespace) -> None:

@@ -75,10 +75,10 @@ class Told:
         self.something.set()
 
 
-def loop_on(kernel: FakeKernel, told: Told) -> SyncLoop:
+def loop_on(kernel: FakeKernel, told: Told, metrics: Metrics | None = None) -> SyncLoop:
     """Return a sync loop whose kernel is a fake."""
     tables = NodeTables(kernel, SETTINGS.options, StillLinks(), lambda _mark, _mask: False)
-    observer = Observer(Health(), Metrics(), SETTINGS)
+    observer = Observer(Health(), metrics or Metrics(), SETTINGS)
     return SyncLoop(SETTINGS, tables, observer, (told,))
 
 
@@ -134,11 +134,11 @@ async def test_the_daemon_ends_with_the_first_task_that_ends() -> None:
 async def test_a_refused_sync_is_tried_again_without_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the kernel refused is owed, though the cluster stays as it is."""
+    """What the kernel refused is owed, though the cluster stays as it is; and it is counted."""
     monkeypatch.setattr(daemon, "GENERATION_PERIOD", 0.01)
-    kernel, told, inbox = FlakyKernel(), Told(), Inbox()
+    kernel, told, inbox, metrics = FlakyKernel(), Told(), Inbox(), Metrics()
     everything(inbox, DENY)
-    task = asyncio.create_task(loop_on(kernel, told).follow(inbox))
+    task = asyncio.create_task(loop_on(kernel, told, metrics).follow(inbox))
 
     async with asyncio.timeout(10):
         await told.something.wait()
@@ -146,6 +146,7 @@ async def test_a_refused_sync_is_tried_again_without_a_change(
     await asyncio.wait([task])
 
     assert kernel.refusals == 0
+    assert metrics.registry.get_sample_value("enforcer_sync_failures_total") == 2
     assert INET in kernel.read(TABLES).tables
 
 
