@@ -66,6 +66,7 @@ class Kubelet:
         self._latest: dict[str, Pod] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = 0
+        self._waiting: set[str] = set()
 
     @property
     def starting(self) -> int:
@@ -85,6 +86,8 @@ class Kubelet:
                 self._do(self._confirm(pod))
             return
         known = self._pods.get(uid)
+        if ending:
+            self._waiting.discard(uid)
         if known is not None:
             known.object = pod
             if ending:
@@ -106,6 +109,10 @@ class Kubelet:
             wishes = wishes_of(pod)
             if wishes.hold is Hold.NETWORK:
                 return
+            if leaving := self._leaving(network.node, wishes.address):
+                self._waiting.add(uid)
+                self._do(self._admit_after(leaving, uid, pod, network))
+                return
             seat = self._seat(pod, network.node, wishes)
         except (UnknownWishError, NoSeatError) as error:
             self._do(self._report(pod, podstatus.refused(pod, "StartError", str(error))))
@@ -125,6 +132,20 @@ class Kubelet:
         if pod["spec"].get("hostNetwork"):
             return Seat(node.host)
         return self._seats[node.name].take(wishes)
+
+    def _leaving(self, node: NodePlan, wished: str) -> Pod | None:
+        """Return the pod that is about to give back the address that another one wishes for.
+
+        An object that is deleted without grace is gone before its pod is.
+        """
+        others = (other for other in self._pods.values() if other.node is node)
+        return next((other for other in others if other.has_still(wished)), None)
+
+    async def _admit_after(self, leaving: Pod, uid: str, pod: Object, network: NodeNetwork) -> None:
+        await leaving.freed.wait()
+        if uid in self._waiting:
+            self._waiting.discard(uid)
+            self._admit(uid, pod, network)
 
     def _is_full(self, node: NodePlan) -> bool:
         """Whether as many pods live on a node as it has room for."""
@@ -344,6 +365,7 @@ class Kubelet:
     async def _settle(self, pod: Pod) -> None:
         """Take a pod's servers and network away, and free its address; once."""
         if pod.settled:
+            await pod.freed.wait()
             return
         pod.settled = True
         if pod.host_network:
@@ -357,6 +379,7 @@ class Kubelet:
             )
         if not pod.host_network:
             self._seats[pod.node.name].give_back(pod.seat)
+        pod.freed.set()
 
     async def _confirm(self, pod: Object) -> None:
         """Tell the API that a pod has ended: now its object goes."""

@@ -50,7 +50,9 @@ class Pod:
     released: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once its status may be written."""
     settled: bool = False
-    """Whether its network has gone and its address is somebody else's."""
+    """Whether its network is being taken away, or has gone."""
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once its network has gone and its address may be somebody else's."""
     doomed: bool = False
     asked: bool = False
     """Whether its readiness probes have been started."""
@@ -85,6 +87,11 @@ class Pod:
     def finished(self) -> bool:
         """Whether every container has ended for good."""
         return bool(self.workloads) and len(self.exits) == len(self.workloads)
+
+    def has_still(self, address: str) -> bool:
+        """Whether it has an address that it is about to give back."""
+        own = not self.host_network and address in map(str, self.seat.host.addresses)
+        return own and not self.lives and not self.freed.is_set()
 
     @property
     def key(self) -> str:

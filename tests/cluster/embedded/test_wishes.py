@@ -135,6 +135,19 @@ def test_an_address_is_used_again(cluster: EmbeddedCluster, kit: Any) -> None:
     cluster.delete([kit.pod("third")])
 
 
+def test_an_address_is_waited_for(cluster: EmbeddedCluster, kit: Any) -> None:
+    """A pod deleted without grace is gone from the API at once; its address goes on a bit later."""
+    address = ""
+    for number in range(10):
+        heir = kit.pod(f"heir-{number}", "node-1")
+        heir["spec"]["terminationGracePeriodSeconds"] = 0
+        name = make(cluster, heir, **({"address": address} if address else {})).name
+        cluster.wait_ready(timeout=60)
+        address = address or kit.address(cluster, name)
+        assert kit.address(cluster, name) == address
+        cluster.delete([heir])
+
+
 def test_a_pod_can_be_kept_without_an_address(cluster: EmbeddedCluster, kit: Any) -> None:
     """A held pod is Pending on its node, nobody waits for it, and it starts when let go."""
     pod = make(cluster, kit.pod("held", "node-2"), hold="network")
