@@ -99,6 +99,14 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def go_on(self) -> None:
+        """Record that a run that was cut off is taken up again."""
+        run = self.read_json("run.json")
+        again = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
+        known = {name: value for name, value in run.items() if name not in {"finished", "reason"}}
+        resumed = [*run.get("resumed", []), again]
+        self.write_json("run.json", known | {"status": "running", "resumed": resumed})
+
     def finish(self, status: str, **facts: Any) -> None:
         """Record how the run ended: ``passed``, ``failed``, ``partial`` or ``invalid``."""
         run = self.read_json("run.json")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -17,20 +17,23 @@ from rich.console import Console
 
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
-from harness.commands.choices import enforcer_option
+from harness.commands.perf_options import Asked, perf_options, writable
+from harness.commands.report import open_run
 from harness.enforcers import make_enforcer
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.measure import blocks, pace, study
 from harness.measure.addresses import ApiAddresses
 from harness.measure.pace import Extent, Pace
 from harness.measure.plan import Arm, Comparison, Design
 from harness.measure.progress import Narrator
+from harness.measure.resume import earlier
 from harness.measure.study import Lab, Study
 from harness.measure.visit import Visit
 from harness.options import ClusterSettings, PatientOption, cluster_options
 from harness.report import perf as report
 from harness.report.analysis import tally
-from harness.results import RunFolder, require_writable
+from harness.report.comparison import unlike_machines
+from harness.results import RunFolder, environment
 from harness.workload import study as workload
 
 SERVICES_PER_NODE = 10
@@ -41,164 +44,44 @@ PATH_NODES = 1
 """With ``--full`` the enforcer runs where the measured packets pass, and nowhere else."""
 
 TINY_SERVICES = 4
-DEFAULT_BUDGET = 540.0
-"""Seconds: about ten minutes with what surrounds it."""
-
 FULL_BUDGET = 1200.0
 """Seconds, of the study at its size."""
-
-LEAST_PRECISION = 0.001
-"""Finer is not told from requests per second on any machine that does other work."""
 
 INTERRUPTED = 130
 """Exit code of a run that Ctrl-C ended: 128 + SIGINT, as a shell would say it."""
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of this command, apart from the cluster's."""
-
-    enforcer: str
-    full: bool
-    tiny: bool
-    sizes: tuple[int, ...]
-    rounds: int | None
-    budget: float | None
-    precision: float | None
-    arms: tuple[Arm, ...]
-    seed: int
-
-
-def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdigit() for part in parts):
-        raise click.BadParameter(f"{value!r}: numbers separated by commas, as in 2,6,8")
-    sizes = tuple(int(part) for part in parts)
-    if sizes[0] < 1 or sorted(set(sizes)) != list(sizes):
-        raise click.BadParameter(f"{value!r}: each size must be larger than the one before")
-    return sizes
-
-
-def _arms(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[Arm, ...]:
-    known = {arm.value: arm for arm in Arm}
-    names = [part.strip() for part in value.split(",")]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise click.BadParameter(
-            f"{value!r}: {', '.join(map(repr, unknown))}: no such arm; there are {', '.join(known)}"
-        )
-    if not {Arm.OFF.value, Arm.ON.value} <= set(names):
-        raise click.BadParameter(f"{value!r}: off and on belong to every run; name them, too")
-    return tuple(arm for arm in Arm if arm.value in names)
-
-
-def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        share = float(value.removesuffix("%")) / 100
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r}: a percentage such as 3%") from error
-    if not LEAST_PRECISION <= share < 1:
-        raise click.BadParameter(f"{value!r}: at least {LEAST_PRECISION:.1%} and below 100%")
-    return share
-
-
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
-    number, unit = (value[:-1], value[-1:]) if value[-1:] in _UNITS else (value, "m")
-    try:
-        return float(number) * _UNITS[unit]
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h") from error
-
-
-def _writable(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
-    require_writable(value)
-    return value
-
-
-_OPTIONS = (
-    enforcer_option,
-    click.option(
-        "--arms",
-        cls=PatientOption,
-        callback=_arms,
-        metavar="ARM,ARM,...",
-        default="off,on",
-        show_default=True,
-        help="What is compared with off: on; rules (acting, the daemon stopped); idle (daemon "
-        "running, no policy); bare (off, and nothing tracked: straight to the pods).",
-    ),
-    click.option("--full", is_flag=True, help="The study's size: 100 nodes, 1,000 services."),
-    click.option("--tiny", is_flag=True, help="Seconds, not minutes: does the machinery work?"),
-    click.option(
-        "--sizes",
-        cls=PatientOption,
-        callback=_sizes,
-        metavar="N,N,...",
-        default="2,6,8",
-        show_default=True,
-        help="Pods per interfering service; one panel each.",
-    ),
-    click.option(
-        "--budget",
-        cls=PatientOption,
-        callback=_seconds,
-        metavar="TIME",
-        default=f"{DEFAULT_BUDGET:.0f}s",
-        show_default=True,
-        help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds.",
-    ),
-    click.option(
-        "--precision",
-        cls=PatientOption,
-        callback=_share,
-        metavar="PERCENT",
-        help="The smallest effect to see, as 3%: as many rounds as the pilot says it takes, "
-        "within --budget where that is given.",
-    ),
-    click.option(
-        "--rounds",
-        cls=PatientOption,
-        type=click.IntRange(min=1),
-        help="Rounds of blocks, instead of as many as the budget allows.",
-    ),
-    click.option(
-        "--seed",
-        cls=PatientOption,
-        type=int,
-        default=2018,
-        show_default=True,
-        help="Of the coin that draws the order of blocks, and of the bootstrap.",
-    ),
-)
-
-
-def _perf_options(function: Any) -> Any:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
 
 @click.command()
 @cluster_options()
-@_perf_options
+@perf_options
 @click.option(
     "--results",
     cls=PatientOption,
-    callback=_writable,
+    callback=writable,
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,
     help="Where the run's folder is made.",
 )
+@click.option(
+    "--resume",
+    cls=PatientOption,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with the run in this folder, which was cut off; no other option beside it.",
+)
 @click.pass_context
 def command(
-    ctx: click.Context, /, settings: ClusterSettings, results: Path, **options: Any
+    ctx: click.Context,
+    /,
+    settings: ClusterSettings,
+    results: Path,
+    resume: Path | None,
+    **options: Any,
 ) -> None:
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
+    if resume is not None:
+        _go_on(ctx, resume)
     asked = _budgeted(ctx, Asked(**options))
     settings = _fitted(ctx, asked, settings)
     enforcer = make_enforcer(asked.enforcer)
@@ -218,6 +101,37 @@ def command(
     code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
     click.echo(str(folder.path / report.HTML))
     ctx.exit(code)
+
+
+def _go_on(ctx: click.Context, path: Path) -> NoReturn:
+    """Take up the run in ``path``, with the options that it was started with."""
+    given = [name for name in ctx.params if name != "resume" and _given(ctx, name)]
+    if given:
+        raise UsageError(f"--resume takes the run's own options: leave out {', '.join(given)}")
+    folder = open_run(path)
+    before = earlier(folder)
+    differences = unlike_machines(folder.read_json("env.json"), environment())
+    if differences:
+        raise UsageError("\n".join((f"--resume {path}: another machine:", *differences)))
+    stored = folder.read_json("run.json")["settings"]
+    settings = ClusterSettings(**_known(ClusterSettings, stored))
+    arms = tuple(Arm(arm) for arm in stored["arms"])
+    asked = Asked(**(_known(Asked, stored) | {"arms": arms, "sizes": tuple(stored["sizes"])}))
+    enforcer = make_enforcer(asked.enforcer)
+    plan = replace(_study(asked, settings.nodes, judged=enforcer.name != "none"), earlier=before)
+    narrator = Narrator(Console(highlight=False))
+    cluster = make_cluster(settings, narrator.tell)
+    cluster.logs_to = folder.path / "logs" / "cluster"
+    narrator.say(f"going on with {path}: {len(before.done)} blocks are done")
+    folder.go_on()
+    code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
+    click.echo(str(folder.path / report.HTML))
+    ctx.exit(code)
+
+
+def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is stored of the fields of a dataclass."""
+    return {each.name: stored[each.name] for each in fields(kind) if each.name in stored}
 
 
 def _facts(asked: Asked) -> dict[str, Any]:

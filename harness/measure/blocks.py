@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -95,6 +96,9 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(each.name for each in fields(Row))
 FILE = "blocks.csv"
 
+LEGS = 2
+"""Of a block, one row each."""
+
 
 def begin(path: Path) -> None:
     """Write the file's first line."""
@@ -109,9 +113,16 @@ def append(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read(path: Path) -> list[Row]:
-    """Read all rows, in the order in which they were measured."""
+    """Read the rows of all whole blocks, in the order in which they were measured.
+
+    A run that was killed while it wrote leaves half a line or half a block: neither counts.
+    """
     with path.open(newline="") as file:
-        return [Row.from_text(row) for row in csv.DictReader(file)]
+        reader = csv.DictReader(file)
+        columns = len(reader.fieldnames or ())
+        texts = [row for row in reader if len(row) == columns and None not in row.values()]
+    legs = Counter(row["block"] for row in texts)
+    return [Row.from_text(row) for row in texts if legs[row["block"]] == LEGS]
 
 
 def _text(value: object) -> str:

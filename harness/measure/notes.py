@@ -19,11 +19,12 @@ FORMAT = 2
 
 
 class Notes:
-    """The growing content of ``study.json``."""
+    """The growing content of ``study.json``; where the file is there, it grows on."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._facts: dict[str, Any] = {"format": FORMAT}
+        known = (folder.path / FILE).exists()
+        self._facts: dict[str, Any] = folder.read_json(FILE) if known else {"format": FORMAT}
 
     def put(self, **facts: Any) -> None:
         """Add facts; they are in the file when this returns."""

@@ -33,16 +33,30 @@ class Course:
     seconds: float | None
     """For the blocks of one size; None: as long as they take."""
 
+    done: frozenset[int] = frozenset()
+    """Numbers of the blocks that an earlier part of the run has stored."""
+
+    def time_for(self, size: int) -> float:
+        """Return the seconds for the blocks of a size that are still to be done."""
+        if self.seconds is None:
+            return math.inf
+        all_of_it = self.plan.of_size(size)
+        left = sum(block.number not in self.done for block in all_of_it)
+        return self.seconds * left / len(all_of_it)
+
 
 def measure(size: int, course: Course, bench: Bench, narrator: Narrator) -> int:
     """Run the blocks of a size, each stored as it ends; return how many rounds were done."""
     path = bench.folder.path / blocks.FILE
     todo = course.plan.of_size(size)
     each = course.plan.design.blocks_per_round
-    deadline = math.inf if course.seconds is None else time.monotonic() + SLACK * course.seconds
+    deadline = time.monotonic() + SLACK * course.time_for(size)
     tally = _Tally()
     with narrator.stage(f"measuring {size} pods a service", len(todo)) as stage:
         for index, block in enumerate(todo):
+            if block.number in course.done:
+                stage.advance()
+                continue
             rounds, within = divmod(index, each)
             if within == 0 and rounds >= FEWEST_ROUNDS and time.monotonic() > deadline:
                 narrator.say(f"the time for {size} pods a service is over after {rounds} rounds")

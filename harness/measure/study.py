@@ -22,6 +22,7 @@ from harness.measure.notes import Notes, design_facts
 from harness.measure.pace import Pace
 from harness.measure.plan import Arm, Comparison, Design, make_plan
 from harness.measure.progress import Narrator
+from harness.measure.resume import Earlier, mend
 from harness.measure.rounds import Course
 from harness.measure.switch import SYNC_SECONDS
 from harness.measure.visit import Visit, visit
@@ -53,6 +54,9 @@ class Study:
 
     pilot_rounds: int = pace.FEWEST_PILOT_ROUNDS
 
+    earlier: Earlier | None = None
+    """What a run that was cut off had come to, where this goes on with it."""
+
     @property
     def judges(self) -> bool:
         """Whether enforcement is compared with none, or the run is an A/A control alone."""
@@ -79,14 +83,20 @@ def run(study: Study, lab: Lab) -> None:
     """Do the whole study; every figure is in the folder when this returns or raises."""
     began = time.monotonic()
     notes = Notes(lab.folder)
-    notes.put(services=study.services, design=design_facts(study.design, study.seed))
-    blocks.begin(lab.folder.path / blocks.FILE)
+    if study.earlier is None:
+        notes.put(services=study.services, design=design_facts(study.design, study.seed))
+        blocks.begin(lab.folder.path / blocks.FILE)
+    else:
+        mend(lab.folder)
     lab.narrator.say(f"bringing up the {lab.cluster.kind} cluster")
     with lab.cluster:
         place = _prepare(study, lab, notes)
         try:
             _install(study, lab, place)
-            course = _pilot(study, place, Record(lab.folder, notes), began)
+            if study.earlier is None:
+                course = _pilot(study, place, Record(lab.folder, notes), began)
+            else:
+                course = _continued(study, study.earlier)
             _measure(study, course, place, Record(lab.folder, notes))
             visit(study.visit, place, lab.folder, study.arms)
             lab.narrator.say("taking the cluster down")
@@ -156,6 +166,15 @@ def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Cour
     return Course(make_plan(design, study.seed), found.requests, seconds)
 
 
+def _continued(study: Study, earlier: Earlier) -> Course:
+    """Return the course that the earlier part of the run had settled."""
+    design = replace(study.design, rounds=earlier.rounds)
+    now = replace(Pace(), block=earlier.block_seconds)
+    each = pace.blocks_seconds(now, design) / len(design.sizes)
+    seconds = None if study.budget is None else each
+    return Course(make_plan(design, study.seed), earlier.requests, seconds, earlier.done)
+
+
 def _settled(study: Study, found: pilot.Pilot, now: Pace, elsewhere: float) -> Design:
     """Return the design with as many rounds as the precision needs and the budget allows.
 
@@ -208,9 +227,13 @@ def _rest(study: Study, place: site.Site, now: Pace) -> float:
 
 
 def _measure(study: Study, course: Course, place: site.Site, record: Record) -> None:
-    bench = Bench(place.switch, place.target, record.folder, started=time.monotonic())
+    before, ended = (earlier.at, earlier.ended) if (earlier := study.earlier) else (0.0, ())
+    started = time.monotonic() - before
+    bench = Bench(place.switch, place.target, record.folder, started)
     have = study.design.sizes[0]
     for size in study.design.sizes:
+        if size in ended:
+            continue
         started = time.monotonic()
         if study.judges:
             place.switch.to(Arm.ON)

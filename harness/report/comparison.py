@@ -72,13 +72,18 @@ class Change:
 
 def unlike(first: RunFolder, second: RunFolder) -> list[str]:
     """Return each difference that forbids a comparison, in words; none for like machines."""
-    machines = [run.read_json("env.json") for run in (first, second)]
+    machines = (run.read_json("env.json") for run in (first, second))
     settings = [run.read_json("run.json")["settings"] for run in (first, second)]
     return [
-        *_differences(machines[0], machines[1], MACHINE),
-        *_memory(*(machine.get("memory_bytes", 0) for machine in machines)),
+        *unlike_machines(*machines),
         *_differences(settings[0], settings[1], CLUSTER),
     ]
+
+
+def unlike_machines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return each difference between two machines, as ``env.json`` has them."""
+    memory = (machine.get("memory_bytes", 0) for machine in (first, second))
+    return [*_differences(first, second, MACHINE), *_memory(*memory)]
 
 
 def changes(first: RunFolder, second: RunFolder) -> Iterator[Change]:

@@ -116,3 +116,24 @@ def test_ctrl_c_ends_with_a_partial_report_and_nothing_left(tmp_path: Path) -> N
     assert "This run is partial" in report.read_text()
     assert run_json(report.parent)["status"] == "partial"
     assert processes_naming(name) == []
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
+    """After SIGKILL the same folder is finished: every block once, those from before untouched."""
+    options = ("--enforcer", "none", "--sizes", "2", "--rounds", "4")
+    running = start(tmp_path, f"perf-{os.getpid()}-kill", *options)
+    wait_for(lambda: any(len(rows(path.parent)) >= 4 for path in tmp_path.glob("*/blocks.csv")))
+    running.kill()
+    running.communicate(timeout=PATIENCE)
+    folder = next(tmp_path.glob("*/blocks.csv")).parent
+    before = rows(folder)[:4]
+
+    argv = (sys.executable, "-m", "harness", "perf", "--resume", str(folder))
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = rows(folder)
+    assert after[:4] == before
+    assert [int(row["block"]) for row in after[::2]] == list(range(1, 17))
+    assert run_json(folder)["status"] in {"passed", "invalid"}
+    assert len(run_json(folder)["resumed"]) == 1

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.enforcers.base import State
-from harness.errors import ClusterError, EnforcerFailed
+from harness.errors import ClusterError, EnforcerFailed, UsageError
 from harness.load import limits
-from harness.measure import bench, blocks, notes, pace, rounds, study, switch
+from harness.measure import bench, blocks, notes, pace, resume, rounds, study, switch
 from harness.measure.plan import Arm, Comparison, Placement, Role, make_plan
 from harness.report import analysis
 from harness.stats import Word
@@ -104,6 +104,50 @@ def test_an_interrupted_run_keeps_its_whole_blocks(bed: Any) -> None:
     assert {row.block for row in rows_of(bed)} == {1, 2}
     assert not bed.cluster.up
     assert bed.enforcer.now is State.ABSENT
+
+
+def test_a_run_that_was_cut_off_goes_on_where_it_was(bed: Any) -> None:
+    """The same plan is carried out to its end; what was stored stays, what was torn is redone."""
+    bed.cluster.interrupted_at = LEGS_OF_PILOT + 2 * 26 + 2
+    with pytest.raises(KeyboardInterrupt):
+        study.run(bed.study, bed.lab)
+    before = rows_of(bed)
+    path = bed.folder.path / blocks.FILE
+    path.write_text(path.read_text() + "27,s6-outside-service-n")
+    bed.folder.finish("partial")
+    again = type(bed.cluster)(type(bed.enforcer)())
+    known = type(bed.lab.addresses(again))(again)
+    lab = replace(bed.lab, cluster=again, enforcer=again.enforcer, addresses=lambda _: known)
+
+    study.run(replace(bed.study, earlier=resume.earlier(bed.folder)), lab)
+
+    plan = make_plan(bed.study.design, bed.study.seed)
+    found = rows_of(bed)
+    assert [row.block for row in found[::2]] == [block.number for block in plan.blocks]
+    assert found[: len(before)] == before
+    assert len(before) == 2 * 26
+    assert again.runs == len(found) - len(before)
+    assert found[-1].at > before[-1].at
+    assert bed.folder.read_json(notes.FILE)["sizes"]["2"]["rounds"] == 3
+
+
+def test_a_complete_run_is_not_taken_up(bed: Any) -> None:
+    """There is nothing to go on with."""
+    study.run(bed.study, bed.lab)
+    bed.folder.finish("passed")
+
+    with pytest.raises(UsageError, match="complete"):
+        resume.earlier(bed.folder)
+
+
+def test_a_run_without_its_pilot_is_not_taken_up(bed: Any) -> None:
+    """Without the work of a leg, later legs would not equal earlier ones."""
+    bed.cluster.interrupted_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        study.run(bed.study, bed.lab)
+
+    with pytest.raises(UsageError, match="before its pilot ended"):
+        resume.earlier(bed.folder)
 
 
 def test_without_an_enforcer_only_the_control_is_measured(bed: Any) -> None:

@@ -1,0 +1,150 @@
+"""What ``harness perf`` may be asked, and what is wrong with what it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.commands.choices import enforcer_option
+from harness.measure.plan import Arm
+from harness.options import PatientOption
+from harness.results import require_writable
+
+DEFAULT_BUDGET = 540.0
+"""Seconds: about ten minutes with what surrounds it."""
+
+LEAST_PRECISION = 0.001
+"""Finer is not told from requests per second on any machine that does other work."""
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of this command, apart from the cluster's."""
+
+    enforcer: str
+    full: bool
+    tiny: bool
+    sizes: tuple[int, ...]
+    rounds: int | None
+    budget: float | None
+    precision: float | None
+    arms: tuple[Arm, ...]
+    seed: int
+
+
+def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise click.BadParameter(f"{value!r}: numbers separated by commas, as in 2,6,8")
+    sizes = tuple(int(part) for part in parts)
+    if sizes[0] < 1 or sorted(set(sizes)) != list(sizes):
+        raise click.BadParameter(f"{value!r}: each size must be larger than the one before")
+    return sizes
+
+
+def _arms(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[Arm, ...]:
+    known = {arm.value: arm for arm in Arm}
+    names = [part.strip() for part in value.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise click.BadParameter(
+            f"{value!r}: {', '.join(map(repr, unknown))}: no such arm; there are {', '.join(known)}"
+        )
+    if not {Arm.OFF.value, Arm.ON.value} <= set(names):
+        raise click.BadParameter(f"{value!r}: off and on belong to every run; name them, too")
+    return tuple(arm for arm in Arm if arm.value in names)
+
+
+def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: a percentage such as 3%") from error
+    if not LEAST_PRECISION <= share < 1:
+        raise click.BadParameter(f"{value!r}: at least {LEAST_PRECISION:.1%} and below 100%")
+    return share
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    number, unit = (value[:-1], value[-1:]) if value[-1:] in _UNITS else (value, "m")
+    try:
+        return float(number) * _UNITS[unit]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h") from error
+
+
+def writable(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
+    """Find out now whether a run's folder can be made."""
+    require_writable(value)
+    return value
+
+
+_OPTIONS = (
+    enforcer_option,
+    click.option(
+        "--arms",
+        cls=PatientOption,
+        callback=_arms,
+        metavar="ARM,ARM,...",
+        default="off,on",
+        show_default=True,
+        help="What is compared with off: on; rules (acting, the daemon stopped); idle (daemon "
+        "running, no policy); bare (off, and nothing tracked: straight to the pods).",
+    ),
+    click.option("--full", is_flag=True, help="The study's size: 100 nodes, 1,000 services."),
+    click.option("--tiny", is_flag=True, help="Seconds, not minutes: does the machinery work?"),
+    click.option(
+        "--sizes",
+        cls=PatientOption,
+        callback=_sizes,
+        metavar="N,N,...",
+        default="2,6,8",
+        show_default=True,
+        help="Pods per interfering service; one panel each.",
+    ),
+    click.option(
+        "--budget",
+        cls=PatientOption,
+        callback=_seconds,
+        metavar="TIME",
+        default=f"{DEFAULT_BUDGET:.0f}s",
+        show_default=True,
+        help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds.",
+    ),
+    click.option(
+        "--precision",
+        cls=PatientOption,
+        callback=_share,
+        metavar="PERCENT",
+        help="The smallest effect to see, as 3%: as many rounds as the pilot says it takes, "
+        "within --budget where that is given.",
+    ),
+    click.option(
+        "--rounds",
+        cls=PatientOption,
+        type=click.IntRange(min=1),
+        help="Rounds of blocks, instead of as many as the budget allows.",
+    ),
+    click.option(
+        "--seed",
+        cls=PatientOption,
+        type=int,
+        default=2018,
+        show_default=True,
+        help="Of the coin that draws the order of blocks, and of the bootstrap.",
+    ),
+)
+
+
+def perf_options(function: Any) -> Any:
+    """Add the options to a command."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
