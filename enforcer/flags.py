@@ -26,6 +26,7 @@ from enforcer.settings import (
     DenyLogging,
     LogFormat,
     Settings,
+    cautions,
     check,
     parse_duration,
 )
@@ -306,7 +307,7 @@ def settings_from(values: Mapping[str, str | None]) -> tuple[Settings, list[str]
         mistakes.append(str(error))
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    return settings, _warnings(values)
+    return settings, [*_warnings(values), *cautions(settings)]
 
 
 def _kube_router_mistakes(values: Mapping[str, str | None]) -> list[str]:

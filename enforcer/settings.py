@@ -202,6 +202,20 @@ def check(settings: Settings) -> Settings:
     return settings
 
 
+def cautions(settings: Settings) -> list[str]:
+    """Return what settings that are allowed leave open together, one sentence each."""
+    keeps = settings.existing_connections is ExistingConnections.KEEP
+    if keeps and settings.unknown_pods is UnknownPods.ALLOW:
+        return [
+            (
+                "--existing-connections=keep with --unknown-pods=allow: connections that are made "
+                "while an address has no known pod pass to the pod that gets it next; leave one of "
+                "the two at its default to prevent that"
+            )
+        ]
+    return []
+
+
 def _node_name(settings: Settings) -> list[str]:
     if settings.node_name:
         return []

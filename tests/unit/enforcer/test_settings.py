@@ -147,3 +147,19 @@ def test_service_ranges_are_networks_with_commas_between() -> None:
     assert [str(network) for network in settings.service_cidr] == ["10.96.0.0/12", "fd00:96::/112"]
     with pytest.raises(SettingsError, match=r"--service-cidr: .*10\.96"):
         parse("--service-cidr=10.96.0.1/12")
+
+
+@pytest.mark.parametrize(
+    ("existing", "unknown", "cautions"),
+    [("keep", "allow", 1), ("keep", "deny", 0), ("revoke", "allow", 0), ("revoke", "deny", 0)],
+)
+def test_settings_that_leave_something_open_together_are_warned_of(
+    existing: str, unknown: str, cautions: int
+) -> None:
+    """One line, which names both flags; either of them alone is no reason."""
+    values = {"node_name": "n1", "existing_connections": existing, "unknown_pods": unknown}
+
+    _, warnings = settings_from(values)
+
+    assert len(warnings) == cautions
+    assert all("--existing-connections=keep with --unknown-pods=allow" in it for it in warnings)

@@ -100,15 +100,10 @@ def test_a_scenario_that_cannot_be_read_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "cases.yaml").write_text("words: true\n")
     arguments = [f"--results={tmp_path}/results", "--cni=routed", f"{tmp_path}/cases.yaml"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "functional", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = CliRunner().invoke(cli.main, ["functional", *arguments])
 
-    assert done.returncode == 2, done.stderr
-    assert f"{tmp_path}/cases.yaml:1: words: is not known" in done.stderr
+    assert result.exit_code == 2, result.output
+    assert f"{tmp_path}/cases.yaml:1: words: is not known" in result.stderr
 
 
 def test_a_plain_install_says_in_one_line_how_to_get_the_harness() -> None:
