@@ -23,7 +23,7 @@ from enforcer.health import Health, serve
 from enforcer.inbox import Inbox
 from enforcer.kube import connect, watch_cluster
 from enforcer.links import NodeLinks
-from enforcer.memory import settle
+from enforcer.memory import settle, share_one_heap
 from enforcer.metrics import Metrics
 from enforcer.model.changes import Replaced
 from enforcer.nft.kernel import NftKernel, check_nft
@@ -46,6 +46,7 @@ GENERATION_PERIOD = 2.0
 
 async def run(settings: Settings) -> None:
     """Enforce until SIGTERM or SIGINT; SettingsError, MissingError or ApiError at the start."""
+    share_one_heap()
     check_all(check_nft, check_iproute2)
     inbox, health, metrics = Inbox(), Health(), Metrics()
     fastpath.check(settings.fast_path)

@@ -77,7 +77,7 @@ class Rule:
         return f'{self.expression} comment "{self.comment}"'
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)  # each epoch makes a dozen that are never asked for again
 def rule(expression: str, note: str = "") -> Rule:
     """Return the rule for ``expression``; ``note`` is for the person who reads the listing."""
     digest = blake2s(expression.encode(), digest_size=5).hexdigest()
