@@ -11,10 +11,11 @@ import pytest
 
 from enforcer import bridges
 from enforcer.nft.kernel import NftKernel
+from enforcer.node import NodeTables
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
 from enforcer.selfcheck import Bridge, prove_nf_call, prove_turn
-from enforcer.wiring import BridgeFlag, SameNode
+from enforcer.wiring import BridgeFlag, SameNode, Step
 from tests.kernel.netlab import NODE, OUTSIDE, Lab, Verdict, Wire, echoes, wait_until
 from tests.kernel.policies import compiled, ingress, peers
 
@@ -258,3 +259,28 @@ def _protect_sysctls() -> None:
     for source, flags in ((b"/proc/sys", MS_BIND | MS_REC), (None, READ_ONLY)):
         result = libc.mount(source, b"/proc/sys", None, flags, None)
         assert result == 0, os.strerror(ctypes.get_errno())
+
+
+def test_the_step_that_was_reached_is_told(lab: Lab) -> None:
+    """Of each routed pod, or of the bridge: what the metric of the ladder's steps counts."""
+    tables = NodeTables(lab.kernel, lab.options, lab.links)
+
+    synced = lab.node.call(tables.sync, compiled(lab.pods))
+
+    steps = {
+        Wire.ROUTED: {Step.ROUTED: len(lab.pods)},
+        Wire.BRIDGED: {Step.NF_CALL: 1},
+        Wire.TURNED: {Step.TURN: 1},
+    }
+    assert synced.steps == steps[lab.wire]
+
+
+def test_a_bridge_without_a_way_is_on_no_step(bridged: Lab) -> None:
+    """Packets that meet no rule: counted apart, with the reason."""
+    bridged.node.call(_hide_br_netfilter)
+    tables = NodeTables(bridged.kernel, bridged.options, bridged.links)
+
+    synced = bridged.node.call(tables.sync, compiled(bridged.pods))
+
+    assert synced.steps == {Step.NONE: 1}
+    assert len(synced.problems) == 1
