@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
-from harness.commands.perf_options import Asked, perf_options, writable
+from harness.commands.perf_options import SERVICES_PER_NODE, Asked, perf_options, writable
 from harness.commands.report import open_run
 from harness.enforcers import make_enforcer
 from harness.errors import HarnessError, UsageError
@@ -35,9 +35,6 @@ from harness.report.analysis import tally
 from harness.report.comparison import unlike_machines
 from harness.results import RunFolder, environment
 from harness.workload import study as workload
-
-SERVICES_PER_NODE = 10
-"""As the study's 1,000 Services on 100 nodes: 20, 60 and 80 pods a node at 2, 6 and 8 each."""
 
 FULL_NODES = 100
 PATH_NODES = 1
@@ -77,12 +74,15 @@ def command(
     settings: ClusterSettings,
     results: Path,
     resume: Path | None,
+    sweep: tuple[int, ...],
     **options: Any,
 ) -> None:
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
     if resume is not None:
         _go_on(ctx, resume)
-    asked = _budgeted(ctx, Asked(**options))
+    if sweep and _given(ctx, "sizes"):
+        raise UsageError("--sweep and --sizes both say how many pods there are: give one of them")
+    asked = _budgeted(ctx, Asked(**(options | ({"sizes": sweep} if sweep else {}))))
     settings = _fitted(ctx, asked, settings)
     enforcer = make_enforcer(asked.enforcer)
     plan = _study(asked, settings.nodes, judged=enforcer.name != "none")

@@ -22,7 +22,7 @@ CAPTION = (
     "enforcer's daemons left out."
 )
 
-_LOOKS: Mapping[Comparison, Look] = {
+LOOKS: Mapping[Comparison, Look] = {
     Comparison.EFFECT: style.ON,
     Comparison.RULES: style.RULES,
     Comparison.IDLE: style.IDLE,
@@ -87,6 +87,11 @@ def sentences(analysis: Analysis, study: Mapping[str, Any], nodes: int) -> list[
     return said
 
 
+def name(comparison: Comparison) -> str:
+    """Return what a legend calls a comparison."""
+    return "A/A (off/off)" if comparison is Comparison.CONTROL else comparison.value
+
+
 def _same(costs: Sequence[Cost], like: Cost, comparison: Comparison) -> Cost | None:
     alike = (
         cost
@@ -109,14 +114,14 @@ def _panel(axes: Axes, costs: Sequence[Cost], quantity: Callable[[Cost], Estimat
             for cost in mine
             if (found := quantity(cost)) is not None
         ]
-        _series(axes, points, _LOOKS[arm], arm.value)
+        _series(axes, points, LOOKS[arm], name(arm))
     labels = [f"{_kind(kind)}\n{size} a service" for kind, size in conditions]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(visible=False, axis="x")
 
 
-def _series(axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, name: str) -> None:
+def _series(axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, label: str) -> None:
     spread = [
         [each.ratio - each.interval[0] for _, each in points],
         [each.interval[1] - each.ratio for _, each in points],
@@ -132,7 +137,7 @@ def _series(axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, na
         linestyle="none",
         capsize=3,
         elinewidth=1.4,
-        label=name if name != Comparison.CONTROL.value else "A/A (off/off)",
+        label=label,
     )
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.load.ab import Connections
 from harness.measure.plan import Arm
-from harness.report import costs, findings, style
+from harness.report import costs, findings, growth, style
 from harness.report.analysis import Analysis, Curve, Headline
 from harness.report.style import Look
 from harness.stats import Estimate
@@ -55,6 +55,9 @@ def draw(
         if costs.shown(analysis):
             files = style.save(costs.draw(analysis, enforcer), folder, "costs")
             pictures.append(Picture("costs", *files, costs.CAPTION))
+        if growth.shown(analysis, study):
+            files = style.save(growth.draw(analysis, enforcer, study), folder, "growth")
+            pictures.append(Picture("growth", *files, growth.CAPTION))
     return pictures
 
 

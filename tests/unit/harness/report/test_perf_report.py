@@ -17,7 +17,7 @@ from harness.load.ab import Connections
 from harness.measure import blocks, notes
 from harness.measure.blocks import Row
 from harness.measure.plan import Arm, Block, Comparison, Design, Leg, make_plan
-from harness.report import analysis, perf
+from harness.report import analysis, growth, perf
 from harness.results import RunFolder
 from harness.stats import Estimate, Word
 
@@ -216,6 +216,32 @@ def test_arms_have_a_figure_and_a_table_of_their_own(tmp_path: Path) -> None:
     assert (folder.path / "figures/costs.png").read_bytes().startswith(PNG)
     assert "rules/off" in text
     assert "on a node of 2 CPUs" in text
+
+
+def test_three_sizes_make_a_curve_of_cost_against_pods(tmp_path: Path) -> None:
+    """Where three sizes or more were measured, the cost is drawn against pods on the node."""
+    design = replace(ARMS, sizes=(2, 8, 25))
+    folder = stored(tmp_path, measured(cost=0.10, design=design))
+    facts = notes.Notes(folder)
+    facts.put_size(25, pods=500, pods_per_node=251, reached={"answered": 20, "sampled": 20})
+
+    perf.write(folder)
+
+    drawn = (folder.path / "figures/growth.svg").read_text()
+    assert drawn.startswith("<?xml")
+    assert (
+        "From 21 to 251 pods a node what bundled costs a request shows no change"
+        in growth.title(perf.tell(folder).analysis, "bundled", folder.read_json(notes.FILE))
+    )
+
+
+def test_two_sizes_make_no_curve(tmp_path: Path) -> None:
+    """Two points are no curve."""
+    folder = stored(tmp_path, measured(cost=0.10))
+
+    perf.write(folder)
+
+    assert not (folder.path / "figures/growth.svg").exists()
 
 
 def test_mostly_void_is_invalid() -> None:

@@ -1,0 +1,102 @@
+"""Cost against the number of pods on a node: whether it grows, and by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.load.ab import Connections
+from harness.measure.plan import Comparison
+from harness.report import costs, findings, style
+from harness.report.analysis import Analysis, Cost, change
+
+CAPTION = (
+    "CPU seconds per request over those with enforcement off, against pods on the node, with 95 % "
+    "intervals; the enforcer's daemons left out; in grey the A/A control."
+)
+
+FEWEST_SIZES = 3
+"""Below, there is no curve to draw."""
+
+
+def shown(analysis: Analysis, study: Mapping[str, Any]) -> bool:
+    """Whether there are sizes enough, and their pods a node known."""
+    return len({_pods(cost, study) for cost in _drawn(analysis)} - {None}) >= FEWEST_SIZES
+
+
+def draw(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figure:
+    """Draw a panel for each kind of connection, a line for each arm."""
+    kinds = [kind for kind in Connections if any(c.connections is kind for c in _drawn(analysis))]
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        mine = [cost for cost in _drawn(analysis) if cost.connections is kind]
+        _panel(axes, mine, study)
+        axes.set_title(findings.KIND[kind])
+    panels[0].set_ylabel("ratio of CPU s per request")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    style.title(figure, title(analysis, enforcer, study))
+    return figure
+
+
+def title(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> str:
+    """Return the finding: how ``on`` changes from the fewest pods to the most, new connections."""
+    found = [
+        cost
+        for cost in _drawn(analysis)
+        if cost.connections is Connections.NEW and cost.comparison is Comparison.EFFECT
+    ]
+    if len(found) < FEWEST_SIZES or found[0].cpu is None or found[-1].cpu is None:
+        return f"{enforcer}: CPU time per request against pods on the node"
+    mean, low, high = (math.exp(each) for each in change(found[0].cpu, found[-1].cpu))
+    word = "grows" if low > 1 else "falls" if high < 1 else "shows no change"
+    first, last = (findings.density(cost.size, study) for cost in (found[0], found[-1]))
+    return (
+        f"From {first} to {last} pods a node what {enforcer} costs a request {word}: "
+        f"by a factor of {mean:.3f} ({low:.3f} to {high:.3f}), a new connection each"
+    )
+
+
+def _drawn(analysis: Analysis) -> list[Cost]:
+    return [cost for cost in analysis.costs if cost.cpu is not None]
+
+
+def _pods(cost: Cost, study: Mapping[str, Any]) -> float | None:
+    known: float | None = study.get("sizes", {}).get(str(cost.size), {}).get("pods_per_node")
+    return known
+
+
+def _panel(axes: Axes, mine: Sequence[Cost], study: Mapping[str, Any]) -> None:
+    axes.axhline(1.0, color=style.INK, linewidth=1)
+    for comparison, look in costs.LOOKS.items():
+        points = [
+            (pods, cost.cpu)
+            for cost in mine
+            if cost.comparison is comparison
+            and cost.cpu is not None
+            and (pods := _pods(cost, study)) is not None
+        ]
+        if not points:
+            continue
+        spread = [
+            [each.ratio - each.interval[0] for _, each in points],
+            [each.interval[1] - each.ratio for _, each in points],
+        ]
+        finite = all(math.isfinite(value) for side in spread for value in side)
+        axes.errorbar(
+            [pods for pods, _ in points],
+            [each.ratio for _, each in points],
+            yerr=spread if finite else None,
+            color=look.color,
+            marker=look.marker,
+            markerfacecolor=look.fill,
+            linestyle=look.line,
+            capsize=3,
+            label=costs.name(comparison),
+        )
+    axes.set_xlim(left=0)
+    axes.set_xlabel("pods on the node")
