@@ -34,7 +34,7 @@ CASES: dict[str, Case] = {
     "daemon": _daemon,
     "seam": lambda options: seam.compare(options.changes),
     "hard": lambda options: hard.cases(options.scale),
-    "flat": lambda options: flat.compare(options.scale),
+    "flat": lambda options: flat.compare(options.pairs, options.scale),
 }
 
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--changes", type=int, default=200, help="changes of each kind")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to watch an idle daemon")
     parser.add_argument("--scale", type=int, default=1, help="divides hard and flat: a quick look")
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of rules on and off (flat)")
     parser.add_argument("--results", type=Path, default=Path("results"))
     return parser
 

@@ -1,4 +1,4 @@
-"""The rules that a packet can meet, in clusters of three sizes: the same number in all."""
+"""What a packet meets in clusters of three sizes: rules, and requests per second on and off."""
 
 from __future__ import annotations
 
@@ -14,24 +14,34 @@ from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from enforcer.ruleset.names import INET
 from enforcer.ruleset.options import LowerOptions
-from enforcer.ruleset.plan import plan
-from enforcer.wiring import NO_WIRING
-from tests.bench import world
+from enforcer.ruleset.plan import Plan, plan
+from enforcer.wiring import Wiring
+from tests.bench import traffic, world
 from tests.bench.figures import Figure
 from tests.bench.world import NODE, Json, Size
 
 SIZES: Final = (Size(10, 10, 5), Size(1000, 1000, 20), Size(10_000, 10_000, 80))
+SERVER: Final = 1
+"""A local pod whose policies allow the client's block in clusters of every size."""
+
+REQUESTS: Final = 2000
 _TARGET: Final = re.compile(r"(goto|jump) ([\w./-]+)")
 _MAP: Final = re.compile(r"vmap @([\w./-]+)")
 
 
-def compare(scale: int = 1) -> Iterator[Figure]:
-    """Plan each cluster and follow the longest way; ``scale`` divides the greater ones."""
+def compare(pairs: int, scale: int = 1) -> Iterator[Figure]:
+    """Plan each cluster, follow the longest way, and send requests to one of its pods.
+
+    ``pairs`` of equal pieces of work, with and without the rules; ``scale`` divides the sizes.
+    """
     for size in (SIZES[0], *(_divided(size, scale) for size in SIZES[1:])):
-        inet = _planned(size).tables[INET]
+        planned = _planned(size)
+        inet = planned.want.tables[INET]
         name = f"{size.pods} pods, {size.policies} policies"
         yield Figure(f"{name}: rules in the kernel, two chains a class", _rules(inet), "")
         yield Figure(f"{name}: rules that a packet can meet at most", longest_way(inet), "")
+        with traffic.wired(world.address_of(SERVER, size), REQUESTS // scale) as work:
+            yield from traffic.figures(name, planned, work, pairs)
 
 
 def _divided(size: Size, scale: int) -> Size:
@@ -42,7 +52,7 @@ def _rules(table: Table) -> int:
     return sum(len(chain.rules) for chain in table.chains.values())
 
 
-def _planned(size: Size) -> Ruleset:
+def _planned(size: Size) -> Plan:
     cluster = Cluster()
     for kind, items in (
         (Kind.NODES, world.nodes(size)),
@@ -52,7 +62,8 @@ def _planned(size: Size) -> Ruleset:
     ):
         cluster.apply(Replaced(kind, tuple(_decoded(kind, item) for item in items)))
     compiled = compile_node(cluster, NODE)
-    return plan(Ruleset(), compiled, NO_WIRING, LowerOptions(), lambda _mark, _mask: False).want
+    wiring = Wiring(frozenset({traffic.POD_SIDE}))
+    return plan(Ruleset(), compiled, wiring, LowerOptions(), lambda _mark, _mask: False)
 
 
 def _decoded(kind: Kind, item: Json) -> Any:

@@ -53,9 +53,10 @@ def test_hard_policies_answer_as_the_oracle_does(tmp_path: Path) -> None:
     assert set(wrong.values()) == {0}, wrong
 
 
-def test_the_longest_way_of_a_packet_does_not_grow_with_the_cluster(tmp_path: Path) -> None:
-    """Fifty times the pods and policies: a class asks at most its five sets, as ever."""
-    figures = bench(tmp_path, "flat", "--scale=20")
+def test_what_a_packet_meets_does_not_grow_with_the_cluster(tmp_path: Path) -> None:
+    """Fifty times the pods and policies: a class asks at most its five sets, and pods answer."""
+    figures = bench(tmp_path, "flat", "--scale=20", "--pairs=2")
     ways = [value for name, value in figures.items() if "can meet" in name]
     assert len(ways) == 3
     assert max(ways) - min(ways) <= 5
+    assert len([name for name in figures if name.endswith("on over off")]) == 3
