@@ -7,6 +7,7 @@ a colour and with strokes that nothing else has, and says how many.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ _STROKES: Mapping[Mark, tuple[tuple[tuple[float, float], tuple[float, float]], .
 }
 _LOUDEST = (Mark.LEAKED, Mark.BLOCKED, Mark.UNCLEAR, Mark.MANNER, Mark.UNPROVED)
 _ACROSS = 4
+_TITLE = 26  # letters of a grid's name beside its tick
 _CASES_A_LINE = 64
 
 
@@ -194,8 +196,9 @@ class _Picture:
             for (where, _, _), tile in self._tiles.items()
             if where == name
         )
-        title = name.replace("+", " · ").replace("_", "-")
-        ax.text(x, y - 0.08, title, size=8.6, weight="bold", va="bottom")
+        words = name.replace("+", " · ").replace("_", "-")
+        title = textwrap.fill(words, _TITLE, break_on_hyphens=False)
+        ax.text(x, y - 0.08, title, size=8.6, weight="bold", va="bottom", linespacing=1.1)
         told, color = (f"{wrong:,} wrong", theme.bad) if wrong else ("✓", theme.good)
         ax.text(x + 2.2, y - 0.08, told, size=8.6, weight="bold", ha="right", color=color,
                 va="bottom")  # fmt: skip
