@@ -15,6 +15,7 @@ import signal
 import subprocess
 from collections import Counter
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 
@@ -98,6 +99,8 @@ def _missing_control_plane() -> str:
 @cache
 def _missing_kind() -> str:
     """Return why no kind cluster can be made here with our images; each lack in one line."""
+    if find_spec("pytest_kind") is None:
+        return "pytest-kind is not installed: nox -s kind"
     try:
         kind = find_tools()
     except MissingError as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Self
 
 import yaml
-from pytest_kind.cluster import KindCluster
 
 from harness.clusters.base import NodeInfo
 from harness.clusters.kind.config import KindConfig
@@ -47,6 +46,8 @@ class KindNodes:
 
     def __enter__(self) -> Self:
         """Make the cluster, and return when every node is ready; else nothing is left behind."""
+        from pytest_kind.cluster import KindCluster  # noqa: PLC0415  # optional: GPL-3
+
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npd-kind-")))
             config = folder / "config.yaml"
