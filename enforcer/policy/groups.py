@@ -21,6 +21,9 @@ PeerPort = tuple[IPAddress, Protocol, int]
 _LabelSet = frozenset[tuple[str, str]]
 _Key = TypeVar("_Key")
 
+_FEW: Final = 8
+"""Groups that change one by one; where more did, a selection is united anew."""
+
 _NEGATIVE: Final = frozenset({Operator.NOT_IN, Operator.DOES_NOT_EXIST})
 
 
@@ -65,11 +68,11 @@ class PodGroup:
         self.changed()
 
     def changed(self) -> None:
-        """Forget what was known of its pods, here and in the selections that hold the group."""
-        self._addresses = None
+        """Forget what was known of its pods, and tell the selections that hold the group."""
+        before, self._addresses = self._addresses, None
         self._named.clear()
         for selection in self.following():
-            selection.changed()
+            selection.changed(self, before)
 
     def following(self) -> list[Selection]:
         """Return the selections that hold the group and that somebody still asks."""
@@ -93,31 +96,62 @@ class Selection:
         self.revision = 0
         self.groups: set[PodGroup] = set()
         self._addresses: frozenset[IPAddress] | None = None
+        self._stale: dict[PodGroup, frozenset[IPAddress]] = {}
+        """The groups that have changed since, with those of ``_addresses`` that they gave."""
+
         self._on_ports: dict[PortRange, Image[IPAddress, PeerPort]] = {}
 
-    def changed(self) -> None:
-        """Note that its pods, or one of their addresses or ports, have changed."""
+    def changed(self, group: PodGroup, before: frozenset[IPAddress] | None) -> None:
+        """Note that a group's pods, or one of their addresses or ports, have changed.
+
+        ``before`` are the addresses that it had; None where nobody has asked since another change.
+        """
         self.revision += 1
-        self._addresses = None
+        if self._addresses is None:
+            return
+        self._stale.setdefault(group, before or frozenset())
+        if len(self._stale) > _FEW:
+            self._addresses = None
+            self._stale.clear()
 
     def enter(self, group: PodGroup) -> None:
         """Hold a group from now on."""
         self.groups.add(group)
         group.followers.append(weakref.ref(self))
-        self.changed()
+        self.changed(group, None)
 
     def leave(self, group: PodGroup) -> None:
         """Hold a group no longer."""
         self.groups.discard(group)
         group.followers.remove(weakref.ref(self))
-        self.changed()
+        self.changed(group, group.addresses)
 
     @property
     def addresses(self) -> frozenset[IPAddress]:
         """The addresses of all its pods."""
         if self._addresses is None:
             self._addresses = frozenset().union(*(group.addresses for group in self.groups))
+        elif self._stale:
+            self._addresses = self._renewed(self._addresses)
+        self._stale.clear()
         return self._addresses
+
+    def _renewed(self, addresses: frozenset[IPAddress]) -> frozenset[IPAddress]:
+        """Return the addresses as they are now: what the changed groups gave, exchanged.
+
+        Pods of two groups may have one address, so what one lets go of is looked for in all.
+        """
+        let_go = frozenset[IPAddress]().union(*self._stale.values())
+        still = (group.addresses for group in self._stale if group in self.groups)
+        come = frozenset[IPAddress]().union(*still)
+        gone = [
+            item
+            for item in let_go - come
+            if not any(item in group.addresses for group in self.groups)
+        ]
+        if not gone and come <= addresses:
+            return addresses
+        return addresses.difference(gone) | come
 
     def on_port(self, port: PortRange) -> frozenset[PeerPort]:
         """Return the addresses, each with the same single port."""
