@@ -235,13 +235,13 @@ def test_a_pod_that_cannot_be_understood_is_closed(node: Node) -> None:
     node.proxy.alter = broken
     node.pod("strange", "10.1.0.60", {})
     wait_until(lambda: node.is_isolated("10.1.0.60") and node.is_isolated("10.1.0.60", "eg"), 60)
-    assert node.metric("enforcer_policy_problems") == 1
+    wait_until(lambda: node.metric("enforcer_policy_problems") == 1, 60)
     node.follows()
     node.proxy.alter = lambda _kind, item: item
     node.patch("/api/v1/namespaces/default/pods/strange", {"metadata": {"labels": {"well": "x"}}})
     wait_until(lambda: not node.is_isolated("10.1.0.60"), 60)
 
-    assert node.metric("enforcer_policy_problems") == 0
+    wait_until(lambda: node.metric("enforcer_policy_problems") == 0, 60)
 
 
 def test_a_policy_that_cannot_be_understood_denies(node: Node) -> None:
@@ -257,7 +257,7 @@ def test_a_policy_that_cannot_be_understood_denies(node: Node) -> None:
     node.policy("odd", {"app": "chosen"})
     wait_until(lambda: node.is_isolated("10.1.0.70"), 60)
     assert not node.is_isolated("10.1.0.9")
-    assert node.metric("enforcer_policy_problems") == 1
+    wait_until(lambda: node.metric("enforcer_policy_problems") == 1, 60)
     node.proxy.alter = lambda _kind, item: item
     node.drop_policy("odd")
 
