@@ -158,8 +158,8 @@ def _service(service: shapes.Service) -> Causes:
             yield _required("spec.externalName")
     elif not spec.ports and spec.cluster_ip != "None":
         yield _required("spec.ports")
-    if spec.cluster_ips and spec.cluster_ips != (spec.cluster_ip,):
-        yield _bad("spec.clusterIPs", list(spec.cluster_ips), "must hold spec.clusterIP alone")
+    if spec.cluster_ips:
+        yield from _cluster_ips(spec)
     for number, port in enumerate(spec.ports):
         yield from _service_port(f"spec.ports[{number}]", port, several=len(spec.ports) > 1)
     pairs = [(port.port, port.protocol) for port in spec.ports]
@@ -169,6 +169,15 @@ def _service(service: shapes.Service) -> Causes:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield _duplicate("spec.ports[*].name", name)
     yield from _labels("spec.selector", spec.selector)
+
+
+def _cluster_ips(spec: shapes.ServiceSpec) -> Causes:
+    """Yield what is wrong with the addresses: spec.clusterIP first, and one of the other family."""
+    listed = list(spec.cluster_ips)
+    if listed[0] != spec.cluster_ip:
+        yield _bad("spec.clusterIPs", listed, "must begin with spec.clusterIP")
+    if len({":" in address for address in listed}) != len(listed):
+        yield _bad("spec.clusterIPs", listed, "may hold one address of each IP family")
 
 
 def _service_port(path: str, port: shapes.ServicePort, *, several: bool) -> Causes:

@@ -119,6 +119,22 @@ def test_names_follow_their_kind(kind: Kind, name: str, valid: bool) -> None:
         ),
         ({"ports": [{"port": 80, "protocol": "tcp"}]}, ["spec.ports[0].protocol"]),
         ({"ports": [{"port": 80, "targetPort": 70_000}]}, ["spec.ports[0].targetPort"]),
+        (
+            {
+                "clusterIP": "10.96.0.1",
+                "clusterIPs": ["10.96.0.1", "fd00::1"],
+                "ports": [{"port": 80, "protocol": "TCP"}],
+            },
+            [],
+        ),
+        (
+            {
+                "clusterIP": "10.96.0.1",
+                "clusterIPs": ["10.96.0.2", "10.96.0.1"],
+                "ports": [{"port": 80, "protocol": "TCP"}],
+            },
+            ["spec.clusterIPs", "spec.clusterIPs"],
+        ),
     ],
 )
 def test_services_are_checked(spec: Any, fields: list[str]) -> None:
