@@ -114,14 +114,17 @@ def _panel(axes: Axes, costs: Sequence[Cost], quantity: Callable[[Cost], Estimat
             for cost in mine
             if (found := quantity(cost)) is not None
         ]
-        _series(axes, points, LOOKS[arm], name(arm))
+        series(axes, points, LOOKS[arm], name(arm), linestyle="none", elinewidth=1.4)
     labels = [f"{_kind(kind)}\n{size} a service" for kind, size in conditions]
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(visible=False, axis="x")
 
 
-def _series(axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, label: str) -> None:
+def series(
+    axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, label: str, **line: Any
+) -> None:
+    """Draw estimates with their intervals, in the look of their comparison."""
     spread = [
         [each.ratio - each.interval[0] for _, each in points],
         [each.interval[1] - each.ratio for _, each in points],
@@ -134,10 +137,9 @@ def _series(axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, la
         color=look.color,
         marker=look.marker,
         markerfacecolor=look.fill,
-        linestyle="none",
         capsize=3,
-        elinewidth=1.4,
         label=label,
+        **line,
     )
 
 

@@ -82,21 +82,6 @@ def _panel(axes: Axes, mine: Sequence[Cost], study: Mapping[str, Any]) -> None:
         ]
         if not points:
             continue
-        spread = [
-            [each.ratio - each.interval[0] for _, each in points],
-            [each.interval[1] - each.ratio for _, each in points],
-        ]
-        finite = all(math.isfinite(value) for side in spread for value in side)
-        axes.errorbar(
-            [pods for pods, _ in points],
-            [each.ratio for _, each in points],
-            yerr=spread if finite else None,
-            color=look.color,
-            marker=look.marker,
-            markerfacecolor=look.fill,
-            linestyle=look.line,
-            capsize=3,
-            label=costs.name(comparison),
-        )
+        costs.series(axes, points, look, costs.name(comparison), linestyle=look.line)
     axes.set_xlim(left=0)
     axes.set_xlabel("pods on the node")
