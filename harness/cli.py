@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "Draw a run's figures and report again from what it stored.",
     "compare": "Compare two perf runs: did the costs change? Refuses unlike machines.",
     "control-plane": "Get kube-apiserver, etcd and their like: download them, or build them.",
+    "study-manifest": "Print the study's own DaemonSet with another image in kube-router's place.",
     "image": "Build the container images, from Debian packages and wheels.",
     "doctor": "Say what this machine can run, what is missing, and the command that helps.",
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import yaml
+from click.testing import CliRunner
 
+from harness.cli import main
 from harness.enforcers.study_manifest import adapt
 from harness.matrix.scenario import folder
 
@@ -35,3 +37,12 @@ def test_every_change_is_said() -> None:
     assert len(said) == 7
     assert "extensions/v1beta1" in said[0]
     assert "kube-router:v1 became ours" in said[2]
+
+
+def test_the_command_prints_what_kubectl_takes() -> None:
+    """``harness study-manifest`` prints the adapted manifest, with each change as a comment."""
+    said = CliRunner().invoke(main, ["study-manifest", "--image", "ours", "--init-image", "shell"])
+
+    adapted = adapt(TEXT, "ours", "shell")
+    assert list(yaml.safe_load_all(said.stdout)) == list(adapted.manifests)
+    assert [f"# {change}" for change in adapted.changes] == said.stdout.splitlines()[:7]
