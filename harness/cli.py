@@ -27,6 +27,7 @@ COMMANDS = {
     "control-plane": "Get kube-apiserver, etcd and their like: download them, or build them.",
     "study-manifest": "Print the study's own DaemonSet with another image in kube-router's place.",
     "image": "Build the container images, from Debian packages and wheels.",
+    "cleanup": "Remove what a run that crashed left on a cluster of yours, and only that.",
     "doctor": "Say what this machine can run, what is missing, and the command that helps.",
 }
 """Each sub-command with its line of help.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,13 @@ class Kubectl:
         """Create the objects, or change those that exist."""
         self.run("apply", "-f", "-", text=_list(manifests))
 
+    def create(self, manifests: Iterable[Manifest]) -> list[Manifest]:
+        """Create objects that no one has yet, and return each as the API answered it."""
+        said = self.run(
+            "create", "-o", "json", "--validate=false", "-f", "-", text=_list(manifests)
+        )
+        return list(_documents(said))
+
     def delete(self, manifests: Iterable[Manifest]) -> None:
         """Delete the objects, and wait until they are gone; those that are gone are fine."""
         self.run("delete", "--ignore-not-found", "-f", "-", text=_list(manifests))
@@ -81,3 +88,12 @@ class Kubectl:
 
 def _list(manifests: Iterable[Manifest]) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
+
+
+def _documents(text: str) -> Iterator[Manifest]:
+    """Read one JSON document after another: kubectl prints each object by itself."""
+    decoder, rest = json.JSONDecoder(), text.lstrip()
+    while rest:
+        found, end = decoder.raw_decode(rest)
+        yield found
+        rest = rest[end:].lstrip()
