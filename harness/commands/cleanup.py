@@ -30,6 +30,6 @@ def command(kubeconfig: str, context: str, *, yes: bool) -> None:
         shown = [f"{access}:", *(f"  {one}" for one in found)]
         if not ask(shown, "Remove this, with all that is in these namespaces?", yes=yes):
             raise click.Abort
+        remove(access.kubectl, found)
         for one in found:
-            remove(access.kubectl, one)
             click.echo(f"removed {one}")

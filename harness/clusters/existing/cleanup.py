@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from harness.clusters.existing import rights
 from harness.clusters.kube.kubectl import Kubectl
@@ -50,11 +51,13 @@ def find(kubectl: Kubectl) -> tuple[Left, ...]:
     return tuple(one for one in found if one.namespace not in homes)
 
 
-def remove(kubectl: Kubectl, left: Left) -> None:
-    """Remove one object, and return when it is gone."""
-    where = ("-n", left.namespace) if left.namespace else ()
+def remove(kubectl: Kubectl, found: Sequence[Left]) -> None:
+    """Remove these objects, and return when all are gone."""
     wait = ("--ignore-not-found", "--wait", f"--timeout={_SECONDS:g}s")
-    kubectl.run("delete", left.kind, left.name, *where, *wait, timeout=_SECONDS + 10)
+    for (kind, namespace), some in groupby(found, lambda one: (one.kind, one.namespace)):
+        where = ("-n", namespace) if namespace else ()
+        names = (one.name for one in some)
+        kubectl.run("delete", kind, *names, *where, *wait, timeout=_SECONDS + 10)
 
 
 def _of_kind(kubectl: Kubectl, kind: str) -> Iterator[Left]:

@@ -95,17 +95,17 @@ def test_with_its_rights_a_guest_may_begin(cluster: EmbeddedCluster, tmp_path: P
 
 def test_all_that_stands_in_the_way_is_told_together(owner: Kubectl) -> None:
     """A namespace of others, policies that would begin to act; `present` may go on."""
-    theirs = [namespace("npd-x"), namespace("shop"), policy("shop", "web")]
+    theirs = [namespace("npd-taken"), namespace("shop"), policy("shop", "web")]
     owner.apply(theirs)
     try:
         with pytest.raises(UsageError) as refused:
-            survey(owner, Intent(("npd-x",), IMAGE, "bundled"))
+            survey(owner, Intent(("npd-taken",), IMAGE, "bundled"))
         assert survey(owner, Intent(("npd-z",), IMAGE)).notes == ()
     finally:
-        owner.delete(theirs)
+        owner.run("delete", "networkpolicy", "-n", "shop", "web")
 
     taken, act = str(refused.value).splitlines()
-    assert taken == "namespace npd-x is there, and is not ours: nothing is done in it"
+    assert taken == "namespace npd-taken is there, and is not ours: nothing is done in it"
     assert act.startswith(
         "--enforcer bundled would make 1 policies act that are not ours: shop/web"
     )
@@ -143,14 +143,12 @@ def test_cleanup_removes_what_is_ours_and_only_that(owner: Kubectl) -> None:
 
     found = find(owner)
     assert list(map(str, found)) == ["namespace another-name", "namespace npd-x"]
-    for one in found:
-        remove(owner, one)
+    remove(owner, found)
 
     assert find(owner) == ()
     there = {one["metadata"]["name"] for one in owner.get("namespaces")["items"]}
     assert there & {"npd-x", "npd-y", "another-name"} == {"npd-y"}
     assert owner.get("networkpolicies", "-n", "npd-y")["items"]
-    owner.delete(theirs)
 
 
 def test_nobody_to_ask_is_no_yes(cluster: EmbeddedCluster, owner: Kubectl) -> None:
