@@ -69,6 +69,35 @@ def results(record: MatrixRecord) -> list[tuple[CaseRecord, dict[str, RowResult]
     ]
 
 
+class Answer(enum.Enum):
+    """Whether the enforcer is correct, as far as a run can say."""
+
+    YES = "yes"
+    NO = "no"
+    PARTIAL = "partial"
+    """Nothing was wrong, but not everything that was planned was run."""
+
+
+def answer(record: MatrixRecord) -> Answer:
+    """Answer the run's question. What is wrong is wrong, however much is left to run."""
+    if failures(record):
+        return Answer.NO
+    return Answer.PARTIAL if record.missing() else Answer.YES
+
+
+def not_reached(record: MatrixRecord) -> str:
+    """Say how much of the plan was not run; empty where all of it was."""
+    missing = record.missing()
+    planned = sum(map(len, record.planned.values()))
+    whole = [
+        name for name in record.planned if not any(s.environment == name for s in record.steps)
+    ]
+    clusters = f", {len(whole)} kinds of cluster not at all" if whole else ""
+    return (
+        f"{len(missing)} of {planned} runs of cases were not reached{clusters}" if missing else ""
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A cell that was not as expected, and where and when."""
