@@ -164,6 +164,7 @@ class Picture:
         self._grids = -(-len(self._names) // self._across)
 
     def figure(self) -> Figure:
+        """Draw it."""
         lines = list(self._case_lines())
         height = 1.15 + self._grids * 3.12 + 0.25 + len(lines) * 0.165 + 0.55
         figure = Figure((self._wide, height))

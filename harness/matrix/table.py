@@ -87,15 +87,13 @@ def answer(record: MatrixRecord) -> Answer:
 
 def not_reached(record: MatrixRecord) -> str:
     """Say how much of the plan was not run; empty where all of it was."""
-    missing = record.missing()
-    planned = sum(map(len, record.planned.values()))
-    whole = [
-        name for name in record.planned if not any(s.environment == name for s in record.steps)
-    ]
-    clusters = f", {len(whole)} kinds of cluster not at all" if whole else ""
-    return (
-        f"{len(missing)} of {planned} runs of cases were not reached{clusters}" if missing else ""
-    )
+    missing, planned = len(record.missing()), record.planned
+    if not missing:
+        return ""
+    runs = sum(map(len, planned.values()))
+    whole = len(planned.keys() - {step.environment for step in record.steps})
+    nothing = f"; nothing ran on {whole} of {len(planned)} clusters" if whole else ""
+    return f"{missing} of {runs} runs of cases were not reached{nothing}"
 
 
 @dataclass(frozen=True, slots=True)
