@@ -172,7 +172,7 @@ def test_what_is_printed(record: MatrixRecord) -> None:
 def texts(record: MatrixRecord) -> str:
     """Return every word of the picture."""
     figure = Picture(record, LIGHT).figure()
-    return "\n".join(one.get_text() for one in figure.findobj(Text))  # type: ignore[attr-defined]
+    return "\n".join(one.get_text() for one in figure.findobj(Text))
 
 
 def test_a_partial_run_is_no_yes(record: MatrixRecord) -> None:
