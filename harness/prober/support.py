@@ -1,10 +1,12 @@
-"""What this machine's kernel cannot probe, and why."""
+"""What this machine's kernel cannot probe, and why: ``python -m harness.prober.support``."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
+import sys
 
 from harness.clusters.base import Transport
 from harness.prober.sockets import IPPROTO_SCTP
@@ -24,3 +26,7 @@ def _reason(problem: OSError) -> str:
         release = os.uname().release
         return f"the kernel ({release}) has no SCTP; where it is a module, run: modprobe sctp"
     return f"SCTP: {problem.strerror}"
+
+
+if __name__ == "__main__":
+    json.dump(unsupported(), sys.stdout)

@@ -35,12 +35,12 @@ from harness.clusters.embedded.addresses import (
     namespace_of_node,
     namespace_of_pod,
 )
-from harness.clusters.embedded.objects import Objects, newest
 from harness.clusters.embedded.pki import Pki
 from harness.clusters.embedded.realplane import URL
 from harness.clusters.embedded.rights import SYSTEM
 from harness.clusters.embedded.rights import account as manifests_of_account
 from harness.clusters.embedded.settings import ControlPlane, Shape
+from harness.clusters.objects import Objects, newest
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
 from harness.prober.protocol import Attempt

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from harness.clusters.embedded.addresses import POD_NETWORK, POD_NETWORK6, NodeP
 from harness.clusters.embedded.api import Api, Event, Reflector
 from harness.clusters.embedded.endpoints import Endpoints
 from harness.clusters.embedded.settings import Proxy
+from harness.clusters.kube.proxies import SERVICE_LABEL, is_idle
 
 _VERSION4 = 4
 _METRICS_PORT = 10249
@@ -28,14 +28,6 @@ _HEALTH_PORT = 10256
 _POLL_SECONDS = 0.2
 _QUIET_SECONDS = 0.5
 """How long all has to be quiet: a change reaches kube-proxy a moment after it reaches us."""
-_SERVICE_LABEL = "kubernetes.io/service-name"
-_PENDING = re.compile(
-    r"^kubeproxy_sync_proxy_rules_(?:endpoint|service)_changes_pending(?:\{[^}]*\})? (\S+)$",
-    re.MULTILINE,
-)
-_STAMP = r"^kubeproxy_sync_proxy_rules_last_{}timestamp_seconds(?:\{{[^}}]*\}})? (\S+)$"
-_QUEUED = re.compile(_STAMP.format("queued_"), re.MULTILINE)
-_SYNCED = re.compile(_STAMP.format(""), re.MULTILINE)
 
 
 def configuration(proxy: Proxy, node: NodePlan, kubeconfig: Path) -> str:
@@ -64,15 +56,6 @@ def configuration(proxy: Proxy, node: NodePlan, kubeconfig: Path) -> str:
     return json.dumps(config, indent=2) + "\n"
 
 
-def is_idle(metrics: str) -> bool:
-    """Whether a kube-proxy's metrics say that it has synced, and that nothing is left to do."""
-    synced, queued = _SYNCED.search(metrics), _QUEUED.search(metrics)
-    if synced is None or queued is None or float(synced[1]) == 0:
-        return False
-    pending = sum(float(number) for number in _PENDING.findall(metrics))
-    return pending == 0 and float(queued[1]) <= float(synced[1])
-
-
 class Slices:
     """The ready addresses that EndpointSlices name, by Service."""
 
@@ -88,7 +71,7 @@ class Slices:
         if event.kind == "DELETED":
             self._slices.pop(meta["uid"], None)
             return
-        service = f"{meta['namespace']}/{(meta.get('labels') or {}).get(_SERVICE_LABEL, '')}"
+        service = f"{meta['namespace']}/{(meta.get('labels') or {}).get(SERVICE_LABEL, '')}"
         self._slices[meta["uid"]] = service, frozenset(_ready(event.object))
 
     def by_service(self) -> dict[str, frozenset[str]]:

@@ -1,19 +1,20 @@
-"""A privileged agent on each node, and the prober that runs in it.
+"""A privileged agent on each node, and what runs in it: a prober, and a runner of commands.
 
 The prober speaks over the standard input and output of one ``kubectl exec`` a node, with the same
-messages as over its Unix socket on an embedded cluster.
+messages as over its Unix socket on an embedded cluster; the runner over those of another.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Self
 
-from harness.clusters.base import Manifest, Outcome
+from harness.clusters.base import Completed, Manifest, Outcome
 from harness.clusters.kube.kubectl import Kubectl
+from harness.clusters.kube.runner import Runner, runner
+from harness.clusters.kube.talks import talk
+from harness.errors import ClusterError
 from harness.prober.client import ProberClient
 from harness.prober.protocol import Attempt
 
@@ -23,7 +24,8 @@ LABELS = {"app.kubernetes.io/name": AGENT, "app.kubernetes.io/managed-by": "npd-
 SANDBOXES = "/run/npd-sandboxes"
 """Inside the agent: the folder of links to the pods' network namespaces."""
 
-_GRACE_SECONDS = 5.0
+PROBER = ("python3", "-m", "harness.prober.agent", "--stdio", "--netns")
+"""The prober's command; the folder of namespaces comes behind it."""
 
 
 def manifests(image: str) -> tuple[Manifest, ...]:
@@ -76,9 +78,10 @@ class Agents:
         self._open = contextlib.ExitStack()
         self._pods: dict[str, str] = {}
         self._probers: dict[str, ProberClient] = {}
+        self._runners: dict[str, Runner] = {}
 
     def __enter__(self) -> Self:
-        """Create them, and return when the prober answers on every node."""
+        """Create them, and return when prober and runner answer on every node."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._kubectl.delete, self._manifests)
             self._kubectl.apply(self._manifests)
@@ -88,7 +91,10 @@ class Agents:
             )
             self._pods = {p["spec"]["nodeName"]: p["metadata"]["name"] for p in found["items"]}
             for node, pod in self._pods.items():
-                self._probers[node] = stack.enter_context(self._prober(pod))
+                into = self._kubectl.argv("-n", NAMESPACE, "exec", "-i", pod, "--")
+                way = stack.enter_context(talk((*into, *PROBER, SANDBOXES)))
+                self._probers[node] = stack.enter_context(ProberClient(way))
+                self._runners[node] = stack.enter_context(runner(into))
             self._open = stack.pop_all()
         return self
 
@@ -96,14 +102,29 @@ class Agents:
         """Remove them, and all that was made for them."""
         self._open.close()
 
+    def nodes(self) -> tuple[str, ...]:
+        """Return the names of the nodes that have one."""
+        return tuple(sorted(self._pods))
+
     def refresh(self) -> None:
         """Let the probers know the pods that run now."""
         for node in self._pods:
             self.on_node(node, ["python3", "-m", "harness.clusters.kube.sandboxes", SANDBOXES])
 
-    def on_node(self, node: str, argv: Sequence[str]) -> str:
+    def run(self, node: str, argv: Sequence[str], timeout: float = 60.0) -> Completed:
         """Run a command with every right, in a node's network and process namespaces."""
-        return self._kubectl.exec(NAMESPACE, self._pods[node], argv)
+        try:
+            return self._runners[node].run(argv, timeout)
+        except KeyError:
+            raise ClusterError(f"there is no agent on a node {node}") from None
+
+    def on_node(self, node: str, argv: Sequence[str]) -> str:
+        """Run a command likewise, and return what it printed; ClusterError where it fails."""
+        done = self.run(node, argv)
+        if done.returncode:
+            said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+            raise ClusterError(f"{node}: {argv[0]} failed:\n{said}")
+        return done.stdout
 
     def prober(self, node: str) -> ProberClient:
         """Return the way to a node's prober; its namespaces are pods' UIDs and ``node``."""
@@ -112,19 +133,3 @@ class Agents:
     def probe(self, node: str, attempts: Sequence[Attempt], timeout: float) -> list[Outcome]:
         """Try connections from pods of one node, all at once."""
         return self._probers[node].probe(attempts, timeout)
-
-    @contextlib.contextmanager
-    def _prober(self, pod: str) -> Iterator[ProberClient]:
-        run = ("python3", "-m", "harness.prober.agent", "--stdio", "--netns", SANDBOXES)
-        argv = self._kubectl.argv("-n", NAMESPACE, "exec", "-i", pod, "--", *run)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.DEVNULL
-            )
-        try:
-            with ProberClient(ours) as prober:
-                yield prober
-        finally:
-            process.terminate()
-            process.wait(_GRACE_SECONDS)

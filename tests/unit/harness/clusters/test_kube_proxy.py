@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from harness.clusters.embedded.api import Event
-from harness.clusters.embedded.kubeproxy import Slices, is_idle
+from harness.clusters.embedded.kubeproxy import Slices
+from harness.clusters.kube.proxies import is_idle
 
 METRICS = """\
 # TYPE kubeproxy_sync_proxy_rules_last_timestamp_seconds gauge

@@ -69,6 +69,20 @@ class Objects:
         """Return the JSON at a path."""
         return self._send("GET", path)
 
+    def find(self, path: str) -> Any | None:
+        """Return the JSON at a path; None where there is nothing."""
+        try:
+            return self._send("GET", path)
+        except ApiException as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise _unanswered(error) from error
+
+    def path(self, manifest: Manifest) -> str:
+        """Return where an object is, or would be."""
+        collection, name, _ = self._locate(manifest)
+        return f"{collection}/{name}"
+
     def patch(self, path: str, changes: Manifest) -> Any:
         """Merge changes into the object at a path (RFC 7396) and return it."""
         return self._send("PATCH", path, changes, "application/merge-patch+json")

@@ -1,0 +1,101 @@
+"""Waiting for pods that are Ready, and for Services that reach them from every node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.clusters.base import Manifest
+from harness.clusters.kube import proxies
+from harness.clusters.kube.agents import Agents
+from harness.clusters.kube.proxies import Proxying, in_step
+from harness.clusters.kube.whereabouts import is_over, is_ready, problems
+from harness.clusters.objects import Objects
+from harness.errors import ClusterError
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how far it is, and of how many."""
+
+_POLL_SECONDS = 0.2
+_QUIET_SECONDS = 0.4
+"""How long kube-proxies have to be idle: a change reaches them a moment after it reaches us."""
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What there is to ask: the API server, and the kube-proxy of each node by its agent."""
+
+    objects: Objects
+    agents: Agents
+    nodes: tuple[str, ...]
+    tell: Tell
+
+    def wait(self, namespace: str | None, timeout: float) -> list[Manifest]:
+        """Return the pods (of a namespace), once all are Ready and their Services reach them.
+
+        Pods that have finished are not waited for. ClusterError after ``timeout`` seconds, and at
+        once where a pod can never start.
+        """
+        deadline = time.monotonic() + timeout
+        pods = self._ready_pods(namespace, deadline)
+        self._wait_services(namespace, deadline)
+        return pods
+
+    def _ready_pods(self, namespace: str | None, deadline: float) -> list[Manifest]:
+        while True:
+            pods = self._list("pods", namespace)
+            live = [pod for pod in pods if not is_over(pod)]
+            ready = [pod for pod in live if is_ready(pod)]
+            self.tell("pods ready", len(ready), len(live))
+            _require_hope(pods)
+            if len(ready) == len(live):
+                return live
+            if time.monotonic() > deadline:
+                raise ClusterError(_why_not_ready(live, len(ready)))
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_services(self, namespace: str | None, deadline: float) -> None:
+        """Return once slices say what Services and pods say, and kube-proxies have followed."""
+        if not self._list("services", namespace):
+            return
+        idle_since: float | None = None
+        while True:
+            now = time.monotonic()
+            if not (self._in_step(namespace) and self._proxies_idle()):
+                idle_since = None
+            elif idle_since is None:
+                idle_since = now
+            elif now - idle_since >= _QUIET_SECONDS:
+                return
+            if now > deadline:
+                raise ClusterError("Services did not reach their pods in time")
+            time.sleep(_POLL_SECONDS)
+
+    def _in_step(self, namespace: str | None) -> bool:
+        services, pods = self._list("services", namespace), self._list("pods", namespace)
+        slices = self._list("endpointslices", namespace, "/apis/discovery.k8s.io/v1")
+        return in_step(services, pods, slices)
+
+    def _proxies_idle(self) -> bool:
+        command = ("python3", "-m", proxies.MODULE)
+        said = (self.agents.run(node, command).stdout for node in self.nodes)
+        return all(one != Proxying.BUSY.value for one in said)
+
+    def _list(self, plural: str, namespace: str | None, group: str = "/api/v1") -> list[Manifest]:
+        scope = "" if namespace is None else f"/namespaces/{namespace}"
+        items: list[Manifest] = self.objects.get(f"{group}{scope}/{plural}")["items"]
+        return items
+
+
+def _require_hope(pods: Sequence[Manifest]) -> None:
+    found = list(problems(pods))
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ClusterError("pods cannot start: " + "; ".join(found[:_SHOWN]) + more)
+
+
+def _why_not_ready(live: Sequence[Manifest], ready: int) -> str:
+    waiting = [pod["metadata"]["name"] for pod in live if not is_ready(pod)]
+    return f"{ready} of {len(live)} pods are Ready in time; not {', '.join(waiting[:_SHOWN])}"

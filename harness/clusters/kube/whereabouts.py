@@ -1,0 +1,81 @@
+"""Which pod is where: its name leads to its node and its UID, by which a prober enters it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.clusters.base import Manifest, PodRef
+from harness.errors import ClusterError
+
+_OVER = {"Succeeded", "Failed"}
+_HOPELESS = {
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "CrashLoopBackOff",
+}
+"""Reasons for which a container waits that time does not mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a pod is, as its node's prober knows it."""
+
+    node: str
+    uid: str
+
+
+@dataclass(slots=True)
+class Whereabouts:
+    """The pods that run, as they were seen last."""
+
+    _seats: dict[PodRef, Seat] = field(default_factory=dict)
+
+    def learn(self, pods: Iterable[Manifest]) -> bool:
+        """Take in what the API says now; returns whether there is a pod that was not known."""
+        news = False
+        for pod in pods:
+            ref, seat = _ref(pod), Seat(pod["spec"].get("nodeName", ""), pod["metadata"]["uid"])
+            news = news or self._seats.get(ref) != seat
+            self._seats[ref] = seat
+        return news
+
+    def seat(self, pod: PodRef) -> Seat:
+        """Return where a pod is; ClusterError where it was never seen."""
+        try:
+            return self._seats[pod]
+        except KeyError:
+            raise ClusterError(f"there is no pod {pod} that runs in this cluster") from None
+
+
+def _ref(pod: Manifest) -> PodRef:
+    return PodRef(pod["metadata"]["namespace"], pod["metadata"]["name"])
+
+
+def is_over(pod: Manifest) -> bool:
+    """Whether a pod has finished, or is being deleted: nobody waits for it."""
+    return pod["status"].get("phase") in _OVER or "deletionTimestamp" in pod["metadata"]
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether a pod is Ready, by its own condition."""
+    conditions = pod["status"].get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def problems(pods: Iterable[Manifest]) -> Iterator[str]:
+    """Yield a sentence for each pod that will never start."""
+    for pod in pods:
+        status: Mapping[str, Any] = pod["status"]
+        if status.get("phase") == "Failed" and not status.get("containerStatuses"):
+            yield f"{_ref(pod)}: {status.get('reason')}: {status.get('message')}"
+        for container in status.get("containerStatuses") or ():
+            waiting = container["state"].get("waiting") or {}
+            if waiting.get("reason") in _HOPELESS:
+                said = waiting.get("message", "")
+                yield f"{_ref(pod)}: {waiting['reason']} ({container['image']}) {said}".rstrip()
