@@ -42,12 +42,39 @@ def run(**values: str | None) -> None:
 
 
 @enforcer.command()
-def cleanup() -> None:
+@click.option(
+    "--kube-router",
+    is_flag=True,
+    help="Remove instead what kube-router's firewall left: rules, chains, ipsets. Ours stays.",
+)
+@click.option("--dry-run", is_flag=True, help="With --kube-router: name it, and remove nothing.")
+def cleanup(*, kube_router: bool, dry_run: bool) -> None:
     """Remove our tables from this node and put bridge flags back to what they were."""
+    if dry_run and not kube_router:
+        raise click.UsageError("--dry-run goes with --kube-router")
+    if kube_router:
+        _clean_kube_router(dry_run=dry_run)
+        return
     from enforcer.cleanup import clean  # noqa: PLC0415  # as above
 
     removed = clean()
     click.echo("\n".join(f"removed {item}" for item in removed) or "nothing of ours was here")
+
+
+def _clean_kube_router(*, dry_run: bool) -> None:
+    """Name what kube-router left here, and remove it unless told not to."""
+    from enforcer import leftovers  # noqa: PLC0415  # as above
+
+    found = leftovers.find()
+    for program in found.unseen:
+        click.echo(f"warning: not looked at, as {program} is not installed here", err=True)
+    if not str(found):
+        click.echo("nothing of kube-router's is here")
+        return
+    if not dry_run:
+        leftovers.remove(found)
+    verb = "found" if dry_run else "removed"
+    click.echo("\n".join(f"{verb} {line}" for line in str(found).splitlines()))
 
 
 @enforcer.command()

@@ -7,6 +7,7 @@
     ├── MissingError      the machine lacks a tool, a privilege or a kernel feature; 2
     ├── ClusterError      a cluster did not come up, or is not what it should be; 1
     ├── EnforcerFailed    the enforcer under test did not install, get ready or switch; 1
+    ├── NotJudged         a functional run ended by one of these two, without a verdict; 2
     └── Interrupted       Ctrl-C, once everything was taken down; 130, as shells have it
 
 Only :func:`harness.cli.main` ends the process.
@@ -39,6 +40,12 @@ class ClusterError(HarnessError):
 
 class EnforcerFailed(HarnessError):  # noqa: N818  # it names whose failure it is, not ours
     """The enforcer under test did not install, get ready or switch; carries its last log lines."""
+
+
+class NotJudged(HarnessError):  # noqa: N818  # it names what became of the run
+    """A functional run could not go on, so it has no verdict; 1 would say that it has a bad one."""
+
+    exit_code = 2
 
 
 class Interrupted(HarnessError):  # noqa: N818  # a person's wish, no failure

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from harness.commands import windows
 from harness.commands.choices import enforcer_option
 from harness.enforcers import make_enforcer
-from harness.errors import Interrupted, UsageError
+from harness.errors import ClusterError, EnforcerFailed, Interrupted, NotJudged, UsageError
 from harness.matrix import pytest_plugin
 from harness.matrix.axes import parse_selection
 from harness.matrix.listing import lines_of
@@ -236,10 +236,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _told(problem: Exception) -> Exception:
+    """Return what ends the command; that there is no verdict has an exit code of its own."""
+    if not isinstance(problem, (ClusterError, EnforcerFailed)):
+        return problem
+    told = NotJudged(str(problem))
+    told.__cause__ = problem
+    return told
+
+
 def _finished(status: int, caught: _Catcher) -> tuple[int, Path | None]:
     session = caught.session
     if session and session.problem:
-        raise session.problem
+        raise _told(session.problem)
     match pytest.ExitCode(status):
         case pytest.ExitCode.USAGE_ERROR:
             raise UsageError("pytest did not understand its arguments; see above")

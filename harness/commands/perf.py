@@ -21,14 +21,14 @@ from harness.commands.perf_options import SERVICES_PER_NODE, Asked, perf_options
 from harness.commands.report import open_run
 from harness.enforcers import make_enforcer
 from harness.errors import HarnessError, UsageError
-from harness.measure import blocks, pace, study
+from harness.load.locust import Steps
+from harness.measure import blocks, pace, study, visit
 from harness.measure.addresses import ApiAddresses
 from harness.measure.pace import Extent, Pace
 from harness.measure.plan import Arm, Comparison, Design
 from harness.measure.progress import Narrator
 from harness.measure.resume import earlier
 from harness.measure.study import Lab, Study
-from harness.measure.visit import Visit
 from harness.options import ClusterSettings, PatientOption, cluster_options
 from harness.report import perf as report
 from harness.report.analysis import tally
@@ -172,7 +172,7 @@ def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
         design=design,
         services=SERVICES_PER_NODE * nodes,
         seed=asked.seed,
-        visit=Visit(),
+        visit=replace(visit.STEPS, processes=asked.processes),
         enforced_nodes=PATH_NODES if asked.full else None,
         budget=asked.budget,
         precision=asked.precision,
@@ -196,8 +196,8 @@ def _pilot_rounds(asked: Asked, design: Design) -> int:
 
 def _tiny(whole: Study, rounds: int) -> Study:
     design = replace(whole.design, concurrencies=(1, 8), rounds=rounds, leg_seconds=0.05)
-    visit = Visit(users=4, seconds=2)
-    tiny = replace(whole, design=design, services=TINY_SERVICES, visit=visit)
+    steps = Steps(rates=(20, 40), each=1.0)
+    tiny = replace(whole, design=design, services=TINY_SERVICES, visit=steps)
     return replace(tiny, budget=None, pilot_rounds=1)
 
 

@@ -38,6 +38,7 @@ class Asked:
     precision: float | None
     arms: tuple[Arm, ...]
     seed: int
+    processes: int = 1
 
 
 def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -154,6 +155,14 @@ _OPTIONS = (
         cls=PatientOption,
         type=click.IntRange(min=1),
         help="Rounds of blocks, instead of as many as the budget allows.",
+    ),
+    click.option(
+        "--processes",
+        cls=PatientOption,
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="Processes of locust: one takes a core for some 2,000 requests a second.",
     ),
     click.option(
         "--seed",

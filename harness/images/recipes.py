@@ -53,6 +53,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             packages=(
                 "ca-certificates",
                 "iproute2",
+                "ipset",
+                "iptables",  # with ipset: what `enforcer cleanup --kube-router` takes away
                 "libpython3-stdlib",
                 "nftables",
                 "python3-minimal",

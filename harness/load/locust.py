@@ -1,12 +1,15 @@
-"""Locust: many users over many services, in a process of its own inside the client's namespace.
+"""Locust: arrivals at a constant rate over many services, in steps, from the client's namespace.
 
-Locust takes most of a core for 2,400 requests a second and is a *closed* load: a user waits for
-its answer before it asks again. So its percentiles are not corrected for coordinated omission,
-and its rate is not the study's QPS; the report says both.
+An *open* load: requests go out by the clock, whether or not earlier ones were answered. Response
+times are given from the moment at which a request was due, so that they are corrected for
+coordinated omission, and from the moment at which it was sent. A process of locust is good for some
+2,000 requests a second; what it takes of its core is watched, and a step in which it was at its
+limit says nothing about the Services: it is void, and says so.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -26,108 +29,195 @@ from harness.errors import HarnessError
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 PERCENTILES = (50, 90, 95, 99, 100)
 
+BUSY = 0.9
+"""Share of its core from which on a process of locust counts as being at its limit."""
+
+LEAST_ARRIVED = 0.95
+"""Of the requests of a step, at least so many have to have been sent."""
+
+RULES = (
+    f"a step in which a process of locust took more than {BUSY:.0%} of a core",
+    f"a step in which fewer than {LEAST_ARRIVED:.0%} of the requests that were due were sent",
+)
+"""When a step is void, declared beforehand."""
+
+_CPU = "cpu"
+"""Suffix of the folder with each process's CPU time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Arrivals a second, one rate after another: tens, since a user stands for ten a second."""
+
+    rates: tuple[int, ...]
+    each: float
+    """Seconds of a step."""
+
+    processes: int = 1
+    """Of locust, each on a core of its own."""
+
+    @property
+    def seconds(self) -> float:
+        """How long all steps take."""
+        return len(self.rates) * self.each
+
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How many users visit which URLs, from where, for how long (seconds)."""
+    """Who visits which URLs, and from where."""
 
     targets: Sequence[str]
     source: str
-    users: int
-    seconds: int
+    steps: Steps
 
     def argv(self, prefix: Path) -> tuple[str, ...]:
         """Return the command line; it writes ``prefix``.json, and ``prefix``_stats.csv and so on.
 
         The totals are read from the JSON file: the CSV's last line is older than the end.
         """
+        several = ("--processes", str(self.steps.processes)) if self.steps.processes > 1 else ()
         return (
             *(sys.executable, "-m", "locust", "--locustfile", str(LOCUSTFILE), "--headless"),
-            *("--users", str(self.users), "--spawn-rate", str(self.users)),
-            *("--run-time", f"{self.seconds}s", "--stop-timeout", "2"),
-            *(
-                "--csv",
-                str(prefix),
-                "--json-file",
-                str(prefix),
-                "--only-summary",
-                "--loglevel",
-                "WARNING",
-            ),
+            *several,
+            *("--stop-timeout", "2"),
+            *("--csv", str(prefix), "--json-file", str(prefix)),
+            *("--only-summary", "--loglevel", "WARNING"),
         )
 
-    def env(self) -> Mapping[str, str]:
+    def env(self, prefix: Path) -> Mapping[str, str]:
         """Return the environment of the process: ours, and what the locustfile reads."""
-        return {**os.environ, "NPD_TARGETS": " ".join(self.targets), "NPD_SOURCE": self.source}
+        folder = _cpu_folder(prefix)
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            **os.environ,
+            "NPD_TARGETS": " ".join(self.targets),
+            "NPD_SOURCE": self.source,
+            "NPD_RATES": " ".join(map(str, self.steps.rates)),
+            "NPD_STEP_SECONDS": str(self.steps.each),
+            "NPD_CPU": str(folder.absolute()),
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What locust counted: totals, rate, and response times in milliseconds by percentile.
+class Times:
+    """Response times in milliseconds by percentile.
 
-    Locust keeps response times in whole milliseconds, two figures of them from 100 on.
+    Locust keeps them in whole milliseconds, two figures of them from 100 on.
     """
 
     requests: int
     failures: int
-    rps: float
-    average_ms: float
     percentiles_ms: Mapping[int, float]
-    cpu_seconds: float = 0.0
-    """CPU time of locust itself: near one core's worth, it is the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step showed."""
+
+    rate: int
+    """Arrivals a second that were asked for."""
+
+    arrived: float
+    """Requests a second that were sent."""
+
+    arrival: Times
+    """From the moment at which a request was due: corrected for coordinated omission."""
+
+    service: Times
+    """From the moment at which it was sent."""
+
+    busiest: float
+    """Share of a core that the busiest process of locust took."""
+
+    void: str
+    """Why it does not count, or ``""``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What locust counted, in all and step by step."""
+
+    requests: int
+    failures: int
+    rps: float
+    steps: tuple[Step, ...]
 
 
 def run(cluster: Cluster, place: Place, crowd: Crowd, prefix: Path) -> Report:
     """Run locust inside ``place``; its CSV files and its log stay at ``prefix``."""
     log = prefix.with_name(f"{prefix.name}.log")
-    process = cluster.spawn(place, crowd.argv(prefix), log, env=crowd.env())
+    process = cluster.spawn(place, crowd.argv(prefix), log, env=crowd.env(prefix))
     try:
-        cpu = _wait(process, deadline=time.monotonic() + crowd.seconds + 60)
+        _wait(process, deadline=time.monotonic() + crowd.steps.seconds + 60)
     finally:
         process.stop()
-    return parse(prefix.with_name(f"{prefix.name}.json"), cpu, process)
+    return parse(prefix, crowd.steps, process)
 
 
-def parse(totals: Path, cpu_seconds: float = 0.0, process: Process | None = None) -> Report:
-    """Read locust's JSON totals; raise :class:`HarnessError` where it wrote none."""
+def parse(prefix: Path, steps: Steps, process: Process | None = None) -> Report:
+    """Read what locust wrote; raise :class:`HarnessError` where it counted nothing."""
+    totals = prefix.with_name(f"{prefix.name}.json")
     entries = json.loads(totals.read_text() or "[]") if totals.exists() else []
-    requests = sum(entry["num_requests"] for entry in entries)
+    times = {entry["name"]: _times(entry) for entry in entries}
+    shares = busiest(_cpu_folder(prefix), len(steps.rates))
+    found = tuple(
+        _step(steps, rate, (times.get(f"{at} arrival"), times.get(f"{at} service")), shares[at])
+        for at, rate in enumerate(steps.rates)
+    )
+    requests = sum(step.arrival.requests for step in found)
     if requests == 0:
         said = process.tail() if process else ""
         raise HarnessError(f"locust counted no request in {totals}\n{said}".rstrip())
-    return Report(
-        requests=requests,
-        failures=sum(entry["num_failures"] for entry in entries),
-        rps=requests / _span(entries),
-        average_ms=sum(entry["total_response_time"] for entry in entries) / requests,
-        percentiles_ms=_percentiles(entries, requests),
-        cpu_seconds=cpu_seconds,
-    )
+    failures = sum(step.arrival.failures for step in found)
+    return Report(requests, failures, requests / steps.seconds, found)
 
 
-def _span(entries: Sequence[Mapping[str, Any]]) -> float:
-    """Return the seconds from the first user to the last answer."""
-    last = max(entry["last_request_timestamp"] for entry in entries)
-    return float(last - min(entry["start_time"] for entry in entries))
+def busiest(folder: Path, steps: int) -> list[float]:
+    """Return the share of a core that the busiest process took in each step."""
+    shares = [0.0] * steps
+    for path in folder.glob("*.txt"):
+        notes = [[float(field) for field in line.split()] for line in path.read_text().splitlines()]
+        for (step, at, cpu), (_, then, spent) in itertools.pairwise(notes):
+            if step < steps and then > at:
+                shares[int(step)] = max(shares[int(step)], (spent - cpu) / (then - at))
+    return shares
 
 
-def _percentiles(entries: Sequence[Mapping[str, Any]], requests: int) -> dict[int, float]:
+_NOTHING = Times(0, 0, {})
+
+
+def _step(steps: Steps, rate: int, times: tuple[Times | None, Times | None], share: float) -> Step:
+    arrival, service = (each or _NOTHING for each in times)
+    arrived = arrival.requests / steps.each
+    return Step(rate, arrived, arrival, service, share, _void(rate, arrived, share))
+
+
+def _void(rate: int, arrived: float, share: float) -> str:
+    if share > BUSY:
+        return f"a process of locust took {share:.0%} of a core"
+    if arrived < LEAST_ARRIVED * rate:
+        return f"{arrived:.0f} of {rate} requests a second were sent"
+    return ""
+
+
+def _times(entry: Mapping[str, Any]) -> Times:
+    requests = int(entry["num_requests"])
     counted: Counter[float] = Counter()
-    for entry in entries:
-        counted.update({float(ms): count for ms, count in entry["response_times"].items()})
+    counted.update({float(ms): count for ms, count in entry["response_times"].items()})
     times = sorted(counted)
     below = list(accumulate(counted[ms] for ms in times))
-    return {
+    percentiles = {
         each: times[bisect_left(below, math.ceil(requests * each / 100))] for each in PERCENTILES
     }
+    return Times(requests, int(entry["num_failures"]), percentiles)
 
 
-def _wait(process: Process, deadline: float) -> float:
-    """Wait until locust ends and return its CPU time just before."""
-    cpu = 0.0
+def _cpu_folder(prefix: Path) -> Path:
+    return prefix.with_name(f"{prefix.name}-{_CPU}")
+
+
+def _wait(process: Process, deadline: float) -> None:
     while process.running():
-        cpu = max(cpu, process.cpu_seconds())
         if time.monotonic() > deadline:
             raise HarnessError(f"locust did not end in time\n{process.tail()}")
         time.sleep(0.1)
-    return cpu

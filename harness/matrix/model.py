@@ -202,6 +202,12 @@ class Case:
         """Return the steps, also where they were written in short."""
         return self.steps or (StepSpec(apply=self.policies, expect=self.expect),)
 
+    def needs_its_own_kubelet(self) -> bool:
+        """Whether a step asks for what :class:`~harness.clusters.base.PodAnnotation` asks."""
+        return any(
+            step.finish or any(spec.address_of for spec in step.start) for step in self.all_steps()
+        )
+
     def states(self) -> frozenset[State]:
         """Return the states that its steps ask for."""
         steps = self.all_steps()

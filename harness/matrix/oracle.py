@@ -1,14 +1,17 @@
 """Who may reach whom, and which policy and rule decides: the judge.
 
 Reads raw manifests and answers from the specification of NetworkPolicy ``networking.k8s.io/v1``:
-the API reference (quoted as *API*)
+the API reference (quoted as *API*: the comments of ``networking/v1/types.go`` of k8s.io/api 0.34.3)
 https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/ and the
 documentation (*Doc*) https://kubernetes.io/docs/concepts/services-networking/network-policies/.
 It was written from those texts alone, without a look at any enforcer: a judge who shares the
 mistakes of the judged would let them go.
 
-Where both are silent, what enforcers can know decides: through a Service a connection is judged by
-its true client and its true backend, as far as the node in question knows them.
+Two things the specification leaves open, and the oracle decides. Where addresses are rewritten, "it
+is not defined whether this happens before or after NetworkPolicy processing" (Doc): here a
+connection is judged by its true client and its true backend, as far as the node in question knows
+them. "For other protocols, such as ARP or ICMP, the behaviour is undefined" (Doc): here ICMP is
+held to the API's "does not allow any traffic", and a rule that names no port admits it.
 """
 
 from __future__ import annotations
@@ -109,7 +112,7 @@ class Oracle:
 
     def _both(self, egress: _Flow, ingress: _Flow) -> Judgement:
         # Doc: "both the egress policy on the source pod and the ingress policy on the destination
-        # pod need to allow the connection. If either side does not [...] it will not happen."
+        # pod need to allow the connection."
         out = self._one_way(Direction.EGRESS, egress)
         into = self._one_way(Direction.INGRESS, ingress)
         denied = [reason for allowed, reason in (out, into) if not allowed]
@@ -122,11 +125,11 @@ class Oracle:
             return True, Reason(None, (), None, always)
         subject, other = _sides(direction, flow)
         isolating = self._isolating(subject.pod, direction)
-        # Doc, by default: "a pod is non-isolated for egress; all outbound connections are allowed"
+        # Doc, by default: "a pod is non-isolated for egress; all outbound connections are allowed".
         if subject.pod is None or not isolating:
             sentence = f"Nothing isolates {subject} for {direction.value.lower()}."
             return True, Reason(direction, (), None, sentence)
-        # Doc, on several policies: "Network policies do not conflict; they are additive"
+        # Doc, on several policies: "Network policies do not conflict; they are additive."
         for policy in isolating:
             for number, rule in enumerate(_rules(policy, direction), start=1):
                 if self._admits(policy, rule, other, direction, flow):
@@ -149,8 +152,8 @@ class Oracle:
     def _admits(
         self, policy: Manifest, rule: Manifest, other: Peer, direction: Direction, flow: _Flow
     ) -> bool:
-        # API, from: "If this field is empty or missing, this rule matches all sources"; to and
-        # ports likewise. A rule with ports names protocols, and so admits no ICMP.
+        # API: "The traffic must match both ports and from." API, from: "If this field is empty or
+        # missing, this rule matches all sources"; to and ports likewise.
         peers = rule.get("from" if direction is Direction.INGRESS else "to")
         matched = not peers or any(self._is_peer(policy, peer, other) for peer in peers)
         ports = rule.get("ports")
@@ -160,11 +163,12 @@ class Oracle:
         # API, ipBlock: "If this field is set then neither of the other fields can be."
         if peer.get("ipBlock"):
             return _in_block(peer["ipBlock"], other)
-        # Selectors select pods; who is on the node's own network has the node's address
+        # Doc, of the most common implementation: "it ignores hostNetwork pods when matching
+        # podSelector and namespaceSelector"; these have their node's address.
         if other.pod is None or not peer:
             return False
-        # API, podSelector: with namespaceSelector "the Pods matching podSelector in the Namespaces
-        # selected by NamespaceSelector", else "in the policy's own Namespace"
+        # API, podSelector: with namespaceSelector "the pods matching podSelector in the Namespaces
+        # selected by NamespaceSelector", else "in the policy's own namespace".
         namespaces = peer.get("namespaceSelector")
         if namespaces is None:
             near = other.pod.namespace == _namespace_of(policy)
@@ -197,7 +201,7 @@ def _home(peer: Peer) -> str | None:
 
 
 def _always_allowed(flow: _Flow) -> str:
-    # Doc: "a Pod cannot block access to itself", and "Traffic to and from the node where a Pod is
+    # Doc: "a pod cannot block access to itself", and "traffic to and from the node where a Pod is
     # running is always allowed, regardless of the IP address of the Pod or the node".
     client, server = flow.client, flow.server
     if client.pod and client.pod is server.pod:
@@ -218,8 +222,8 @@ def _name(policy: Manifest) -> str:
 
 
 def _directions(policy: Manifest) -> set[Direction]:
-    # API, policyTypes: unset, "policies that contain an egress section are assumed to affect
-    # egress, and all policies [...] are assumed to affect ingress".
+    # Doc: "If no policyTypes are specified on a NetworkPolicy then by default Ingress will always
+    # be set and Egress will be set if the NetworkPolicy has any egress rules."
     spec = policy["spec"]
     if spec.get("policyTypes"):
         return {Direction(name) for name in spec["policyTypes"]}
@@ -231,8 +235,8 @@ def _rules(policy: Manifest, direction: Direction) -> list[dict[str, Any]]:
 
 
 def _in_block(block: Manifest, other: Peer) -> bool:
-    # API, except: "values will be rejected if they are outside the cidr range"; what lies in one
-    # is not in the block. An address of the other family never is.
+    # API, except: "a slice of CIDRs that should not be included within an IPBlock". An address of
+    # the other family is in no CIDR of this one.
     inside = other.address in ipaddress.ip_network(block["cidr"], strict=False)
     excepted = (ipaddress.ip_network(one, strict=False) for one in block.get("except") or [])
     return inside and not any(other.address in network for network in excepted)
@@ -246,7 +250,7 @@ def _is_port(port: Manifest, flow: _Flow) -> bool:
     wanted = port.get("port")
     if wanted is None:
         return True
-    # API, port: "a numerical or named port on a pod": the pod that serves it says what it means
+    # API, port: "either [...] a numerical or named port on a pod": the pod that serves it knows
     if isinstance(wanted, str):
         pod = flow.server.pod
         return pod is not None and pod.number_of(wanted, flow.protocol) == flow.port

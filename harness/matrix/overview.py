@@ -25,7 +25,7 @@ from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
 from harness.matrix.picture import draw
 from harness.matrix.record import MatrixRecord
-from harness.matrix.table import failures
+from harness.matrix.table import Answer, answer, failures, not_reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,14 @@ class Tile:
         return next((mark for mark in _LOUDEST if self.marks[mark]), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What became of a case, wherever it was asked: whether it ran, and the worst that was seen."""
+
+    ran: bool
+    mark: Mark | None = None
+
+
 Key = tuple[str, Placement, int]
 
 
@@ -123,7 +131,7 @@ def draw_all(record: MatrixRecord, folder: Path) -> None:
     """Draw ``matrix`` light and dark, as SVG and PNG, and the study's panels where it was run."""
     for theme in (LIGHT, DARK):
         with mpl.rc_context(_settings(theme)):
-            figure = _Picture(record, theme).figure()
+            figure = Picture(record, theme).figure()
             for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 figure.savefig(folder / f"matrix{theme.name}.{kind}", metadata=metadata)
     draw(record, folder)
@@ -142,18 +150,21 @@ def _settings(theme: Theme) -> dict[Any, Any]:
     }
 
 
-class _Picture:
+class Picture:
     """One drawing of a run. Lengths are inches, y grows downwards."""
 
     def __init__(self, record: MatrixRecord, theme: Theme) -> None:
         self._record, self._theme = record, theme
         self._tiles = tiles_of(record)
-        self._names = list(dict.fromkeys(step.environment for step in record.steps))
+        ran = (step.environment for step in record.steps)
+        self._missing = record.missing()
+        self._names = list(dict.fromkeys((*ran, *record.planned)))
         self._across = min(_ACROSS, max(3, len(self._names)))
         self._wide = 1.35 + self._across * 2.35
         self._grids = -(-len(self._names) // self._across)
 
     def figure(self) -> Figure:
+        """Draw it."""
         lines = list(self._case_lines())
         height = 1.15 + self._grids * 3.12 + 0.25 + len(lines) * 0.165 + 0.55
         figure = Figure((self._wide, height))
@@ -172,21 +183,32 @@ class _Picture:
 
     def _heading(self, ax: Axes) -> None:
         record, theme = self._record, self._theme
-        wrong = failures(record)
         name = record.enforcer.get("name", "?")
         ax.text(0.2, 0.34, f"Is {name} correct?", size=17, weight="bold", va="center")
-        answer = f"No: {len(wrong):,} of" if wrong else "Yes: all of"
-        probes = sum(tile.total for tile in self._tiles.values())
-        told = f"{answer} {probes:,} verdicts {'wrong' if wrong else 'right'}"
-        color = theme.bad if wrong else theme.good
+        told, color = self._told()
         ax.text(self._wide - 0.2, 0.34, told, size=13, weight="bold", ha="right", va="center",
                 color=color)  # fmt: skip
+        if left := not_reached(record):
+            ax.text(self._wide - 0.2, 0.66, f"partial: {left}", size=8, weight="bold", ha="right",
+                    va="center", color=theme.bad)  # fmt: skip
         cases = len({step.case for step in record.steps})
         under = (
             f"{cases} cases, {len(self._names)} kinds of cluster; a tile is everything seen at a"
             " placement (row) by a kind of address (column): light open, dark denied"
         )
         ax.text(0.2, 0.66, under, size=8, color=theme.soft, va="center")
+
+    def _told(self) -> tuple[str, str]:
+        """Return the answer, and its colour."""
+        probes = sum(tile.total for tile in self._tiles.values())
+        match answer(self._record):
+            case Answer.NO:
+                wrong = len(failures(self._record))
+                return f"No: {wrong:,} of {probes:,} verdicts wrong", self._theme.bad
+            case Answer.PARTIAL:
+                return f"Partial: {probes:,} verdicts, none wrong", self._theme.soft
+            case Answer.YES:
+                return f"Yes: all of {probes:,} verdicts right", self._theme.good
 
     def _grid(self, ax: Axes, name: str, corner: tuple[float, float], *, labels: bool) -> None:
         x, y = corner
@@ -199,7 +221,9 @@ class _Picture:
         words = name.replace("+", " · ").replace("_", "-")
         title = textwrap.fill(words, _TITLE, break_on_hyphens=False)
         ax.text(x, y - 0.08, title, size=8.6, weight="bold", va="bottom", linespacing=1.1)
-        told, color = (f"{wrong:,} wrong", theme.bad) if wrong else ("✓", theme.good)
+        left = sum(where == name for _, where in self._missing)
+        told, color = ("✓", theme.good) if not left else (f"{left} not run", theme.soft)
+        told, color = (f"{wrong:,} wrong", theme.bad) if wrong else (told, color)
         ax.text(x + 2.2, y - 0.08, told, size=8.6, weight="bold", ha="right", color=color,
                 va="bottom")  # fmt: skip
         for column, (words, _) in enumerate(COLUMNS):
@@ -225,10 +249,7 @@ class _Picture:
         wide, high, theme = 0.52, 0.225, self._theme
         if tile is None:
             if is_possible:
-                ax.add_patch(
-                    Rectangle((x, y), wide, high, fill=False, edgecolor=theme.faint,
-                              linestyle=(0, (2, 2)), linewidth=0.8)
-                )  # fmt: skip
+                self._hollow(ax, corner, (wide, high))
             return
         mark = tile.loudest
         if mark is None:
@@ -246,6 +267,13 @@ class _Picture:
         ax.text(x + 0.62 * wide, y + 0.52 * high, _short(count), size=6.6, weight="bold",
                 ha="center", va="center", color=_TEXT)  # fmt: skip
 
+    def _hollow(self, ax: Axes, corner: tuple[float, float], size: tuple[float, float]) -> None:
+        """Draw what was not run."""
+        ax.add_patch(
+            Rectangle(corner, *size, fill=False, edgecolor=self._theme.faint,
+                      linestyle=(0, (2, 2)), linewidth=0.8)
+        )  # fmt: skip
+
     def _color(self, mark: Mark) -> str:
         theme = self._theme
         return {
@@ -254,28 +282,34 @@ class _Picture:
             Mark.UNPROVED: theme.unproved,
         }.get(mark, theme.unclear)
 
-    def _case_lines(self) -> Iterator[tuple[str, list[Mark | None]]]:
-        """Yield a group's name (once) and the worst mark of each of its cases, line by line."""
+    def _case_lines(self) -> Iterator[tuple[str, list[Case]]]:
+        """Yield a group's name (once) and what became of each of its cases, line by line."""
         worst: dict[str, Mark | None] = {}
+        planned = {case for cases in self._record.planned.values() for case in cases}
         for step in self._record.steps:
             seen = {view.mark for _, view in self._record.all_views(step)}
             bad = next((mark for mark in _LOUDEST if mark in seen), None)
             known = worst.setdefault(step.case, None)
             worst[step.case] = _worse(known, bad)
         for group in self._record.groups:
-            ids = [c.id for c in self._record.cases if c.group == group.name and c.id in worst]
+            known_ids = planned | worst.keys()
+            ids = [c.id for c in self._record.cases if c.group == group.name and c.id in known_ids]
             for start in range(0, len(ids), _CASES_A_LINE):
-                marks = [worst[one] for one in ids[start : start + _CASES_A_LINE]]
-                yield (group.name if start == 0 else "", marks)
+                line = ids[start : start + _CASES_A_LINE]
+                cases = [Case(one in worst, worst.get(one)) for one in line]
+                yield (group.name if start == 0 else "", cases)
 
-    def _cases(self, ax: Axes, lines: list[tuple[str, list[Mark | None]]], y: float) -> None:
+    def _cases(self, ax: Axes, lines: list[tuple[str, list[Case]]], y: float) -> None:
         step = (self._wide - 1.5) / _CASES_A_LINE
-        for number, (name, marks) in enumerate(lines):
+        for number, (name, cases) in enumerate(lines):
             top = y + number * 0.165
             ax.text(1.22, top + 0.06, name, size=7.4, ha="right", va="center")
-            for at, mark in enumerate(marks):
+            for at, case in enumerate(cases):
+                x, mark = 1.3 + at * step, case.mark
+                if not case.ran:
+                    self._hollow(ax, (x, top), (step * 0.8, 0.125))
+                    continue
                 color = self._theme.denied if mark is None else self._color(mark)
-                x = 1.3 + at * step
                 ax.add_patch(Rectangle((x, top), step * 0.8, 0.125, facecolor=color, linewidth=0))
                 if mark is not None:
                     cross = [[(x, top), (x + step * 0.8, top + 0.125)],
@@ -301,10 +335,7 @@ class _Picture:
             ax.add_collection(LineCollection(strokes, colors=_TEXT, linewidths=1.1))
             ax.text(x + 0.36, y + 0.08, words, size=7, va="center")
             x += 0.48 + len(words) * 0.053
-        ax.add_patch(
-            Rectangle((x, y), 0.3, 0.15, fill=False, edgecolor=self._theme.faint,
-                      linestyle=(0, (2, 2)), linewidth=0.8)
-        )  # fmt: skip
+        self._hollow(ax, (x, y), (0.3, 0.15))
         ax.text(x + 0.36, y + 0.08, "not run", size=7, va="center")
 
 

@@ -151,6 +151,8 @@ def _why(record: MatrixRecord, pair: Pair) -> str:
     for one in record.not_run:
         if (one.axis, one.value) in pair:
             return one.reason
+    if record.missing():
+        return "not among the cases that were run before the end"
     return "not among the cases that were chosen"
 
 

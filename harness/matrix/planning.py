@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,11 @@ from harness.matrix.scenario import Scenario, folder, group_files, group_name, l
 from harness.options import ClusterSettings
 
 STUDY = "study"
+_EMBEDDED = "embedded"
+_OUR_KUBELET = (
+    "pods that end, and addresses that are used again, are had on purpose only by the kubelets of"
+    " --cluster embedded"
+)
 _OWN_AXES = ("cni", "bridge-netfilter", "proxy", "ip-family", "bridges")
 """Cluster options that name an environment: with one of them there is no choice left."""
 
@@ -107,9 +112,19 @@ def plan_runs(base: ClusterSettings, wanted: Wanted) -> Chosen:
         available = [environment_of(base)]
     else:
         available = [one for one in every(selection) if not reason_of(one, reasons)]
-    choice = _choose(available, groups, selection, wanted)
+    cannot = _not_here(groups, base)
+    choice = _choose(available, groups, selection, wanted, cannot)
     order = {case.id: at for at, case in enumerate(c for one in groups for c in one.cases)}
-    return Chosen(base, groups, choice, selection, profile, reasons, order)
+    not_run = {**reasons, **{("case", case): reason for case, reason in cannot.items()}}
+    return Chosen(base, groups, choice, selection, profile, not_run, order)
+
+
+def _not_here(groups: Iterable[Scenario], base: ClusterSettings) -> Mapping[str, str]:
+    """Say which cases cannot be run on this kind of cluster, and why."""
+    if base.cluster == _EMBEDDED:
+        return {}
+    cases = (case for group in groups for case in group.cases)
+    return {case.id: _OUR_KUBELET for case in cases if case.needs_its_own_kubelet()}
 
 
 def load_groups(asked: Wanted) -> tuple[Scenario, ...]:
@@ -149,12 +164,13 @@ def _choose(
     groups: tuple[Scenario, ...],
     selection: Selection,
     wanted: Wanted,
+    cannot: Container[str],
 ) -> Choice:
     cases = [
         Candidate(case.id, group.direction(case), case.states(), len(case.all_steps()))
         for group in groups
         for case in group.cases
-        if selection.takes_any("state", case.states())
+        if case.id not in cannot and selection.takes_any("state", case.states())
     ]
     if wanted.all_cases:
         return everything(available, cases)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from harness.enforcers import make_enforcer
 from harness.errors import HarnessError, UsageError
 from harness.matrix.axes import Placement
 from harness.matrix.compare import Finding, Mark
+from harness.matrix.covering import Choice
 from harness.matrix.engine import CaseRun
 from harness.matrix.environments import Environment
 from harness.matrix.planning import ADD_OPTIONS, Chosen, choose_runs
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.place if isinstance(item, MatrixItem) else (0, "", 0))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take what is left after -k, -m and --lf for the plan."""
+    found = [item for item in session.items if isinstance(item, MatrixItem)]
+    session_of(session.config).keep(found)
+
+
 def session_of(config: pytest.Config) -> MatrixSession:
     """Return the run that belongs to a pytest run."""
     found = config.pluginmanager.get_plugin(_NAME)
@@ -114,6 +121,16 @@ class MatrixSession:
             settings=names
             | {"enforcer": option.enforcer, "probe_timeout_ms": option.probe_timeout},
         )
+
+    def keep(self, items: Iterable[MatrixItem]) -> None:
+        """Plan the runs of these items alone."""
+        wanted = {one.key for one in items}
+        runs = {
+            environment: tuple(case for case in cases if (case, environment) in wanted)
+            for environment, cases in self.chosen.choice.runs.items()
+        }
+        left = Choice({environment: cases for environment, cases in runs.items() if cases})
+        self.chosen = dataclasses.replace(self.chosen, choice=left)
 
     def case(self, case: str, environment: Environment) -> CaseRun:
         """Run a case, or return it; what stops the whole run is remembered."""
@@ -232,6 +249,8 @@ class MatrixItem(pytest.Item):
     """A case in an environment, at one placement."""
 
     place: tuple[int, str, int]
+    key: tuple[str, Environment]
+    """The run that it looks at."""
 
     def ask(
         self,
@@ -242,6 +261,7 @@ class MatrixItem(pytest.Item):
     ) -> None:
         """Say what this item is about."""
         self._case, self._environment, self._placement = case, environment, placement
+        self.key = case, environment
         self.place = order
 
     def runtest(self) -> None:

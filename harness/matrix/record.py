@@ -222,6 +222,12 @@ class MatrixRecord(msgspec.Struct, frozen=True):
         """Find a case."""
         return next(one for one in self.cases if one.id == identity)
 
+    def missing(self) -> tuple[tuple[str, str], ...]:
+        """Return the case and environment of each run that was planned and not reached."""
+        ran = {(one.case, one.environment) for one in self.steps}
+        planned = ((case, name) for name, cases in self.planned.items() for case in cases)
+        return tuple(key for key in planned if key not in ran)
+
     def steps_of(self, case: str, environment: str) -> list[StepRecord]:
         """Return a case's steps in an environment; none where it was not run."""
         return [one for one in self.steps if (one.case, one.environment) == (case, environment)]

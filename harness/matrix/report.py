@@ -13,7 +13,7 @@ import jinja2
 from harness.matrix.axes import AXES, State
 from harness.matrix.compare import Mark
 from harness.matrix.record import CellView, MatrixRecord, StepRecord
-from harness.matrix.table import Group, failures, grouped, results
+from harness.matrix.table import Group, failures, grouped, not_reached, results
 from harness.results import RunFolder
 
 _FAILURES_SHOWN = 2000
@@ -35,6 +35,7 @@ def _story(record: MatrixRecord, folder: RunFolder) -> dict[str, Any]:
         "record": record,
         "run": folder.read_json("run.json"),
         "env": folder.read_json("env.json"),
+        "partial": not_reached(record),
         "study": study,
         "environments": ran,
         "failures": groups[:_FAILURES_SHOWN],

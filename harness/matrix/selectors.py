@@ -23,6 +23,8 @@ def _meets(expression: Manifest, labels: Mapping[str, str]) -> bool:
         case "In":
             return key in labels and labels[key] in values
         case "NotIn":
+            # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/: what has
+            # another value, "and all resources with no labels with the tier key"
             return key not in labels or labels[key] not in values
         case "Exists":
             return key in labels

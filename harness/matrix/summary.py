@@ -10,10 +10,24 @@ from rich.console import Console
 
 from harness.matrix.compare import Mark
 from harness.matrix.record import MatrixRecord
-from harness.matrix.table import Group, Result, failures, grouped, results
+from harness.matrix.table import (
+    Answer,
+    Group,
+    Result,
+    answer,
+    failures,
+    grouped,
+    not_reached,
+    results,
+)
 
 LINES = 20
 _FAILURES = 5
+_ANSWERS = {
+    Answer.YES: "[green]yes[/]",
+    Answer.NO: "[bold red]no[/]",
+    Answer.PARTIAL: "[bold yellow]nothing wrong so far[/]",
+}
 _STYLES = {Result.PASS: "green", Result.FAIL: "bold red", Result.NOT_RUN: "dim"}
 
 
@@ -46,8 +60,7 @@ def _answer(record: MatrixRecord) -> str:
     probes, fine = sum(marks.values()), marks[Mark.RIGHT]
     rest = {mark: count for mark, count in marks.items() if mark is not Mark.RIGHT}
     told = ", ".join(f"{count} {mark.value}" for mark, count in rest.items()) or "none wrong"
-    good = not failures(record)
-    word = "[green]yes[/]" if good else "[bold red]no[/]"
+    word = _ANSWERS[answer(record)]
     name = record.enforcer.get("name", "?")
     where = len({step.environment for step in record.steps})
     return (
@@ -101,10 +114,8 @@ def _plain(text: str) -> str:
 
 
 def _not_run(record: MatrixRecord) -> Iterator[str]:
-    planned = {(case, name) for name, cases in record.planned.items() for case in cases}
-    missing = planned - {(step.case, step.environment) for step in record.steps}
-    if missing:
-        yield f"[yellow]not reached: {len(missing)} of {len(planned)} chosen runs of cases[/]"
+    if left := not_reached(record):
+        yield f"[yellow]partial: {left}[/]"
     told = [f"{one.axis}={one.value}: {one.reason}" for one in record.not_run]
     if told:
         yield "[dim]not run: " + _plain("; ".join(told)) + "[/]"

@@ -69,6 +69,33 @@ def results(record: MatrixRecord) -> list[tuple[CaseRecord, dict[str, RowResult]
     ]
 
 
+class Answer(enum.Enum):
+    """Whether the enforcer is correct, as far as a run can say."""
+
+    YES = "yes"
+    NO = "no"
+    PARTIAL = "partial"
+    """Nothing was wrong, but not everything that was planned was run."""
+
+
+def answer(record: MatrixRecord) -> Answer:
+    """Answer the run's question. What is wrong is wrong, however much is left to run."""
+    if failures(record):
+        return Answer.NO
+    return Answer.PARTIAL if record.missing() else Answer.YES
+
+
+def not_reached(record: MatrixRecord) -> str:
+    """Say how much of the plan was not run; empty where all of it was."""
+    missing, planned = len(record.missing()), record.planned
+    if not missing:
+        return ""
+    runs = sum(map(len, planned.values()))
+    whole = len(planned.keys() - {step.environment for step in record.steps})
+    nothing = f"; nothing ran on {whole} of {len(planned)} clusters" if whole else ""
+    return f"{missing} of {runs} runs of cases were not reached{nothing}"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A cell that was not as expected, and where and when."""

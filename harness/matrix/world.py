@@ -128,6 +128,8 @@ class World:
 
     def labels_of(self, namespace: str) -> Mapping[str, str]:
         """Return a namespace's labels; its name is always one of them."""
+        # Doc: "The Kubernetes control plane sets an immutable label kubernetes.io/metadata.name on
+        # all namespaces, the value of the label is the namespace name."
         return {_NAME_LABEL: namespace, **self.namespaces.get(namespace, {})}
 
 

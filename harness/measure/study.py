@@ -15,6 +15,7 @@ from harness import stats
 from harness.clusters.base import Cluster, OutsideRef
 from harness.enforcers.base import Enforcer
 from harness.load.ab import Connections
+from harness.load.locust import Steps
 from harness.measure import blocks, pace, pilot, rounds, site
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Bench
@@ -25,7 +26,7 @@ from harness.measure.progress import Narrator
 from harness.measure.resume import Earlier, mend
 from harness.measure.rounds import Course
 from harness.measure.switch import SYNC_SECONDS
-from harness.measure.visit import Visit, visit
+from harness.measure.visit import visit
 from harness.results import RunFolder
 from harness.workload import study as workload
 
@@ -42,7 +43,9 @@ class Study:
     """Interfering services."""
 
     seed: int
-    visit: Visit
+    visit: Steps
+    """What locust does in each arm."""
+
     enforced_nodes: int | None = None
     """On how many nodes the enforcer runs, the measured one first; None: on all of them."""
 

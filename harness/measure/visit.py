@@ -1,13 +1,14 @@
-"""The locust part of a run: many users over many services, once off and once on.
+"""The locust part of a run: arrivals over many services, at rising rates, in each arm once.
 
 One visit an arm is no comparison: no verdict is drawn from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from harness.load import locust
+from harness.load.locust import Steps
 from harness.measure.plan import Arm
 from harness.measure.site import Site
 from harness.results import RunFolder
@@ -15,33 +16,32 @@ from harness.workload import study as workload
 
 FILE = "locust.json"
 FOLDER = "locust"
+FORMAT = 2
+"""Of the file; ``results/README.md`` says what changed."""
+
+STEPS = Steps(rates=(100, 200, 400, 800), each=4.0)
+"""What a process of locust does with ease, over a thousand kept connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """How many users come for how long (seconds, each arm); 0 seconds: none come."""
-
-    users: int = 20
-    seconds: int = 10
-
-
-def visit(asked: Visit, site: Site, folder: RunFolder, arms: tuple[Arm, ...]) -> None:
-    """Run locust in each arm and store what it counted."""
-    if asked.seconds == 0:
+def visit(asked: Steps, site: Site, folder: RunFolder, arms: tuple[Arm, ...]) -> None:
+    """Run locust in each arm and store what it counted; without steps nobody comes."""
+    if not asked.rates:
         return
     services = site.addresses.services().values()
     crowd = locust.Crowd(
         targets=[f"http://{address}:{workload.PORT}/" for address in services],
         source=site.target.source,
-        users=asked.users,
-        seconds=asked.seconds,
+        steps=asked,
     )
+    facts = {"format": FORMAT, "services": len(services), **asdict(asked)}
     found = []
     with site.narrator.stage(f"locust over {len(services)} services", len(arms)) as stage:
         for arm in arms:
             site.switch.to(arm)
             prefix = folder.folder(FOLDER) / arm.value
             report = locust.run(site.cluster, site.target.client, crowd, prefix)
-            found.append({"arm": arm.value, **asdict(asked), **asdict(report)})
-            folder.write_json(FILE, {"services": len(services), "visits": found})
-            stage.advance(detail=f"{report.rps:,.0f} requests/s, {report.failures} failures")
+            found.append({"arm": arm.value, **asdict(report)})
+            folder.write_json(FILE, {**facts, "rules": list(locust.RULES), "visits": found})
+            void = sum(bool(step.void) for step in report.steps)
+            said = f"{report.rps:,.0f} requests/s, {report.failures} failures, {void} steps void"
+            stage.advance(detail=said)

@@ -121,10 +121,17 @@ def _templates() -> Environment:
         "short": lambda each: "keep-alive" if each is Connections.KEPT else "new",
         "density": findings.density,
         "p": _p_value,
+        "milliseconds": _milliseconds,
         "sees": lambda each: findings.share(each.sees if each else None),
         "promised": lambda each, study: findings.share(findings.promised(study, each.connections)),
     }
     return environment
+
+
+def _milliseconds(step: Mapping[str, Any], share: str) -> str:
+    """Return a percentile of one step of locust: from when it was due, and from its sending."""
+    due, sent = (step[kind]["percentiles_ms"].get(share) for kind in ("arrival", "service"))
+    return "-" if due is None or sent is None else f"{due:g} ({sent:g})"
 
 
 def _inline(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness.load.locust import Crowd
+from harness.load.locust import Crowd, Steps, parse
 
 SERVICES = 60
-USERS = 7
 
 
 class Services(ThreadingHTTPServer):
@@ -29,6 +28,7 @@ class Services(ThreadingHTTPServer):
         super().__init__(("0.0.0.0", 0), Answer)
         self.connections: list[Any] = []
         self.asked: set[str] = set()
+        self.pause = 0.0
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -45,6 +45,7 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Note which address was asked."""
         self.server.asked.add(self.connection.getsockname()[0])
+        time.sleep(self.server.pause)
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -66,15 +67,35 @@ def services() -> Iterator[Services]:
     server.server_close()
 
 
-def test_users_share_the_services_out(services: Services, tmp_path: Path) -> None:
-    """Every Service is visited, by one user over one connection: files do not run out."""
+@pytest.mark.parametrize("processes", [1, 2])
+def test_arrivals_reach_every_service_on_kept_connections(
+    services: Services, tmp_path: Path, processes: int
+) -> None:
+    """Each step has requests, none fails, and a process keeps a connection to each Service."""
     port = services.server_address[1]
     urls = [f"http://127.0.0.{number}:{port}/" for number in range(1, SERVICES + 1)]
-    crowd = Crowd(urls, "", USERS, 3)
+    steps = Steps(rates=(60, 120), each=2.0, processes=processes)
+    crowd, prefix = Crowd(urls, "", steps), tmp_path / "run"
 
-    subprocess.run(crowd.argv(tmp_path / "run"), env=dict(crowd.env()), check=True, timeout=60)
+    argv, env = crowd.argv(prefix), dict(crowd.env(prefix))
+    subprocess.run(argv, env=env, check=True, timeout=60)
 
-    totals = json.loads((tmp_path / "run.json").read_text())
-    assert sum(entry["num_failures"] for entry in totals) == 0
+    report = parse(prefix, steps)
+    assert report.failures == 0
+    assert all(step.arrival.requests > 0 and step.busiest > 0 for step in report.steps)
     assert len(services.asked) == SERVICES
-    assert len(services.connections) == SERVICES
+    assert SERVICES <= len(services.connections) <= 2 * SERVICES * processes
+
+
+def test_slow_answers_do_not_hold_up_later_requests(services: Services, tmp_path: Path) -> None:
+    """An open load: while nobody answers, requests are sent; what they waited is not omitted."""
+    services.pause = 1.0
+    steps = Steps(rates=(20,), each=3.0)
+    crowd = Crowd([f"http://127.0.0.1:{services.server_address[1]}/"], "", steps)
+    prefix = tmp_path / "run"
+
+    subprocess.run(crowd.argv(prefix), env=dict(crowd.env(prefix)), check=True, timeout=60)
+
+    (step,) = parse(prefix, steps).steps
+    assert step.arrival.requests > 2 * steps.each  # two users who waited would have sent so many
+    assert step.arrival.percentiles_ms[50] >= 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import combinations
 
 import pytest
@@ -12,6 +13,7 @@ from harness.matrix.covering import Candidate, choose, choose_environments, oute
 from harness.matrix.environments import Environment, every
 from harness.matrix.explaining import explain
 from harness.matrix.features import generated
+from harness.matrix.listing import lines_of
 from harness.matrix.pairs import all_pairs, is_impossible
 from harness.matrix.planning import Wanted, load_groups, plan_runs
 from harness.options import settings_from
@@ -94,6 +96,23 @@ def test_a_selection_of_a_wiring_leaves_it_alone() -> None:
 
     assert list(chosen.choice.runs) == [Environment(Wiring.ROUTED)]
     assert ("proxy", "kube_proxy_ipvs") in chosen.reasons
+
+
+@pytest.mark.parametrize(
+    ("cluster", "told"), [("embedded", set()), ("kind", {"NP-DEFECT-007", "NP-DEFECT-013"})]
+)
+def test_what_only_our_own_kubelets_do_is_not_run_elsewhere(cluster: str, told: set[str]) -> None:
+    """A case about a finished pod is "not run" on a real cluster, with the reason, not left out."""
+    settings = dataclasses.replace(settings_from({"control_plane": "builtin"}), cluster=cluster)
+    chosen = plan_runs(settings, Wanted(groups=("defects",)))
+    run = {case for cases in chosen.choice.runs.values() for case in cases}
+
+    assert told == {name for (axis, name) in chosen.reasons if axis == "case"}
+    assert run.isdisjoint(told)
+    assert run | told == {case.id for group in chosen.groups for case in group.cases}
+    assert all(
+        f"not run: case={name}: pods that end" in "\n".join(lines_of(chosen)) for name in told
+    )
 
 
 def test_unknown_groups_are_wrong_use() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.matrix import pytest_plugin
+from harness.matrix.record import load_record
 from harness.matrix.run import Plan
 from harness.matrix.watching import Patience
 
@@ -94,6 +96,35 @@ def test_stop_at_the_first_failure(functional: Run, tmp_path: Path) -> None:
     assert "not run" in (results(tmp_path) / "report.md").read_text()
 
 
+def test_interrupted_on_its_way(functional: Run, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: 130, and reports that say how much was not run, and not "yes"."""
+    asked = itertools.count()
+
+    def until_ctrl_c(packet: Any) -> bool:
+        if next(asked) > 20_000:
+            raise KeyboardInterrupt
+        return bool(packet.allowed)
+
+    done = functional("--cni", "routed", defect=until_ctrl_c)
+
+    assert done.exit_code == 130
+    folder = results(tmp_path)
+    assert json.loads((folder / "run.json").read_text())["status"] == "partial"
+    assert "runs of cases were not reached" in (folder / "report.md").read_text()
+    assert "runs of cases were not reached" in (folder / "report.html").read_text()
+    assert "nothing wrong so far" in done.output
+    assert "correct? yes" not in done.output
+
+
+def test_what_nobody_asked_for_is_not_missing(functional: Run, tmp_path: Path) -> None:
+    """The plan is what ``-k`` leaves: a part that was run to its end is no partial run."""
+    functional("-k", "NP-STUDY-02", "--cni", "routed")
+    record = load_record(results(tmp_path) / "matrix.json")
+
+    assert record.planned == {"routed": ("NP-STUDY-02",)}
+    assert not record.missing()
+
+
 def test_last_failed(functional: Run) -> None:
     """``--lf`` runs what failed last time, and nothing else."""
     functional("--cni", "bridged", defect=same_node_leaks)
@@ -113,10 +144,10 @@ def test_nothing_selected(functional: Run, tmp_path: Path) -> None:
 
 
 def test_another_enforcer_stops_the_run(functional: Run, fake_cluster: Any) -> None:
-    """The guard's word is the last one, with exit code 1 and no traceback."""
+    """The guard's word is the last one: no verdict, so exit code 2, and no traceback."""
     done = functional(defect="enforcing")
 
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "another enforcer is active" in done.output
     assert "Traceback" not in done.output
     del fake_cluster

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from matplotlib.text import Text
 from rich.console import Console
 
 from harness.matrix.axes import Placement
 from harness.matrix.engine import Lab
+from harness.matrix.looks import BLOCKED, DROPPED, LEAKED, OPEN, Box, look_of, merged
 from harness.matrix.model import Expected
-from harness.matrix.overview import DARK, LIGHT, draw_all
+from harness.matrix.overview import DARK, LIGHT, Picture, draw_all
 from harness.matrix.pairs import cover
-from harness.matrix.picture import BLOCKED, DROPPED, LEAKED, OPEN, Box, look_of, merged
 from harness.matrix.profiles import Profile
 from harness.matrix.record import (
     SCHEMA,
@@ -31,7 +33,7 @@ from harness.matrix.record import (
 from harness.matrix.recording import Recorder, record_cases
 from harness.matrix.scenario import Scenario
 from harness.matrix.summary import LINES, print_summary
-from harness.matrix.table import Result, failures, grouped, results
+from harness.matrix.table import Answer, Result, answer, failures, grouped, results
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,40 @@ def test_what_is_printed(record: MatrixRecord) -> None:
     for part in ("no", "6 Fail", "nsb/b1 -> nsa/a1", "expected denied", "pairs of axis values"):
         assert part in text
     assert len(text.splitlines()) <= LINES
+
+
+def texts(record: MatrixRecord) -> str:
+    """Return every word of the picture."""
+    figure = Picture(record, LIGHT).figure()
+    return "\n".join(one.get_text() for one in figure.findobj(Text))
+
+
+def test_a_partial_run_is_no_yes(record: MatrixRecord) -> None:
+    """Where planned cases were not reached, picture and terminal say partial, and how much."""
+    good = tuple(step for step in record.steps if set(step.cells.marks) == {"."})
+    ran = tuple(dict.fromkeys(step.case for step in good))
+    whole = msgspec.structs.replace(record, steps=good, planned={"fake": ran})
+    left = {"fake": (*ran, "NP-BOTH-01"), "other": ran[:1]}
+    partial = msgspec.structs.replace(whole, planned=left)
+
+    assert answer(whole) is Answer.YES
+    assert "Yes: all of" in texts(whole)
+    assert answer(partial) is Answer.PARTIAL
+    words = f"2 of {len(ran) + 2} runs of cases were not reached; nothing ran on 1 of 2 clusters"
+    for told in (texts(partial), printed(partial)):
+        assert f"partial: {words}" in told
+        assert "Yes" not in told
+        assert "correct? yes" not in told
+    assert "1 not run" in texts(partial)
+
+
+def test_what_is_wrong_is_wrong_however_much_is_left(record: MatrixRecord) -> None:
+    """A partial run with a leak says no, and that it is partial."""
+    partial = msgspec.structs.replace(record, planned={"other": ("NP-BOTH-01",)})
+
+    assert answer(partial) is Answer.NO
+    assert "No: " in texts(partial)
+    assert "partial: " in texts(partial)
 
 
 def test_looks(record: MatrixRecord) -> None:

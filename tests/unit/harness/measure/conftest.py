@@ -32,11 +32,11 @@ from harness.clusters.base import (
 )
 from harness.enforcers.base import State
 from harness.errors import ClusterError
+from harness.load.locust import Steps
 from harness.measure import bench
 from harness.measure.plan import Design
 from harness.measure.progress import Narrator
 from harness.measure.study import Lab, Study
-from harness.measure.visit import Visit
 from harness.results import RunFolder
 
 AB_REPORT = """\
@@ -53,13 +53,13 @@ Percentage of the requests served within a certain time (ms)
 LOCUST_TOTALS = json.dumps(
     [
         {
-            "num_requests": 1000,
+            "name": f"{step} {moment}",
+            "num_requests": requests,
             "num_failures": 0,
-            "total_response_time": 2000.0,
-            "response_times": {"1": 500, "3": 500},
-            "start_time": 100.0,
-            "last_request_timestamp": 102.0,
+            "response_times": {"1": requests // 2, "3": requests // 2},
         }
+        for step, requests in enumerate((20, 40))
+        for moment in ("arrival", "service")
     ]
 )
 
@@ -332,7 +332,7 @@ def make_bed(root: Path, design: Design | None = None, name: str = "fake") -> Be
         settings={"enforcer": enforcer.name},
     )
     small = Design(sizes=(2, 6), concurrencies=(1, 8), rounds=3, leg_seconds=0.05)
-    study = Study(design or small, services=4, seed=1, visit=Visit(seconds=0))
+    study = Study(design or small, services=4, seed=1, visit=Steps((), 0.0))
     narrator = Narrator(Console(quiet=True))
     lab = Lab(cluster, enforcer, lambda _: FakeAddresses(cluster), folder, narrator)
     return Bed(study, lab, cluster, enforcer, folder)

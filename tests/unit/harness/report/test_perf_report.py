@@ -95,6 +95,19 @@ def stored(root: Path, rows: list[Row], status: str = "passed") -> RunFolder:
 
 def visits() -> dict[str, Any]:
     """Return what a locust part stores."""
+    times = {
+        "requests": 20000,
+        "failures": 3,
+        "percentiles_ms": {"50": 3.0, "90": 5.0, "95": 6.0, "99": 9.0, "100": 20.0},
+    }
+    step = {"rate": 2000, "arrived": 2000.0, "arrival": times, "service": times, "busiest": 0.95}
+    visit = {"requests": 20000, "failures": 3, "rps": 2000.0, "steps": [step | {"void": "busy"}]}
+    declared = {"format": 2, "services": 21, "each": 4.0, "processes": 1, "rules": ["a rule"]}
+    return {**declared, "visits": [visit | {"arm": arm} for arm in ("off", "on")]}
+
+
+def closed_visits() -> dict[str, Any]:
+    """Return what a locust part stored in format 1, when its load was closed."""
     visit = {
         "arm": "off",
         "users": 20,
@@ -292,7 +305,20 @@ def test_the_html_is_one_file_that_answers_first(tmp_path: Path) -> None:
     assert "slower" in answer
     assert "data:image/svg+xml;base64," in rest
     assert "http://" not in html.replace("http://10.", "")
-    assert "20,000" in rest
+    assert "2,000" in rest
+    assert "6 (6)" in rest
+    assert "corrected for coordinated omission" in rest
+
+
+def test_a_closed_load_of_earlier_runs_is_drawn_as_it_was(tmp_path: Path) -> None:
+    """Format 1 of what locust counted is read on, and said not to be corrected."""
+    folder = stored(tmp_path, measured(cost=0.10))
+    folder.write_json("locust.json", closed_visits())
+
+    html = perf.write(folder).read_text()
+
+    assert "20,000" in html
+    assert "not corrected for coordinated omission" in html
 
 
 def test_every_link_of_the_report_exists(tmp_path: Path) -> None:

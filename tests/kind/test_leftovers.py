@@ -1,0 +1,42 @@
+"""What kube-router left on the nodes goes by one `kubectl apply`, and is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.images.recipes import ROOT
+from tests.kind.deployed import SYSTEM, Place
+
+pytestmark = pytest.mark.kind
+
+CLEANUP = ROOT / "enforcer" / "deploy" / "cleanup-kube-router"
+LEAVE = """
+set -e
+ipset create KUBE-SRC-LEFT hash:ip
+iptables-{kind} -N KUBE-POD-FW-LEFT
+iptables-{kind} -A KUBE-POD-FW-LEFT -m set --match-set KUBE-SRC-LEFT src -j REJECT
+iptables-{kind} -I FORWARD -d 10.244.9.9 -j KUBE-POD-FW-LEFT
+"""
+LOOK = "for k in legacy nft; do iptables-$k-save -t filter; done; ipset list -n"
+
+
+def test_they_are_named_and_removed(lab: Place) -> None:
+    """iptables-legacy on one node, iptables-nft on the other: both are found, kube-proxy's stay."""
+    control_plane, worker = lab.node_names()
+    for node, kind in ((control_plane, "nft"), (worker, "legacy")):
+        lab.cluster.on_node(node, ["sh", "-c", LEAVE.format(kind=kind)])
+    lab.kubectl.run("apply", "-k", str(CLEANUP))
+    try:
+        lab.kubectl.rollout(SYSTEM, "daemonset/npd-cleanup")
+        label = "app.kubernetes.io/name=npd-cleanup"
+        said = lab.kubectl.run("-n", SYSTEM, "logs", "-l", label, "-c", "cleanup", "--tail=-1")
+    finally:
+        lab.kubectl.run("delete", "-k", str(CLEANUP))
+
+    for kind in ("nft", "legacy"):
+        assert f"removed iptables-{kind}: chain KUBE-POD-FW-LEFT" in said
+    assert said.count("removed ipset KUBE-SRC-LEFT") == 2
+    for node in (control_plane, worker):
+        left = lab.cluster.on_node(node, ["sh", "-c", LOOK])
+        assert "LEFT" not in left
+        assert "KUBE-FORWARD" in left
