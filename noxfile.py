@@ -19,6 +19,11 @@ ENVIRONMENT = ROOT / ".nox" / "environment"
 BIN = ENVIRONMENT / "bin"
 LEAST_PYTHON = (3, 11)
 CODE = ("enforcer", "harness", "tests", "noxfile.py")
+WORKERS = ("--numprocesses", "4", "--dist", "worksteal")
+"""How the whole suite runs: most of its tests wait for packets, so two cores feed four workers.
+
+Each worker begins with a stretch of neighbours, so that a module's cluster is built about once.
+"""
 WRONG_USE = 2
 """Exit code where something is missing, the same as the programs' own."""
 
@@ -63,7 +68,7 @@ def tests(session: nox.Session) -> None:
     """Run all tests, those with real packets included (root). After --: pytest's arguments."""
     if not session.posargs:
         require_root(session, "without it: nox -s tests -- tests/unit")
-    hand_over(session, "pytest", *session.posargs)
+    hand_over(session, "pytest", *(session.posargs or WORKERS))
 
 
 @nox.session(python=False)

@@ -16,6 +16,7 @@ import subprocess
 from collections import Counter
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("none")
     for lack, count in terminalreporter.config.stash[NOT_RUN].most_common():
         terminalreporter.line(f"{count:5}  not run: {lack}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker has to say to the process that prints the summary (pytest-xdist)."""
+    said: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if said is not None:
+        left_out = session.config.stash[NOT_RUN]
+        said["not run"] = dict(left_out)
+        said["fuzzed"] = session.config.stash[FUZZED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker says at its end; each of them has left out the same tests."""
+    said = getattr(node, "workeroutput", {})
+    left_out = node.config.stash[NOT_RUN]
+    left_out |= Counter(said.get("not run", {}))
+    node.config.stash[FUZZED] += said.get("fuzzed", [])
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -108,7 +108,9 @@ def down(name: str, *, everything: bool) -> None:
         raise UsageError("say either --name or --all")
     names = [folder.name for folder in state.running()] if everything else [_pick(name)]
     for one in names:
-        launch.end(state.find(one))  # whatever version of the harness brought it up
+        with _progress() as progress:
+            # whatever version of the harness brought it up
+            launch.end(state.find(one), _Teller(progress))
         click.echo(f"cluster {one} is down")
     if everything:
         state.forget_dead()

@@ -35,6 +35,7 @@ from harness.clusters.embedded.addresses import (
     namespace_of_node,
     namespace_of_pod,
 )
+from harness.clusters.embedded.ending import Tell
 from harness.clusters.embedded.pki import Pki
 from harness.clusters.embedded.realplane import URL
 from harness.clusters.embedded.rights import SYSTEM
@@ -46,7 +47,6 @@ from harness.prober.client import ProberClient
 from harness.prober.protocol import Attempt
 from harness.prober.support import unsupported
 
-Tell = launch.Tell
 _POLL_SECONDS = 0.05
 _EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # of a namespace of ours
 
@@ -126,7 +126,7 @@ class EmbeddedCluster:
         died = launched.folder.died
         self._keep_logs(launched.folder.logs)
         launched.lifeline.close()
-        launch.end(launched.folder)
+        launch.end(launched.folder, self._tell)
         launched.unshare.wait()
         if died:
             raise ClusterError(f"cluster {self.name} ended by itself: {died}")
@@ -145,7 +145,7 @@ class EmbeddedCluster:
     def down(self) -> None:
         """Take it down, whoever brought it up."""
         self.close()
-        launch.end(self._folder)
+        launch.end(self._folder, self._tell)
 
     def close(self) -> None:
         """Close connections to the cluster; it stays."""

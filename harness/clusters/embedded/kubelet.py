@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from harness.clusters.embedded import podstatus
-from harness.clusters.embedded.addresses import NodePlan, namespace_of_node
+from harness.clusters.embedded.addresses import NodePlan
 from harness.clusters.embedded.api import Api, Event, Object
 from harness.clusters.embedded.containers import Runtime, workloads
 from harness.clusters.embedded.echoes import Echoes, echo_ports
+from harness.clusters.embedded.health import Health, Run
 from harness.clusters.embedded.log import say
 from harness.clusters.embedded.namespaces import enter_network
 from harness.clusters.embedded.podnet import NodeNetwork, Seat
 from harness.clusters.embedded.pods import Pod, Stage
-from harness.clusters.embedded.readiness import Prober, Readiness, Target, Unsupported, readiness_of
+from harness.clusters.embedded.probes import DEFAULT_GRACE, HealthProbe, Prober
 from harness.clusters.embedded.seats import NoSeatError, Seats
 from harness.clusters.embedded.wishes import Hold, UnknownWishError, Wishes, wishes_of
 
 _WORKERS = 4
 _RESTART_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_DEFAULT_GRACE = 30
 
 
 class Kubelet:
@@ -58,7 +58,8 @@ class Kubelet:
         self._runtime = runtime
         self._loop = asyncio.get_running_loop()
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kubelet")
-        self._prober = Prober(runtime.children, self._workers)
+        prober = Prober(runtime.children, self._workers)
+        self._health = Health(prober, self._tell, self._kill)
         self._echoes = echoes
         self._seats = {name: Seats(net.node) for name, net in networks.items()}
         self._pods: dict[str, Pod] = {}
@@ -156,11 +157,7 @@ class Kubelet:
 
     def _refuse(self, pod: Object, node: NodePlan) -> None:
         """Say of a pod what a kubelet's admission says: it never runs."""
-        message = (
-            f"Pod was rejected: Node {node.name} didn't have enough resource: pods, "
-            f"requested: 1, used: {self._room}, capacity: {self._room}"
-        )
-        self._do(self._report(pod, podstatus.refused(pod, "OutOfpods", message)))
+        self._do(self._report(pod, podstatus.out_of_room(pod, node.name, self._room)))
 
     async def _start(self, uid: str, pod: Pod) -> None:
         try:
@@ -229,7 +226,7 @@ class Kubelet:
                 return
         await pod.released.wait()
         if not (pod.doomed or pod.finished):
-            self._ask_for_readiness(pod)
+            self._attend(pod)
             await self._tell(pod)
 
     # ---- life ----
@@ -254,34 +251,27 @@ class Kubelet:
         await self._settle(pod)
         await self._tell(pod)
 
-    def _ask_for_readiness(self, pod: Pod) -> None:
-        """Start the readiness probes of a pod whose programs run; once."""
-        if pod.asked:
-            return
-        pod.asked = True
-        for number, container in enumerate(pod.object["spec"].get("containers") or ()):
-            probe = readiness_of(container)
-            if probe is not None:
-                pod.unready.add(number)
-                if isinstance(probe.action, Unsupported):
-                    pod.unprobed = f"{container['name']}: {probe.action.complaint}"
-                else:
-                    self._do(self._probe(pod, number, probe))
+    def _attend(self, pod: Pod) -> None:
+        """Start the probes of every container that has begun to run."""
+        for number in range(len(pod.containers)):
+            run = number, pod.restarts.get(number, 0)
+            if run not in pod.attended and pod.runs(number):
+                pod.attended.add(run)
+                self._do(self._health.attend(self._health.expect(pod, number)))
 
-    async def _probe(self, pod: Pod, number: int, probe: Readiness) -> None:
-        """Probe a container for as long as its pod lives, and tell when its readiness turns."""
-        await asyncio.sleep(probe.delay)
-        target = Target(pod.netns, namespace_of_node(pod.node.name), str(pod.seat.host.address))
-        streak = 0
-        while not pod.doomed and number not in pod.exits:
-            good = pod.runs(number) and await self._prober.succeeds(probe, target)
-            changes = good == (number in pod.unready)
-            streak = streak + 1 if changes else 0
-            if streak >= (probe.successes if good else probe.failures):
-                streak = 0
-                (pod.unready.discard if good else pod.unready.add)(number)
-                await self._tell(pod)
-            await asyncio.sleep(probe.period)
+    def _kill(self, run: Run, probe: HealthProbe) -> None:
+        """End a container because of a probe; what then happens is its restart policy's matter."""
+        say(f"{run.name} is killed: its {probe.purpose.value} probe failed")
+        pid = run.pod.pids.get(run.number)
+        if pid is None:
+            self._exited(run.pod.uid, run.pod, run.number, -signal.SIGKILL)
+            return
+        _signal([pid], signal.SIGTERM)
+        self._loop.call_later(probe.grace, self._kill_again, run, pid)
+
+    def _kill_again(self, run: Run, pid: int) -> None:
+        if run.pod.pids.get(run.number) == pid:
+            _signal([pid], signal.SIGKILL)
 
     def _exited(self, uid: str, pod: Pod, number: int, code: int) -> None:
         """Act on the end of a container's process (in the event loop)."""
@@ -292,18 +282,21 @@ class Kubelet:
             return
         policy = pod.object["spec"].get("restartPolicy", "Always")
         if policy == "Always" or (policy == "OnFailure" and code != 0):
+            pod.note_end(number, code)
             self._do(self._restart(uid, pod, number))
         else:
             pod.exits[number] = code
             self._do(self._finish(pod) if pod.finished else self._tell(pod))
 
     async def _restart(self, uid: str, pod: Pod, number: int) -> None:
-        count = pod.restarts.get(number, 0)
-        pod.restarts[number] = count + 1
-        await asyncio.sleep(_RESTART_SECONDS[min(count, len(_RESTART_SECONDS) - 1)])
+        """Start a container again after a pause; tell both."""
+        if pod.started and pod.released.is_set():
+            await self._tell(pod)
+        await asyncio.sleep(_RESTART_SECONDS[min(pod.restarts[number], len(_RESTART_SECONDS)) - 1])
         if not pod.doomed:
             with contextlib.suppress(OSError):
                 await self._loop.run_in_executor(self._workers, self._rerun, uid, pod, number)
+            pod.down.discard(number)
             await self._when_listening(pod)
 
     def _rerun(self, uid: str, pod: Pod, number: int) -> None:
@@ -313,19 +306,7 @@ class Kubelet:
     async def _tell(self, pod: Pod) -> None:
         """Write the pod's status; one write at a time, so that the last one is the newest."""
         async with pod.telling:
-            status = podstatus.status(
-                pod.object,
-                podstatus.Life(
-                    tuple(map(str, pod.seat.host.addresses)),
-                    tuple(map(str, pod.node.host.addresses)),
-                    pod.started,
-                    pod.exits,
-                    pod.restarts,
-                    frozenset(pod.unready),
-                    pod.unprobed,
-                ),
-            )
-            await self._report(pod.object, status)
+            await self._report(pod.object, podstatus.status(pod.object, pod.life))
 
     async def _report(self, pod: Object, status: Object) -> None:
         meta = pod["metadata"]
@@ -347,7 +328,7 @@ class Kubelet:
         if pod.stage is Stage.ENDING:
             return
         pod.stage = Stage.ENDING
-        grace = pod.object["metadata"].get("deletionGracePeriodSeconds", _DEFAULT_GRACE)
+        grace = pod.object["metadata"].get("deletionGracePeriodSeconds", DEFAULT_GRACE)
         _signal(pod.pids.values(), signal.SIGTERM if grace else signal.SIGKILL)
         try:
             await asyncio.wait_for(pod.idle.wait(), max(grace, 1))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import harness
-from harness.clusters.embedded import process, state, wire
+from harness.clusters.embedded import state, wire
+from harness.clusters.embedded.ending import Tell, Tree
 from harness.clusters.embedded.kubeconfig import kubeconfig, write
 from harness.clusters.embedded.pki import Client
 from harness.clusters.embedded.settings import ControlPlane, Shape
@@ -34,9 +33,6 @@ _NAMESPACES = (
 _ORDERLY_SECONDS = 10.0
 _KILLED_SECONDS = 60.0
 _SILENCE_SECONDS = 60.0
-
-Tell = Callable[[str, int, int], None]
-"""Told a step's name, how far it is, and of how many."""
 
 
 @dataclass(slots=True)
@@ -157,18 +153,16 @@ def _give_up(launched: Launched | None, lifeline: socket.socket, folder: state.F
     _until_released(folder)
 
 
-def end(folder: state.Folder) -> None:
+def end(folder: state.Folder, tell: Tell) -> None:
     """Take a cluster down: in an orderly way, else by force. Returns when all of it is gone."""
     facts = folder.facts()
-    pid, started = facts.get("pid", -1), facts.get("started", -1)
-    with contextlib.suppress(ClusterError, OSError), wire.connect(folder.control) as link:
-        wire.send(link, {"do": "down"})
-    if not process.wait_gone(pid, started, _ORDERLY_SECONDS):
-        if process.is_process(pid, started):
-            os.kill(pid, signal.SIGKILL)
-        if not process.wait_gone(pid, started, _KILLED_SECONDS):
-            message = f"cluster {folder.name}: process {pid} does not end, not even by SIGKILL"
-            raise ClusterError(message)
+    with contextlib.closing(Tree(facts.get("pid", -1), facts.get("started", -1))) as tree:
+        with contextlib.suppress(ClusterError, OSError), wire.connect(folder.control) as link:
+            wire.send(link, {"do": "down"})
+        try:
+            tree.end(_ORDERLY_SECONDS, _KILLED_SECONDS, tell)
+        except ClusterError as error:
+            raise ClusterError(f"cluster {folder.name}: {error}") from error
     _until_released(folder)
 
 

@@ -10,7 +10,10 @@ from typing import Any
 Object = dict[str, Any]
 
 UNPROBED = "ProbeNotSupported"
-"""Why a pod is not Ready whose readiness probe is of a kind that is not run here."""
+"""Why a pod is not Ready one of whose probes is of a kind that is not run here."""
+
+_SIGNALLED = 128
+"""A container that a signal ended has this and the signal's number as its exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,16 @@ class Life:
     started: str
     exits: Mapping[int, int] = field(default_factory=dict)
     restarts: Mapping[int, int] = field(default_factory=dict)
+    ended: Mapping[int, int] = field(default_factory=dict)
+    """How the last run of a restarted container ended."""
+    down: frozenset[int] = frozenset()
+    """Containers that wait for their restart."""
+    unstarted: frozenset[int] = frozenset()
+    """Containers whose startup probe has not succeeded yet."""
     unready: frozenset[int] = frozenset()
-    """Containers whose readiness probe does not succeed."""
+    """Containers whose startup or readiness probe does not succeed."""
     unprobed: str = ""
-    """What to say of a readiness probe that is not run here; such a pod never gets Ready."""
+    """What to say of a probe that is not run here; such a pod never gets Ready."""
 
 
 def now() -> str:
@@ -39,7 +48,7 @@ def status(pod: Object, life: Life) -> Object:
     """Return the status of a pod that lives, or whose containers have all ended."""
     containers = pod["spec"].get("containers") or []
     phase = _phase(len(containers), life.exits)
-    ready = phase == "Running" and not life.exits and not life.unready
+    ready = phase == "Running" and not (life.exits or life.down or life.unready)
     return {
         "phase": phase,
         "hostIP": life.host[0],
@@ -67,6 +76,15 @@ def refused(pod: Object, reason: str, message: str) -> Object:
     }
 
 
+def out_of_room(pod: Object, node: str, room: int) -> Object:
+    """Return the status of a pod that comes to a node which has as many as it has room for."""
+    message = (
+        f"Pod was rejected: Node {node} didn't have enough resource: pods, "
+        f"requested: 1, used: {room}, capacity: {room}"
+    )
+    return refused(pod, "OutOfpods", message)
+
+
 def _phase(containers: int, exits: Mapping[int, int]) -> str:
     if len(exits) < containers or not containers:
         return "Running"
@@ -88,19 +106,32 @@ def _conditions(since: str, *, ready: bool, unprobed: str = "") -> list[Object]:
 
 
 def _container(pod: Object, container: Object, number: int, life: Life) -> Object:
-    code = life.exits.get(number)
-    state: Object = {"running": {"startedAt": life.started}}
-    if code is not None:
-        reason = "Completed" if code == 0 else "Error"
-        state = {"terminated": {"exitCode": abs(code), "reason": reason, "finishedAt": now()}}
     image = container.get("image", "")
+    runs = number not in life.exits and number not in life.down
     return {
         "name": container["name"],
         "image": image,
         "imageID": image,
         "containerID": f"embedded://{pod['metadata']['uid']}-{number}",
-        "ready": code is None and number not in life.unready,
-        "started": code is None,
+        "ready": runs and number not in life.unready,
+        "started": runs and number not in life.unstarted,
         "restartCount": life.restarts.get(number, 0),
-        "state": state,
+        "state": _state(number, life),
+        "lastState": _terminated(life.ended[number]) if number in life.ended else {},
     }
+
+
+def _state(number: int, life: Life) -> Object:
+    if number in life.exits:
+        return _terminated(life.exits[number])
+    if number in life.down:
+        message = "the container ended and waits for its restart"
+        return {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
+    return {"running": {"startedAt": life.started}}
+
+
+def _terminated(code: int) -> Object:
+    """Return how a container ended; by a signal, its exit code is what a runtime says of it."""
+    reason = "Completed" if code == 0 else "Error"
+    seen = code if code >= 0 else _SIGNALLED - code
+    return {"terminated": {"exitCode": seen, "reason": reason, "finishedAt": now()}}

@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -144,22 +143,3 @@ def _host_pid(pidfd: int) -> int:
         if line.startswith("Pid:"):
             return int(line.split()[1])
     return -1
-
-
-def wait_gone(pid: int, started: int, seconds: float) -> bool:
-    """Wait until a process (known by pid and start time) has ended."""
-    deadline = time.monotonic() + seconds
-    while is_process(pid, started):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def is_process(pid: int, started: int) -> bool:
-    """Whether this pid still is the process that started then (clock ticks since boot)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(fields[19]) == started and fields[0] not in {"Z", "X"}

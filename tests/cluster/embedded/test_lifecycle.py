@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from harness.clusters.base import NodeRef, PodRef
 from harness.clusters.embedded import state
 from harness.clusters.embedded.cluster import EmbeddedCluster
+from harness.clusters.embedded.ending import Tree
 from harness.clusters.embedded.settings import Cni, Shape
 from harness.errors import ClusterError
 
@@ -216,6 +218,23 @@ def test_a_cluster_that_stays(kit: Any, name: str) -> None:
         EmbeddedCluster.attach(name).down()
 
     assert_nothing_left(kit, name)
+
+
+def test_down_returns_when_the_last_process_has_gone(kit: Any, name: str) -> None:
+    """However many processes a cluster has, after ``down`` none is left, and it says how many."""
+    assert up(name, "--enforcer", "none").wait(60) == 0
+    facts = state.find(name).facts()
+    said: list[tuple[int, int]] = []
+    cluster = EmbeddedCluster.attach(name, lambda _, done, of: said.append((done, of)))
+    with contextlib.closing(Tree(facts["pid"], facts["started"])) as tree:
+        forks = "for i in $(seq 1000); do sleep 1000 & done; wait"
+        cluster.spawn(NodeRef("node-1"), ("sh", "-c", forks), Path(os.devnull))
+        kit.until(lambda: len(tree.members()) > 1000)
+
+        cluster.down()
+
+        assert tree.members() == []
+    assert said[-1][0] == said[-1][1] > 1000
 
 
 def test_spawned_programs_end_with_the_cluster(name: str, tmp_path: Path) -> None:

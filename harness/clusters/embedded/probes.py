@@ -1,4 +1,6 @@
-"""Readiness probes as a kubelet has them: httpGet and tcpSocket from the node, exec in the pod.
+"""Probes as a kubelet has them: httpGet and tcpSocket from the node, exec in the pod.
+
+What follows from their answers is the business of :mod:`health`.
 
 https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import os
 import signal
 import socket
@@ -19,8 +22,10 @@ from typing import Any, assert_never
 from harness.clusters.embedded.children import Children, Exited, Program
 from harness.clusters.embedded.namespaces import enter_network
 
-_CONTAINER = dict[str, Any]
+_OBJECT = dict[str, Any]
 _FIRST_FAILURE = 400
+DEFAULT_GRACE = 30
+"""Seconds between SIGTERM and SIGKILL where a pod says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +51,27 @@ class Exec:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A kind of probe that is not run here."""
+    """A kind of action that is not taken here."""
 
     kind: str
 
-    @property
-    def complaint(self) -> str:
-        """Say so, and what to ask for instead."""
-        return f"{self.kind} readiness probes are not run here; use httpGet, tcpSocket or exec"
+
+class Purpose(enum.Enum):
+    """What a probe is for."""
+
+    STARTUP = "startup"
+    """Until it succeeds once the others wait; where it does not, the container is restarted."""
+    LIVENESS = "liveness"
+    """Where it fails the container is restarted."""
+    READINESS = "readiness"
+    """Where it fails the pod is not Ready, and no Service leads to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
-    """A container's readiness probe; times in seconds."""
+class HealthProbe:
+    """One probe of a container; times in seconds."""
 
+    purpose: Purpose
     action: Http | Tcp | Exec | Unsupported
     host: str
     """Empty: the pod's own address."""
@@ -68,16 +80,41 @@ class Readiness:
     period: float
     timeout: float
     successes: int
+    """So many in a row count as a success."""
     failures: int
+    """So many in a row count as a failure."""
+    grace: float
+    """How long a container has to end by itself when this probe has it killed."""
 
 
-def readiness_of(container: _CONTAINER) -> Readiness | None:
-    """Return what a container asks for; None where it asks for nothing."""
-    probe = container.get("readinessProbe")
-    if not probe:
-        return None
+def probes_of(pod: _OBJECT, container: _OBJECT) -> dict[Purpose, HealthProbe]:
+    """Return the probes that a container asks for."""
+    asked = {purpose: container.get(f"{purpose.value}Probe") for purpose in Purpose}
+    return {
+        purpose: _probe(pod, container, purpose, probe) for purpose, probe in asked.items() if probe
+    }
+
+
+def complaint(probes: Mapping[Purpose, HealthProbe]) -> str:
+    """Say which probes of a container are not run here, and what to ask for; "" if all are."""
+    refused = [
+        f"{probe.action.kind} {purpose.value} probes"
+        for purpose, probe in probes.items()
+        if isinstance(probe.action, Unsupported)
+    ]
+    listed = " and ".join(refused)
+    return f"{listed} are not run here; use httpGet, tcpSocket or exec" if refused else ""
+
+
+def _probe(
+    pod: _OBJECT, container: _OBJECT, purpose: Purpose, probe: Mapping[str, Any]
+) -> HealthProbe:
     action, where = _action(probe)
-    return Readiness(
+    grace = probe.get("terminationGracePeriodSeconds")
+    if grace is None:
+        grace = pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)
+    return HealthProbe(
+        purpose,
         action,
         str(where.get("host") or ""),
         _port(container, where.get("port", 0)),
@@ -86,6 +123,7 @@ def readiness_of(container: _CONTAINER) -> Readiness | None:
         float(probe.get("timeoutSeconds") or 1),
         int(probe.get("successThreshold") or 1),
         int(probe.get("failureThreshold") or 3),
+        float(grace),
     )
 
 
@@ -106,7 +144,7 @@ def _action(probe: Mapping[str, Any]) -> tuple[Http | Tcp | Exec | Unsupported, 
     return Unsupported("empty"), {}
 
 
-def _port(container: _CONTAINER, port: int | str) -> int:
+def _port(container: _OBJECT, port: int | str) -> int:
     if isinstance(port, int):
         return port
     named = (item for item in container.get("ports") or () if item.get("name") == port)
@@ -143,7 +181,7 @@ class Prober:
         self._threads = threads
         self._loop = asyncio.get_running_loop()
 
-    async def succeeds(self, probe: Readiness, target: Target) -> bool:
+    async def succeeds(self, probe: HealthProbe, target: Target) -> bool:
         """Run one probe."""
         match probe.action:
             case Exec(argv):
@@ -158,7 +196,7 @@ class Prober:
                 return False
         assert_never(probe.action)
 
-    async def _exits_well(self, argv: Sequence[str], netns: str, probe: Readiness) -> bool:
+    async def _exits_well(self, argv: Sequence[str], netns: str, probe: HealthProbe) -> bool:
         """Run a command; one that takes longer than the probe's timeout is killed and fails."""
         ended: asyncio.Future[int] = self._loop.create_future()
         try:
@@ -185,7 +223,7 @@ class Prober:
 
 
 async def _reaches(
-    action: Http | Tcp, probe: Readiness, client: socket.socket, address: str
+    action: Http | Tcp, probe: HealthProbe, client: socket.socket, address: str
 ) -> bool:
     """Probe over ``client``, an unconnected socket of the node's namespace."""
     loop = asyncio.get_running_loop()
