@@ -11,8 +11,9 @@ import click
 
 from harness.clusters import make_cluster
 from harness.enforcers import make_enforcer
+from harness.measure.windows.instrument import EVENTS
 from harness.measure.windows.record import Found, never_table, table
-from harness.measure.windows.run import EVENTS, Bench
+from harness.measure.windows.run import Bench
 from harness.measure.windows.tape import RATE
 from harness.options import ClusterSettings
 from harness.report.windows import draw

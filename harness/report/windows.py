@@ -14,8 +14,11 @@ from harness.report import style
 
 _LEAST_MS = 0.1
 """Milliseconds; where the axis, which is logarithmic, begins."""
-_COLORS = ("#123f6b", "#c0641a", "#2b7a4b", "#7b3f8c", "#8a6d00", "#b03060")
-_LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 1)))
+_COLORS = (
+    *("#123f6b", "#c0641a", "#2b7a4b", "#7b3f8c", "#8a6d00", "#b03060"),
+    *("#3a7ca5", "#5c4033"),
+)
+_LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 1)), (0, (1, 3)), (0, (8, 3)))
 _FLOOR = "floor"
 
 

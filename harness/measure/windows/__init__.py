@@ -6,5 +6,6 @@ where the opposite state was seen just before. New and established connections a
 beside them stands the instrument's floor: the same figure for a change that alters nothing.
 
 :mod:`~harness.measure.windows.arithmetic` has the definitions, :mod:`~.changes` what is changed,
-:mod:`~.run` the run on a cluster, :mod:`~.record` what is stored.
+:mod:`~.instrument` makes events of changes and :mod:`~.starting` of pods that start, :mod:`~.run`
+is the run at a small size, :mod:`~.record` what is stored.
 """

@@ -38,6 +38,7 @@ class Void(enum.Enum):
     NOT_OPPOSITE = "the opposite state was not seen just before"
     NEVER = "it was never right for good"
     SILENT = "there are no answers around it"
+    NOBODY = "the client that is let in did not reach it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,29 @@ def floor(answers: Sequence[Answer], change: Change) -> Window | Void:
         return Void.SILENT
     origin = change.acknowledged
     return Window(answers[after - 1].at - origin, answers[after].at - origin)
+
+
+def first_reached(answers: Sequence[Answer], since: float) -> Window | Void:
+    """Return when the first answer came, for what nobody can have reached before ``since``."""
+    first = next((at for at, one in enumerate(answers) if one.open), None)
+    if first is None:
+        return Void.NEVER
+    before = answers[first - 1].at if first else since
+    return Window(before - since, answers[first].at - since)
+
+
+def last_passed(answers: Sequence[Answer], since: float, control: Window | Void) -> Window | Void:
+    """Return for how long packets passed that may not; zero where none ever did.
+
+    It counts only where ``control`` shows that there was a server to be reached.
+    """
+    if isinstance(control, Void):
+        return Void.NOBODY
+    passed = max((one.at for one in answers if one.open), default=None)
+    if passed is None:
+        return Window(0.0, 0.0)
+    after = next((one.at for one in answers if one.at > passed), None)
+    return Void.NEVER if after is None else Window(passed - since, after - since)
 
 
 def wrong(answers: Sequence[Answer], change: Change) -> list[Answer]:

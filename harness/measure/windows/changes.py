@@ -22,7 +22,8 @@ class Toggle:
     """A state of the cluster that is switched there and back.
 
     ``opens`` and ``closes`` name the two changes in results. ``client`` is who is admitted by the
-    one and not by the other. ``around`` are policies that stand all the while.
+    one and not by the other. ``around`` are policies that stand all the while; ``left`` are those
+    that opening made, which go in the end.
     """
 
     opens: str
@@ -31,6 +32,7 @@ class Toggle:
     open: Act
     close: Act
     around: tuple[Manifest, ...] = ()
+    left: tuple[Manifest, ...] = ()
 
 
 def workload(node: str, other: str) -> list[Manifest]:
@@ -44,18 +46,36 @@ def workload(node: str, other: str) -> list[Manifest]:
     ]
 
 
-def toggles() -> Iterator[Toggle]:
-    """Yield every kind of change that can be switched."""
-    deny = _policy("deny", [])
-    by_label = _policy("by-label", [{"podSelector": {"matchLabels": {"may": "in"}}}])
-    by_space = _policy("by-space", [{"namespaceSelector": {"matchLabels": {"may": "in"}}}])
-    yield Toggle(
+def denying() -> Toggle:
+    """Return the policy that lets nobody in, deleted and applied."""
+    return Toggle(
         "deny → allow",
         "allow → deny",
         CLIENT,
-        lambda cluster: cluster.delete([deny]),
-        lambda cluster: cluster.apply([deny]),
+        lambda cluster: cluster.delete([deny()]),
+        lambda cluster: cluster.apply([deny()]),
     )
+
+
+def allowing() -> Toggle:
+    """Return a policy that lets the client in beside one that lets nobody in."""
+    return Toggle(
+        "allowing policy created",
+        "allowing policy deleted",
+        CLIENT,
+        lambda cluster: cluster.apply([admitting()]),
+        lambda cluster: cluster.delete([admitting()]),
+        (deny(),),
+        (admitting(),),
+    )
+
+
+def toggles() -> Iterator[Toggle]:
+    """Yield every kind of change that can be switched."""
+    by_label = _policy("by-label", [{"podSelector": {"matchLabels": {"may": "in"}}}])
+    by_space = _policy("by-space", [{"namespaceSelector": {"matchLabels": {"may": "in"}}}])
+    yield denying()
+    yield allowing()
     yield Toggle(
         "pod labelled, allowed",
         "pod unlabelled, denied",
@@ -86,7 +106,7 @@ def irrelevant(number: int) -> Manifest:
 
 
 def late(number: int, node: str) -> tuple[PodRef, Manifest]:
-    """Return a pod that starts while a policy denies it every connection."""
+    """Return a server that starts while policies that select it are there already."""
     ref = PodRef(SPACE, f"late-{number}")
     return ref, _pod(ref, node)
 
@@ -94,6 +114,11 @@ def late(number: int, node: str) -> tuple[PodRef, Manifest]:
 def deny() -> Manifest:
     """Return the policy that lets nobody in."""
     return _policy("deny", [])
+
+
+def admitting() -> Manifest:
+    """Return a policy that lets in the clients of the server's namespace, and no others."""
+    return _policy("admit", [{"podSelector": {"matchLabels": {"app": "client"}}}])
 
 
 def _policy(name: str, peers: list[dict[str, Any]]) -> Manifest:

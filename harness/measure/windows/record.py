@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.measure.windows.arithmetic import Void, Window, quantile
+from harness.measure.windows.arithmetic import Change, Void, Window, quantile
 from harness.prober.stream import Flow
 
 SCHEMA = 1
 """Raised whenever a stored field changes its meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change as one flow saw it, or why it does not count."""
+
+    change: str
+    flow: Flow
+    times: Change
+    found: Window | Void
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,14 @@ class Series:
         """Sort events into those that count and those that do not."""
         counted = tuple(one for one in events if isinstance(one, Window))
         return cls(change, flow, counted, Counter(one for one in events if isinstance(one, Void)))
+
+    @classmethod
+    def sort(cls, events: Iterable[Event]) -> list[Series]:
+        """Return a series for each kind of change and flow, in the order of their first events."""
+        kinds: dict[tuple[str, Flow], list[Window | Void]] = {}
+        for event in events:
+            kinds.setdefault((event.change, event.flow), []).append(event.found)
+        return [cls.of(change, flow, found) for (change, flow), found in kinds.items()]
 
     def milliseconds(self) -> list[float]:
         """Return the windows' length: to the first right answer, so never too short."""

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.cluster
 CHANGES = {
     "allow → deny",
     "deny → allow",
+    "allowing policy created",
+    "allowing policy deleted",
     "pod labelled, allowed",
     "pod unlabelled, denied",
     "namespace labelled, allowed",
