@@ -279,13 +279,15 @@ class _Teller:
 
 def _progress() -> Progress:
     """Return a display of what is done, how far, and how long still; gone at the end."""
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 
