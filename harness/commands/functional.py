@@ -18,7 +18,7 @@ from harness.errors import ClusterError, EnforcerFailed, Interrupted, NotJudged,
 from harness.matrix import pytest_plugin
 from harness.matrix.axes import parse_selection
 from harness.matrix.listing import lines_of
-from harness.matrix.planning import Chosen, Wanted, plan_runs
+from harness.matrix.planning import Chosen, Wanted, check_groups, plan_runs
 from harness.matrix.scenario import folder
 from harness.matrix.versus import compare_runs
 from harness.options import CLUSTER_OPTIONS, ClusterSettings, PatientOption, cluster_options
@@ -54,6 +54,17 @@ def _selectable(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
+def _groups(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+def _grouped(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Find out now whether there are such groups."""
+    del ctx, param
+    check_groups(_groups(value))
+    return value
+
+
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     epilog="Everything else is handed to pytest: -k same_node, -x, --lf, -m study, --junitxml=F.",
@@ -79,6 +90,7 @@ def _selectable(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option(
     "--group",
     cls=PatientOption,
+    callback=_grouped,
     default="",
     help="Only these groups of cases, apart by commas; generated has a case for every feature.",
 )
@@ -92,6 +104,7 @@ def _selectable(ctx: click.Context, param: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--profile",
+    cls=PatientOption,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     default=None,
     help="What the enforcer says of itself: drop or reject, known deviations.",
@@ -172,7 +185,7 @@ def _run(given: list[str], all_cases: bool, chosen: Chosen) -> tuple[int, Path |
 def _choose(settings: ClusterSettings, own: dict[str, Any], *, fixed: bool) -> Chosen:
     """Find mistakes before anything is built."""
     wanted = Wanted(
-        tuple(filter(None, own["group"].split(","))),
+        _groups(own["group"]),
         own["select"],
         own["all_cases"],
         own["enforcer"],

@@ -127,17 +127,21 @@ def _not_here(groups: Iterable[Scenario], base: ClusterSettings) -> Mapping[str,
     return {case.id: _OUR_KUBELET for case in cases if case.needs_its_own_kubelet()}
 
 
+def check_groups(names: Iterable[str]) -> None:
+    """Refuse groups that are not there; UsageError with all of them."""
+    there = [*map(group_name, group_files()), GENERATED]
+    if unknown := [name for name in names if name not in there]:
+        raise UsageError(f"--group {','.join(unknown)}: unknown; there are {', '.join(there)}")
+
+
 def load_groups(asked: Wanted) -> tuple[Scenario, ...]:
     """Read the files and groups that are named: all but the generated group, if none is."""
+    check_groups(asked.groups)
     known = {group_name(file): file for file in group_files()}
     generated_file = folder() / f"{GENERATED}.yaml"
     files = [file for file in asked.files if file.resolve() not in _resolved(known.values())]
     files = [file for file in files if file.resolve() != generated_file.resolve()]
     wanted = asked.groups or (() if files else (*known, *([GENERATED] if asked.all_cases else [])))
-    unknown = [name for name in wanted if name not in known and name != GENERATED]
-    if unknown:
-        there_are = ", ".join((*known, GENERATED))
-        raise UsageError(f"--group {','.join(unknown)}: unknown; there are {there_are}")
     groups = tuple(
         generated() if name == GENERATED else load_scenario(known[name]) for name in wanted
     )

@@ -79,8 +79,8 @@ def test_all_wrong_options_are_told_at_once(command: tuple[str, ...], tmp_path: 
         wrong += ["--sizes=8,2", "--rounds=0", "--seed=coin", "--budget=soon"]
         lines += ["--sizes", "--rounds", "--seed", "--budget"]
     if command == ("functional",):
-        wrong += ["--probe-timeout=soon"]
-        lines += ["--probe-timeout"]
+        wrong += ["--probe-timeout=soon", "--select=nonsense", "--group=nope", "--profile=gone"]
+        lines += ["--probe-timeout", "--select", "--group nope", "--profile"]
     if command != ("cluster", "up"):
         (tmp_path / "file").touch()
         wrong += [f"--results={tmp_path}/file"]
