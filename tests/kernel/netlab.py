@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 CLONE_NEWNET: Final = 0x40000000
 SILENCE_SECONDS: Final = 0.4
-PATIENCE_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 60.0
 NODE, OUTSIDE = "node", "outside"
 OUTSIDE_ADDRESSES: Final = ("14.215.0.10", "14.216.0.10", "10.3.0.10", "fd00:3::10", "fd00:4::10")
 

@@ -104,7 +104,7 @@ def test_a_daemon_without_an_api_server_waits_and_can_be_stopped(node: Node) -> 
     assert node.status("/readyz") == "503"
     assert node.holds("set before")
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(10) == 0
+    assert daemon.wait(BUSY) == 0
     assert node.log.read_bytes().count(b"WARNING") == 1
 
 
