@@ -27,7 +27,7 @@ class Placement(enum.Enum):
     FROM_OUTSIDE = "from_outside"
     TO_OUTSIDE = "to_outside"
     CONTROL = "control"
-    """No pod takes part: what proves that a host outside, or a node, reaches anybody at all."""
+    """No pod takes part: what proves that a host outside reaches, or answers, anybody at all."""
 
 
 class AddressKind(enum.Enum):

@@ -223,9 +223,13 @@ def _pairs(ends: Ends) -> Iterator[tuple[End, End, Placement]]:
         for host in ends.outside:
             yield pod, host, Placement.TO_OUTSIDE
             yield host, pod, Placement.FROM_OUTSIDE
+    # What proves the hosts outside, where every pod is cut off from them: they reach a node, and a
+    # node reaches them
     for host in ends.outside:
         for node in hosts[:1]:
             yield host, node, Placement.CONTROL
+        for node in ends.nodes[:1]:
+            yield node, host, Placement.CONTROL
 
 
 def placement_of(client: End, server: End) -> Placement:

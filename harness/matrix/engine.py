@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from harness.clusters.base import Cluster, OutsideRef, Verdict
+from harness.clusters.base import Cluster, Outcome, OutsideRef, Probe, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
 from harness.matrix.actions import Manifest, Refusal, Stage
@@ -125,6 +125,8 @@ class Lab:
         self._cells: tuple[Cell, ...] = ()
         self._laid_out: list[Manifest] = []
         self._seen: list[float] = []
+        self._given_up = 0
+        self._last: dict[Probe, Outcome] = {}
         self._answered: set[Target] = set()
         self.spent: defaultdict[str, float] = defaultdict(float)
         """Seconds, by what they were spent on."""
@@ -184,10 +186,9 @@ class Lab:
         finally:
             with self._timed("changes"):
                 moved = self._stage.undo()
-        changed = bool(self._stage.scenario.policies_of(case)) or moved
         if moved:
             self._lay_out()
-        removed = self._settle(self._open()) if changed else steps[-1].applied
+        removed = self._reopen()
         run = CaseRun(case, self._wishes.wiring, steps, removed, time.monotonic() - started)
         self._tell(run)
         return run
@@ -262,7 +263,8 @@ class Lab:
         """Make sure that nobody enforces yet: all open, and a deny-all changes nothing."""
         self._say(f"no enforcer yet: {len(self._cells)} connections must be open")
         with self._timed("guard"):
-            before = self._settle(self._open())
+            before = self._watch(self._open()).settle()
+            self._remember(before)
             if not before.right:
                 raise ClusterError(_not_open(before.findings))
             policies = list(workload.deny_all(self.scenario.workload))
@@ -293,26 +295,51 @@ class Lab:
     def _settle(
         self, wanted: Sequence[Wanted], forgive: Callable[[Finding], Finding] = lambda one: one
     ) -> Settled:
-        patience = dataclasses.replace(self._patience, stable=self._stable())
+        return self._note(self._watch(wanted, forgive).settle())
+
+    def _reopen(self) -> Settled:
+        """See that everything is open again which something had closed."""
+        return self._note(self._watch(self._open()).reopen())
+
+    def _watch(
+        self, wanted: Sequence[Wanted], forgive: Callable[[Finding], Finding] = lambda one: one
+    ) -> Watch:
+        slowest = max(self._seen, default=0.0)
+        patience = dataclasses.replace(self._patience, stable=self._stable(), still=slowest)
         manner = self._wishes.profile.denies
-        watch = Watch(self._cluster, self._cells, wanted, patience, manner, forgive, self._answered)
-        settled = watch.settle()
-        self._answered |= {
-            one.cell.target for one in settled.findings if one.outcome.verdict is Verdict.OPEN
-        }
+        return Watch(
+            self._cluster, self._cells, wanted, patience, manner, forgive,
+            self._answered, self._last,
+        )  # fmt: skip
+
+    def _note(self, settled: Settled) -> Settled:
+        """Remember what was seen, and how long it took where anything had to change."""
+        self._remember(settled)
         converged = settled.seconds or 0.0
         self.spent["convergence"] += converged
         self.spent["verdicts"] += settled.looked - converged
-        if settled.seconds is not None:
+        if settled.seconds is None:
+            self._given_up += 1
+        elif settled.due:
             self._seen.append(settled.seconds)
         return settled
 
+    def _remember(self, settled: Settled) -> None:
+        self._last |= {one.cell.probe: one.outcome for one in settled.findings}
+        self._answered |= {
+            one.cell.target for one in settled.findings if one.outcome.verdict is Verdict.OPEN
+        }
+
     def _stable(self) -> float:
-        """How long nothing may change before it is given up: ten times the slowest so far."""
+        """How long nothing may change before it is given up.
+
+        The whole patience, until that was in vain several times: an enforcer that is right but
+        slow is waited for, and one that is wrong all the time does not take hours.
+        """
         most = self._patience.stable
-        if len(self._seen) < _ENOUGH:
+        if self._given_up < _ENOUGH:
             return most
-        return min(most, max(_LEAST_STABLE, 10 * max(self._seen)))
+        return min(most, max(_LEAST_STABLE, 10 * max(self._seen, default=0.0)))
 
     def _tell(self, run: CaseRun) -> None:
         wrong = sum(not finding.right for finding in (*run.findings, *run.lingering))
@@ -334,8 +361,9 @@ class Lab:
 
 
 _ENOUGH = 4
-"""Steps that converged before the slowest of them says how long to wait for others."""
+"""Steps that were given up before the slowest convergence says how long to wait for others."""
 _LEAST_STABLE = 1.5
+"""Seconds."""
 
 
 def _not_open(findings: Sequence[Finding]) -> str:

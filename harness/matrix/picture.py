@@ -49,7 +49,8 @@ class Part:
         ids = {case.id for case in cases}
         steps = [step for step in record.steps if step.case in ids and step.number]
         used = {step.cells.layout for step in steps}
-        connections = [one for at in sorted(used) for one in record.layouts[at]]
+        seen = (one for at in sorted(used) for one in record.layouts[at])
+        connections = [one for one in seen if one.placement is not Placement.CONTROL]
         numbers = dict.fromkeys(n for one in connections for n in (one.client, one.server))
         return cls(
             record,
@@ -195,7 +196,8 @@ def _describe(record: MatrixRecord, environment: str) -> str:
 
 def _panel(ax: Axes, part: Part, grid: Grid, row: CaseRecord, step: StepRecord | None) -> None:
     _frame(ax, part, grid)
-    cells = list(part.record.views(step.cells)) if step else []
+    seen = part.record.views(step.cells) if step else ()
+    cells = [cell for cell in seen if cell.placement is not Placement.CONTROL]
     _title(ax, row, cells)
     if step is None:
         middle = len(grid.columns) / 2, len(grid.rows) / 2

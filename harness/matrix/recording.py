@@ -48,6 +48,7 @@ class Recorder:
                     run.removed.seconds,
                     run.removed.wait,
                     self.columns(run.removed.findings),
+                    due=run.removed.due,
                 )
             )
 
@@ -64,6 +65,7 @@ class Recorder:
             refusals=tuple(RefusalRecord(one.name, one.said) for one in step.refusals),
             disagreements=tuple(map(str, step.disagreements)),
             evidence=step.evidence,
+            due=step.applied.due,
         )
 
     def columns(self, findings: Sequence[Finding]) -> Columns:

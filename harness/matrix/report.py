@@ -53,7 +53,7 @@ def _story(record: MatrixRecord, folder: RunFolder) -> dict[str, Any]:
 
 def slowest_steps(record: MatrixRecord, count: int = 12) -> list[StepRecord]:
     """Return the steps that took longest to be as expected."""
-    settled = [step for step in record.steps if step.settled is not None and step.number]
+    settled = [step for step in record.steps if step.settled is not None and step.due]
     return sorted(settled, key=lambda step: -(step.settled or 0.0))[:count]
 
 

@@ -122,7 +122,7 @@ def _not_run(record: MatrixRecord) -> Iterator[str]:
 
 
 def _convergence(record: MatrixRecord) -> str:
-    settled = [(s.settled, s.case) for s in record.steps if s.settled is not None and s.number]
+    settled = [(s.settled, s.case) for s in record.steps if s.settled is not None and s.due]
     if not settled:
         return "converged: never"
     times = sorted(seconds for seconds, _ in settled)

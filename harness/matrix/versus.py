@@ -34,7 +34,7 @@ def compare_runs(first: Path, second: Path) -> Path:
 
 def _sum(record: MatrixRecord) -> str:
     wrong, probes = len(failures(record)), sum(len(one.cells.marks) for one in record.steps)
-    settled = sorted(one.settled for one in record.steps if one.settled is not None)
+    settled = sorted(one.settled for one in record.steps if one.settled is not None and one.due)
     middle = f"{settled[len(settled) // 2] * 1000:.0f} ms" if settled else "never"
     return f"{wrong} of {probes} wrong; as expected after {middle} (median)"
 

@@ -1,8 +1,9 @@
 """Watching a matrix until it is as it should be, or changes no more.
 
-Convergence is waited for by condition. The first look is at everything, with a short silence; what
-is wrong is looked at again and again; then everything once more, with the full silence, and only
-that look is the verdict. What a cell showed before is kept: wrong for 140 ms, then right.
+Convergence is waited for by condition. What has to change is known: it is what was seen last and
+would be wrong now. That is looked at again and again, with a short silence; then everything, with
+the full silence, and only that look is the verdict. What is wrong then is watched with the full
+silence. What a cell showed before is kept: wrong for 140 ms, then right.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.clusters.base import Cluster, Outcome, Verdict
+from harness.clusters.base import Cluster, Outcome, Probe, Verdict
 from harness.matrix.cases import Cell
 from harness.matrix.compare import WRONG, Finding, Mark, Target, Wanted, compare
 from harness.matrix.probing import probe_all
@@ -28,9 +29,10 @@ class Patience:
     """How long to wait for what, all in seconds.
 
     ``probe``: the least silence that counts as dropped. ``glance``: the same while a matrix is
-    watched; a verdict never rests on it. ``guard``: how long a deny-all has to be without effect
-    before no enforcer is believed to be there. ``stable``: a matrix that is not as expected is
-    given up once it has not changed for so long. ``limit``: and given up for good.
+    watched; a verdict never rests on it. ``still``: what nothing has to change in is not believed
+    sooner. ``guard``: how long a deny-all has to be without effect before no enforcer is believed
+    to be there. ``stable``: a matrix that is not as expected is given up once it has not changed
+    for so long. ``limit``: and given up for good.
     """
 
     probe: float = 0.25
@@ -39,6 +41,7 @@ class Patience:
     stable: float = 10.0
     limit: float = 90.0
     pause: float = 0.02
+    still: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,23 @@ class Settled:
     """The last look at a matrix that was watched until it was right, or changed no more.
 
     ``seconds`` is how long it took to be right for the first time; ``None``: it never was. ``wait``
-    is the silence that counted as dropped, ``looked`` how long the looks took.
+    is the silence that counted as dropped, ``looked`` how long the looks took, ``due`` how many
+    cells had to change.
     """
 
     findings: tuple[Finding, ...]
     seconds: float | None
     wait: float
     looked: float = 0.0
+    due: int = 0
 
     @property
     def right(self) -> bool:
         """Whether every cell is as expected."""
         return all(finding.right for finding in self.findings)
+
+
+UNSEEN = Outcome(Verdict.ERROR, 0.0, "not looked at yet")
 
 
 @dataclass
@@ -72,72 +80,111 @@ class Watch:
     forgive: Forgive = lambda finding: finding
     before: Collection[Target] = frozenset()
     """Targets that have answered somebody before."""
+    last: Mapping[Probe, Outcome] = field(default_factory=dict)
+    """What was seen before the change."""
     _outcomes: list[Outcome] = field(default_factory=list)
+    _looked_at: set[int] = field(default_factory=set)
     _stories: defaultdict[int, list[tuple[float, Verdict]]] = field(
         default_factory=lambda: defaultdict(list)
     )
     _started: float = 0.0
+    _changed: float = 0.0
     _wait: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Begin with what was seen last."""
+        self._outcomes = [self.last.get(cell.probe, UNSEEN) for cell in self.cells]
+
     def settle(self) -> Settled:
-        """Look until everything is right, or nothing has changed for a while."""
-        self._started = changed = time.monotonic()
-        wrong = self._look(range(len(self.cells)), self.patience.glance)
+        """Follow what has to change until it has, or nothing changes any more; then look at all."""
+        due = self._begin()
+        wrong = self._follow(due, self.patience.glance)
         right_at = self._elapsed() if not wrong else None
-        while True:
-            if not wrong or self._is_stuck(changed):
-                before = list(wrong)
-                wrong = self._look(range(len(self.cells)), self.patience.probe)
-                if not wrong or (before and self._is_stuck(changed)):
-                    break
-                changed = changed if wrong == before else time.monotonic()
-            time.sleep(self.patience.pause)
-            seen = self._verdicts(wrong)
-            still = self._look(wrong, self.patience.glance)
-            if self._verdicts(wrong) != seen:
-                changed = time.monotonic()
-            wrong = still
+        if not due:
+            time.sleep(max(0.0, self.patience.still - self._elapsed()))
+        while (wrong := self._look(range(len(self.cells)), self.patience.probe)) and (
+            not self._is_stuck()
+        ):
+            wrong = self._follow(wrong, self.patience.probe)
             right_at = self._elapsed() if not wrong else None
-        findings = self._judge()
-        if not any(finding.mark in WRONG for finding in findings):
-            right_at = self._elapsed() if right_at is None else right_at
-        else:
-            right_at = None
-        return Settled(tuple(self._told(findings)), right_at, self._wait, self._elapsed())
+        return self._settled(range(len(self.cells)), right_at, len(due))
+
+    def reopen(self) -> Settled:
+        """Follow what has to change, and leave the rest alone."""
+        due = self._begin()
+        wrong = self._follow(due, self.patience.glance)
+        if wrong:
+            self._look(wrong, self.patience.probe)
+        return self._settled(due, self._elapsed(), len(due))
 
     def look(self) -> tuple[Finding, ...]:
         """Look once, with the full silence."""
         self._look(range(len(self.cells)), self.patience.probe)
         return self._judge()
 
+    def _begin(self) -> list[int]:
+        """Start the clock; return what would be wrong if nothing changed."""
+        self._started = self._changed = time.monotonic()
+        return self._wrong()
+
+    def _follow(self, numbers: Sequence[int], wait: float) -> list[int]:
+        """Look again and again; return what is wrong once nothing is, or nothing changes."""
+        self._changed = time.monotonic()
+        wrong = self._look(numbers, wait) if numbers else []
+        while wrong and not self._is_stuck():
+            time.sleep(self.patience.pause)
+            seen = self._verdicts(wrong)
+            still = self._look(wrong, wait)
+            if self._verdicts(wrong) != seen:
+                self._changed = time.monotonic()
+            wrong = still
+        return wrong
+
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def _is_stuck(self, changed: float) -> bool:
-        quiet = time.monotonic() - changed > self.patience.stable
+    def _is_stuck(self) -> bool:
+        quiet = time.monotonic() - self._changed > self.patience.stable
         return quiet or self._elapsed() > self.patience.limit
 
     def _look(self, numbers: Iterable[int], wait: float) -> list[int]:
-        """Probe some cells; return those that are wrong now."""
+        """Probe some cells; return those of all that are wrong now."""
         asked = list(numbers)
-        probed = probe_all(self.cluster, [self.cells[at].probe for at in asked], wait)
-        self._wait = probed.wait
-        first = not self._outcomes
-        self._outcomes = self._outcomes or list(probed.outcomes)
-        for at, outcome in zip(asked, probed.outcomes, strict=True):
-            if not first and outcome.verdict is not self._outcomes[at].verdict:
+        for at, outcome in zip(asked, self._probe(asked, wait), strict=True):
+            if at in self._looked_at and outcome.verdict is not self._outcomes[at].verdict:
                 self._stories[at].append((self._elapsed(), self._outcomes[at].verdict))
             self._outcomes[at] = outcome
-        return [at for at, one in enumerate(self._judge()) if one.mark in WRONG]
+        self._looked_at.update(asked)
+        return self._wrong()
+
+    def _probe(self, numbers: Sequence[int], wait: float) -> Sequence[Outcome]:
+        probes = [self.cells[at].probe for at in numbers]
+        if wait < self.patience.probe:
+            return self.cluster.probe(probes, wait)
+        probed = probe_all(self.cluster, probes, wait)
+        self._wait = probed.wait
+        return probed.outcomes
 
     def _verdicts(self, numbers: Iterable[int]) -> list[Verdict]:
         return [self._outcomes[at].verdict for at in numbers]
+
+    def _wrong(self) -> list[int]:
+        return [at for at, one in enumerate(self._judge()) if one.mark in WRONG]
 
     def _judge(self) -> tuple[Finding, ...]:
         found = compare(self.cells, self.wanted, self._outcomes, self.manner, self.before)
         return tuple(one if one.mark is Mark.RIGHT else self.forgive(one) for one in found)
 
-    def _told(self, findings: Iterable[Finding]) -> Iterable[Finding]:
-        for at, finding in enumerate(findings):
-            story = tuple(self._stories.get(at, ()))
-            yield dataclasses.replace(finding, story=story) if story else finding
+    def _settled(self, numbers: Iterable[int], right_at: float | None, due: int) -> Settled:
+        judged = self._judge()
+        findings = [(at, judged[at]) for at in numbers]
+        if any(finding.mark in WRONG for _, finding in findings):
+            right_at = None
+        elif right_at is None:
+            right_at = self._elapsed()
+        told = tuple(self._told(at, finding) for at, finding in findings)
+        return Settled(told, right_at, self._wait, self._elapsed(), due)
+
+    def _told(self, at: int, finding: Finding) -> Finding:
+        story = tuple(self._stories.get(at, ()))
+        return dataclasses.replace(finding, story=story) if story else finding

@@ -7,5 +7,5 @@ Nothing here knows of Kubernetes, of policies, or of what a probe should have se
 
 Reading order: :mod:`sockets` (other namespaces' sockets), :mod:`ways` (what each transport does),
 :mod:`verdicts` (what errors mean), :mod:`attempts` (one probe), :mod:`held` (connections that
-stay), :mod:`servers` and :mod:`hearing` (who answers).
+stay), :mod:`servers` and :mod:`hearing` (who answers), :mod:`pulse` (how late all this is itself).
 """

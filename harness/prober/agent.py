@@ -43,11 +43,12 @@ from harness.prober.protocol import (
     Seen,
     Serve,
 )
+from harness.prober.pulse import Pulse
 from harness.prober.servers import Servers
 from harness.prober.sockets import Namespaces, die_with_parent, short_path
 
-CONCURRENCY = 512
-"""Attempts under way at once: bounds descriptors, and the burst that the nodes have to take."""
+CONCURRENCY = 2048
+"""Attempts under way at once: bounds descriptors. Most of them are silent ones that wait."""
 
 
 class Agent:
@@ -59,6 +60,7 @@ class Agent:
         self._hearing = Hearing()
         self._servers = Servers(namespaces, self._hearing)
         self._room = asyncio.Semaphore(CONCURRENCY)
+        self._pulse = Pulse()
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one client's requests, one after the other, until it hangs up.
@@ -86,7 +88,8 @@ class Agent:
         match request:
             case ProbeAll():
                 tries = (self._attempt(one, request.timeout) for one in request.attempts)
-                return Reply(seen=list(await asyncio.gather(*tries)))
+                async with self._pulse.beating():
+                    return Reply(seen=list(await asyncio.gather(*tries)))
             case HoldAll():
                 tried = (self._hold(one, request.timeout, held) for one in request.attempts)
                 seen = await asyncio.gather(*tried)
@@ -109,7 +112,8 @@ class Agent:
 
     async def _attempt(self, wanted: Attempt, wait: float) -> Seen:
         async with self._room:
-            return _seen(await attempt(self._namespaces, self._hearing, wanted, wait))
+            outcome = await attempt(self._namespaces, self._hearing, wanted, wait)
+            return _seen(self._pulse.told(outcome))
 
     async def _hold(self, wanted: Attempt, wait: float, held: HeldConnections) -> tuple[Seen, int]:
         async with self._room:

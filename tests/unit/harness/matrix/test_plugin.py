@@ -101,7 +101,7 @@ def test_interrupted_on_its_way(functional: Run, tmp_path: Path) -> None:
     asked = itertools.count()
 
     def until_ctrl_c(packet: Any) -> bool:
-        if next(asked) > 20_000:
+        if next(asked) > 5_000:
             raise KeyboardInterrupt
         return bool(packet.allowed)
 
