@@ -20,7 +20,7 @@ def build(
     recipe: Recipe, architecture: Architecture, engine: Engine, mirror: str | None, tell: Tell
 ) -> str:
     """Build an image and return its tag. What is needed on the way is removed again."""
-    tag = f"{recipe.tag}:{__version__}-{architecture.value}"
+    tag = recipe.reference(architecture)
     with tempfile.TemporaryDirectory(prefix="npd-image-") as folder:
         context = Path(folder) / "context"
         shutil.copytree(recipe.dockerfile.parent, context)

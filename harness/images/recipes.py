@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from harness import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 """The clone: images are built from it, not from an installed package."""
@@ -28,6 +31,12 @@ class Architecture(enum.Enum):
         """Its name in the tags of wheels (https://peps.python.org/pep-0600/)."""
         return {Architecture.AMD64: "x86_64", Architecture.ARM64: "aarch64"}[self]
 
+    @classmethod
+    def own(cls) -> Architecture:
+        """Return that of this machine; AMD64 where it is neither."""
+        named = {one.platform: one for one in cls}
+        return named.get(platform.machine(), cls.AMD64)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -42,6 +51,10 @@ class Recipe:
     """The extra of the project that is installed; None for the plain distribution."""
     code: tuple[str, ...]
     """The project's own packages that stay; the others of the distribution are left out."""
+
+    def reference(self, architecture: Architecture) -> str:
+        """Return the name and tag of the image that this is built to."""
+        return f"{self.tag}:{__version__}-{architecture.value}"
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

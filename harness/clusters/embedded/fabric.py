@@ -30,8 +30,6 @@ from harness.clusters.embedded.addresses import (
     OUTSIDE_ADDRESS,
     OUTSIDE_ADDRESS6,
     OUTSIDE_NAMESPACE,
-    PUBLIC_NETWORKS,
-    PUBLIC_NETWORKS6,
     Address,
     Host,
     Network,
@@ -49,6 +47,7 @@ from harness.clusters.embedded.namespaces import (
 )
 from harness.clusters.embedded.rtnetlink import LOOPBACK, End, Message, Routes
 from harness.clusters.embedded.settings import Cni, Proxy, Shape
+from harness.clusters.public import PUBLIC_NETWORKS, PUBLIC_NETWORKS6
 
 POD_BRIDGE = "kube-bridge"
 """The pod bridge of bridged nodes, named as in the study's CNI configuration."""

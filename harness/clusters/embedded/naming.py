@@ -14,9 +14,10 @@ from typing import Any, assert_never
 from kubernetes.client.exceptions import ApiException
 
 from harness.clusters.base import NodeRef, OutsideRef, Place, PodRef
-from harness.clusters.embedded.addresses import PUBLIC_NETWORKS, PUBLIC_NETWORKS6, Address
+from harness.clusters.embedded.addresses import Address
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.endpoints import version_of
+from harness.clusters.public import PUBLIC_NETWORKS, PUBLIC_NETWORKS6
 from harness.errors import UsageError
 
 FORMS = "namespace/pod, pod (in default), node/NAME, outside/ADDRESS or an address"

@@ -17,10 +17,9 @@ from harness.clusters.embedded.addresses import (
     FABRIC_NETWORK6,
     POD_NETWORK,
     POD_NETWORK6,
-    PUBLIC_NETWORKS,
-    PUBLIC_NETWORKS6,
 )
 from harness.clusters.embedded.containers import nginx_config
+from harness.clusters.public import PUBLIC_NETWORKS, PUBLIC_NETWORKS6
 
 PORTS = (80, 5978, 6379)
 """TCP ports that always answer outside: HTTP's, and those of the study's policies."""

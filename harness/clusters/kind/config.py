@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
 from typing import Any
+
+from harness.clusters.kind.network import PodWiring
 
 
 class KubeProxyMode(enum.Enum):
@@ -42,4 +45,29 @@ class KindConfig:
                 "ipFamily": self.family.value,
             },
             "nodes": [{"role": "control-plane"}, *[{"role": "worker"}] * self.workers],
+        }
+
+    def mark(self) -> str:
+        """Return a line that tells clusters of ours apart, whichever run made them."""
+        return json.dumps(self.document(), sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KindShape:
+    """A cluster, and how new pods are wired in it."""
+
+    config: KindConfig = KindConfig()
+    wiring: PodWiring = PodWiring.ROUTED
+    bridge_netfilter: bool = False
+    """``bridge-nf-call-iptables`` on the nodes; only bridged nodes notice."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return it in the words of the cluster options."""
+        return {
+            "nodes": 1 + self.config.workers,
+            "cni": self.wiring.name.lower(),
+            "bridge_netfilter": self.bridge_netfilter,
+            "bridges": 1,
+            "proxy": f"kube-proxy-{self.config.proxy.value}",
+            "ip_family": self.config.family.value,
         }

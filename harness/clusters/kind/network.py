@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.clusters.base import NodeInfo
@@ -21,6 +21,8 @@ takes the first."""
 
 FOLDER = "/etc/cni/net.d"
 BRIDGE = "npd0"
+TABLE = "npd-wiring"
+"""Of the nodes' nftables; no enforcer has one of this name."""
 
 
 class PodWiring(enum.Enum):
@@ -48,7 +50,9 @@ def conflist(node: NodeInfo, wiring: PodWiring) -> dict[str, Any]:
     return {"cniVersion": "0.4.0", "name": "npd", "plugins": [main, portmap]}
 
 
-def commands(node: NodeInfo, nodes: Sequence[NodeInfo], wiring: PodWiring) -> str:
+def commands(
+    node: NodeInfo, nodes: Sequence[NodeInfo], wiring: PodWiring, *, bridge_netfilter: bool = False
+) -> str:
     """Return the shell commands that lay a node's part of the network. Idempotent."""
     routes = [
         f"ip route replace {cidr} via {_of_family(other, cidr)}"
@@ -60,6 +64,7 @@ def commands(node: NodeInfo, nodes: Sequence[NodeInfo], wiring: PodWiring) -> st
         (
             "set -e",
             *routes,
+            *_bridges(node, wiring, bridge_netfilter=bridge_netfilter),
             f"mkdir -p {FOLDER}",
             f"cat > {FOLDER}/.npd <<'END'",
             json.dumps(conflist(node, wiring), indent=1),
@@ -67,6 +72,29 @@ def commands(node: NodeInfo, nodes: Sequence[NodeInfo], wiring: PodWiring) -> st
             f"mv {FOLDER}/.npd {FOLDER}/{FILE}",
         )
     )
+
+
+def _bridges(node: NodeInfo, wiring: PodWiring, *, bridge_netfilter: bool) -> Iterator[str]:
+    """Yield what bridged nodes need: whether netfilter sees frames, and if not, a way back.
+
+    Where it does not, replies between two pods of a bridge would go past the translation of a
+    Service's address, and such connections could never work, with whatever enforcer. So they are
+    masqueraded, after any enforcer has seen them, as on the embedded cluster.
+    """
+    yield f"nft 'add table inet {TABLE}; delete table inet {TABLE}'"
+    if wiring is not PodWiring.BRIDGED:
+        return
+    for tables in ("iptables", "ip6tables"):
+        yield f"sysctl -qw net.bridge.bridge-nf-call-{tables}={int(bridge_netfilter)}"
+    if bridge_netfilter:
+        return
+    yield f"nft 'add table inet {TABLE}'"
+    hook = "type nat hook postrouting priority srcnat; policy accept;"
+    yield f"nft 'add chain inet {TABLE} postrouting {{ {hook} }}'"
+    for cidr in node.pod_cidrs:
+        ip = "ip6" if ":" in cidr else "ip"
+        match = f"{ip} saddr {cidr} {ip} daddr {cidr} ct status dnat"
+        yield f"nft 'add rule inet {TABLE} postrouting {match} masquerade fully-random'"
 
 
 def _everywhere(cidr: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +19,13 @@ from harness.clusters.kind.config import KindConfig
 from harness.clusters.kind.network import PodWiring, commands
 from harness.clusters.kind.tools import Tools
 from harness.clusters.kube.kubectl import Kubectl
-from harness.errors import ClusterError
+from harness.errors import ClusterError, UsageError
+
+MARK = "/etc/npd-kind.json"
+"""On each node of ours: the configuration that it was made with."""
+
+_LINES = 8
+"""Of a failed program's last words."""
 
 
 class AtEnd(enum.Enum):
@@ -35,84 +43,136 @@ class KindNodes:
     ) -> None:
         """Prepare; nothing is made before the context is entered.
 
-        A cluster of this name that is there already is taken as it is.
+        A cluster of this name that a run of ours made and kept is taken as it is, and stays.
         """
         self.name = name
+        self.stays = end is AtEnd.KEEP
+        """Whether the cluster lives on when the context ends."""
         self._tools = tools
         self._config = config
-        self._end = end
         self._open = contextlib.ExitStack()
         self._nodes: tuple[NodeInfo, ...] = ()
 
     def __enter__(self) -> Self:
         """Make the cluster, and return when every node is ready; else nothing is left behind."""
-        from pytest_kind.cluster import KindCluster  # noqa: PLC0415  # optional: GPL-3
-
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npd-kind-")))
-            config = folder / "config.yaml"
-            config.write_text(yaml.safe_dump(self._config.document()))
-            self._cluster = KindCluster(
-                self.name,
-                kubeconfig=folder / "kubeconfig",
-                image=self._tools.node_image,
-                kind_path=self._tools.kind,
-                kubectl_path=self._tools.kubectl,
-            )
             self.kubectl = Kubectl(self._tools.kubectl, folder / "kubeconfig")
-            if self._end is AtEnd.DELETE:
-                stack.callback(self._cluster.delete)
-            self._create(config)
+            if self.name in self._clusters():
+                self.stays = True
+                self._take(folder)
+            else:
+                self._make(folder, stack)
             self._nodes = _nodes(self.kubectl)
             self.wire(PodWiring.ROUTED)
+            self._mark()
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Take it down."""
+        """Take it down, unless it stays."""
         self._open.close()
 
     def nodes(self) -> tuple[NodeInfo, ...]:
         """Return the nodes in the order of their names."""
         return self._nodes
 
-    def wire(self, wiring: PodWiring) -> None:
+    def wire(self, wiring: PodWiring, *, bridge_netfilter: bool = False) -> None:
         """Lay the pod network, and return when every node is ready; pods that run keep theirs."""
         for node in self._nodes:
-            self.on_node(node.name, ["sh", "-c", commands(node, self._nodes, wiring)])
+            script = commands(node, self._nodes, wiring, bridge_netfilter=bridge_netfilter)
+            self.on_node(node.name, ["sh", "-c", script])
         self.kubectl.run("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
 
     def load(self, *images: str) -> None:
-        """Bring images from docker's store to every node."""
-        for image in images:
-            self._cluster.load_docker_image(image)
+        """Bring images from docker's store to every node that has not got them."""
+        self._kind("load", "docker-image", f"--name={self.name}", *images)
 
     def on_node(self, node: str, argv: Sequence[str]) -> str:
         """Run a command on a node, as its root; ClusterError with its last words."""
-        done = subprocess.run(
-            [self._tools.docker, "exec", "--privileged", node, *argv],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-            raise ClusterError(f"{node}: {argv[0]} failed:\n{said}")
-        return done.stdout
+        return _require(node, self._run(node, argv))
 
-    def _create(self, config: Path) -> None:
-        try:
-            if self._end is AtEnd.KEEP:  # perhaps it is there already; then nothing writes this
-                self._export()
-            self._cluster.create(config)
-        except subprocess.CalledProcessError as error:
-            raise ClusterError(f"kind made no cluster {self.name} (its words are above)") from error
+    def _make(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        from pytest_kind.cluster import KindCluster  # noqa: PLC0415  # optional: GPL-3
 
-    def _export(self) -> None:
-        """Write the kubeconfig of a cluster that is there; where there is none, nothing."""
-        path = f"--kubeconfig={self.kubectl.kubeconfig}"
-        command = [str(self._tools.kind), "export", "kubeconfig", f"--name={self.name}", path]
-        subprocess.run(command, capture_output=True, check=False)
+        config = folder / "config.yaml"
+        config.write_text(yaml.safe_dump(self._config.document()))
+        with contextlib.chdir(folder):  # where it keeps a folder of its own
+            cluster = KindCluster(
+                self.name,
+                kubeconfig=self.kubectl.kubeconfig,
+                image=self._tools.node_image,
+                kind_path=self._tools.kind,
+                kubectl_path=self._tools.kubectl,
+            )
+        if not self.stays:
+            stack.callback(self._delete)
+        with _errors_to(folder / "kind.log") as log:
+            try:
+                cluster.create(config)
+            except subprocess.CalledProcessError as error:
+                raise ClusterError(f"kind made no cluster {self.name}:\n{_end(log)}") from error
+
+    def _take(self, folder: Path) -> None:
+        """Take a cluster that is there; UsageError where it is not ours, or is another one."""
+        self._kind("export", "kubeconfig", f"--name={self.name}",
+                   f"--kubeconfig={folder / 'kubeconfig'}")  # fmt: skip
+        found = self._kind("get", "nodes", f"--name={self.name}").split()
+        marks = {self._run(node, ["cat", MARK]).stdout.strip() for node in found}
+        if marks != {self._config.mark()}:
+            raise UsageError(
+                f"--name {self.name}: there is a kind cluster of this name, and it is not one that"
+                " a run with these settings made and kept; take another name, or remove it: kind"
+                f" delete cluster --name {self.name}"
+            )
+
+    def _mark(self) -> None:
+        """Have the nodes say what they were made as."""
+        for node in self._nodes:
+            self.on_node(node.name, ["sh", "-c", f"echo '{self._config.mark()}' > {MARK}"])
+
+    def _delete(self) -> None:
+        kubeconfig = f"--kubeconfig={self.kubectl.kubeconfig}"
+        self._kind("delete", "cluster", f"--name={self.name}", kubeconfig)
+
+    def _clusters(self) -> list[str]:
+        return self._kind("get", "clusters").split()
+
+    def _kind(self, *arguments: str) -> str:
+        """Run kind, quietly; ClusterError with its last words."""
+        return _require("kind", _captured((str(self._tools.kind), *arguments)))
+
+    def _run(self, node: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return _captured((str(self._tools.docker), "exec", "--privileged", node, *argv))
+
+
+def _captured(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def _require(who: str, done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode:
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-_LINES:])
+        raise ClusterError(f"{who}: {' '.join(map(str, done.args))} failed:\n{said}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _errors_to(log: Path) -> Iterator[Path]:
+    """Send what programs that are started say on standard error to a file: kind's progress."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield log
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _end(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").strip().splitlines()[-_LINES:])
 
 
 def _nodes(kubectl: Kubectl) -> tuple[NodeInfo, ...]:

@@ -9,21 +9,29 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MissingError
-from harness.requirements import find_tool
+from harness.requirements import find_tool, install_command
 
 NODE_IMAGE = "KIND_NODE_IMAGE"
 
+INSTALL = {
+    "docker": install_command(["docker"]),
+    "kind": "go install sigs.k8s.io/kind@latest",
+    "kubectl": "see https://kubernetes.io/docs/tasks/tools/",
+}
+"""How one comes by each program."""
+
+FEW_NODES = 2
 LIMITS = {
     # https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files
-    "fs.inotify.max_user_instances": 128,
-    "fs.inotify.max_user_watches": 8_192,
+    "fs.inotify.max_user_instances": (128, 512),
+    "fs.inotify.max_user_watches": (8_192, 524_288),
 }
-"""The kernel's own defaults, which two nodes are content with; more nodes want 512 and 524,288."""
+"""What the kernel has to allow for a few nodes (its own defaults), and for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +54,54 @@ class Tools:
 
     def image_id(self, image: str) -> str:
         """Return the digest of an image in docker's store; empty where it is not there."""
-        return _said(self.docker, "image", "inspect", "--format", "{{.Id}}", image)
+        return _image_id(self.docker, image)
 
 
-def find_tools() -> Tools:
-    """Return what this machine has; MissingError with a line for everything that it lacks."""
-    paths = {name: _program(name) for name in ("kind", "kubectl", "docker")}
-    image = os.environ.get(NODE_IMAGE, "")
-    complaints = [f"{name} is not installed" for name, path in paths.items() if path is None]
+def find_tools(images: Sequence[str] = (), nodes: int = FEW_NODES) -> Tools:
+    """Return what this machine has; MissingError with a line for everything that it lacks.
+
+    ``images`` of ours have to be in docker's store, too.
+    """
+    paths = {name: _program(name) for name in INSTALL}
+    complaints = [
+        f"{name} is not installed; {INSTALL[name]}" for name, path in paths.items() if path is None
+    ]
     if importlib.util.find_spec("pytest_kind") is None:
         complaints.append('pytest-kind is not installed; run: pip install -e ".[kind]"')
+    image = os.environ.get(NODE_IMAGE, "")
     if not image:
         complaints.append(f"no node image: set {NODE_IMAGE} to one in docker's store")
+    complaints += _limits(nodes)
     kind, kubectl, docker = paths["kind"], paths["kubectl"], paths["docker"]
-    if kind is None or kubectl is None or docker is None:
+    if docker is not None:
+        complaints += _store(docker, image, images)
+    if complaints or kind is None or kubectl is None or docker is None:
         raise MissingError("\n".join(complaints))
-    tools = Tools(kind, kubectl, docker, image)
-    complaints += _complaints(tools)
-    if complaints:
-        raise MissingError("\n".join(complaints))
-    return tools
+    return Tools(kind, kubectl, docker, image)
 
 
-def _complaints(tools: Tools) -> Sequence[str]:
-    """Return what docker or the kernel's limits lack."""
-    if not _said(tools.docker, "info", "--format", "{{.ServerVersion}}"):
-        return ["docker does not answer; run: systemctl start docker"]
-    found = []
-    if tools.node_image and not tools.image_id(tools.node_image):
-        found.append(f"no image {tools.node_image}; run: docker pull {tools.node_image}")
-    for name, least in LIMITS.items():
+def _store(docker: Path, node_image: str, images: Sequence[str]) -> Iterator[str]:
+    """Yield what docker lacks."""
+    if not _said(docker, "info", "--format", "{{.ServerVersion}}"):
+        yield "docker does not answer; run: systemctl start docker"
+        return
+    if node_image and not _image_id(docker, node_image):
+        yield f"no image {node_image}; run: docker pull {node_image}"
+    missing = [image for image in images if not _image_id(docker, image)]
+    if missing:
+        yield f"no image {', '.join(missing)}; run: nox -s image"
+
+
+def _limits(nodes: int) -> Iterator[str]:
+    """Yield which of the kernel's limits are too low."""
+    for name, (for_few, for_more) in LIMITS.items():
+        least = for_few if nodes <= FEW_NODES else for_more
         if int(Path("/proc/sys", *name.split(".")).read_text()) < least:
-            found.append(f"{name} is too low; run: sysctl -w {name}={least}")
-    return found
+            yield f"{name} is too low for {nodes} nodes; run: sysctl -w {name}={least}"
+
+
+def _image_id(docker: Path, image: str) -> str:
+    return _said(docker, "image", "inspect", "--format", "{{.Id}}", image)
 
 
 def _program(name: str) -> Path | None:

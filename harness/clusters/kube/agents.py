@@ -71,9 +71,13 @@ def manifests(image: str) -> tuple[Manifest, ...]:
 class Agents:
     """The agents of all nodes, up while the context lasts."""
 
-    def __init__(self, kubectl: Kubectl, image: str) -> None:
-        """Prepare; nothing is created yet. ``image`` is the harness's workload image."""
+    def __init__(self, kubectl: Kubectl, image: str, *, stays: bool = True) -> None:
+        """Prepare; nothing is created yet. ``image`` is the harness's workload image.
+
+        They are removed at the end where the cluster ``stays``.
+        """
         self._kubectl = kubectl
+        self._stays = stays
         self._manifests = manifests(image)
         self._open = contextlib.ExitStack()
         self._pods: dict[str, str] = {}
@@ -83,7 +87,8 @@ class Agents:
     def __enter__(self) -> Self:
         """Create them, and return when prober and runner answer on every node."""
         with contextlib.ExitStack() as stack:
-            stack.callback(self._kubectl.delete, self._manifests)
+            if self._stays:
+                stack.callback(self._kubectl.delete, self._manifests)
             self._kubectl.apply(self._manifests)
             self._kubectl.rollout(NAMESPACE, f"daemonset/{AGENT}")
             found = self._kubectl.get(

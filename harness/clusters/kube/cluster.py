@@ -56,9 +56,13 @@ def say_nothing(step: str, done: int, of: int) -> None:
 class Outside(Protocol):
     """A host outside of the cluster that owns whatever public addresses probes come from."""
 
-    prober: ProberClient
-    netns: str
-    """What its prober calls its network."""
+    @property
+    def prober(self) -> ProberClient:
+        """The way to its prober."""
+
+    @property
+    def netns(self) -> str:
+        """What its prober calls its network."""
 
     def run(self, argv: Sequence[str], timeout: float = 60.0) -> Completed:
         """Run a command there."""
@@ -74,6 +78,8 @@ class Reached:
     """Those that are used, in the order of their names."""
     outside: Outside | None = None
     why_no_outside: str = "nothing outside of this cluster is ours"
+    stays: bool = True
+    """Whether it lives on without us, so that all that is ours has to be taken back."""
 
 
 class KubeCluster(ABC):
@@ -114,9 +120,11 @@ class KubeCluster(ABC):
             self._objects = Objects(self.kubeconfig)
             stack.callback(self._objects.close)
             self._ledger = Ledger(self._objects)
-            stack.callback(self._ledger.take_back)
+            if self._reached.stays:
+                stack.callback(self._ledger.take_back)
             self._tell("agents on nodes", 0, len(self._reached.nodes))
-            self.agents = stack.enter_context(Agents(self._reached.kubectl, self._image))
+            agents = Agents(self.kubectl, self._image, stays=self._reached.stays)
+            self.agents = stack.enter_context(agents)
             self._open = stack.pop_all()
         return self
 

@@ -1,0 +1,65 @@
+"""A kind cluster as the rest of the harness sees it (``harness.clusters.base.Cluster``)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from harness.clusters.kind.config import KindShape
+from harness.clusters.kind.outside import outside
+from harness.clusters.kind.provider import AtEnd, KindNodes
+from harness.clusters.kind.tools import Tools
+from harness.clusters.kube.cluster import KubeCluster, Reached
+from harness.clusters.kube.readiness import Tell
+from harness.images.recipes import RECIPES, Architecture
+
+_WHAT = "a kind cluster"
+
+
+class KindCluster(KubeCluster):
+    """Nodes of kind with a pod network of ours, and a host outside; up while the context lasts.
+
+    A cluster of its name that a run of ours made and kept is taken, and stays.
+    """
+
+    kind = "kind"
+
+    def __init__(self, name: str, tools: Tools, shape: KindShape, tell: Tell) -> None:
+        """Prepare; nothing is made yet."""
+        own = Architecture.own()
+        self._images = {what: recipe.reference(own) for what, recipe in RECIPES.items()}
+        super().__init__(name, self._images["workload"], tell)
+        self._tools = tools
+        self._shape = shape
+        self._settings: Mapping[str, Any] = {}
+
+    def _reach(self, stack: contextlib.ExitStack) -> Reached:
+        self._tell(_WHAT, 0, 1)
+        nodes = KindNodes(self.name, self._tools, self._shape.config, AtEnd.DELETE)
+        stack.enter_context(nodes)
+        nodes.wire(self._shape.wiring, bridge_netfilter=self._shape.bridge_netfilter)
+        self._tell(_WHAT, 1, 1)
+        self._tell("images on nodes", 0, len(self._images))
+        nodes.load(*self._images.values())
+        host = stack.enter_context(
+            outside(self.name, self._tools, self._image, nodes.nodes(), nodes.on_node)
+        )
+        self._settings = self._describe(nodes)
+        return Reached(nodes.kubectl, nodes.nodes(), host, stays=nodes.stays)
+
+    def _describe(self, nodes: KindNodes) -> Mapping[str, Any]:
+        version = nodes.kubectl.get("nodes")["items"][0]["status"]["nodeInfo"]["kubeletVersion"]
+        images = {image: self._tools.image_id(image) for image in self._images.values()}
+        return {
+            "cluster": self.kind,
+            "name": self.name,
+            "control_plane": "real",
+            "kubernetes": version,
+            **self._shape.describe(),
+            "versions": {**self._tools.versions(), **images},
+        }
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the settings that make this cluster what it is, with all versions."""
+        return self._settings
