@@ -86,16 +86,24 @@ def _name_complaint(text: str) -> str | None:
 _VERSION = re.compile(r"v\d+\.\d+\.\d+([-+.][-+.0-9A-Za-z]+)?")
 _ON_OFF = ("on", "off")
 _MISTAKES = f"{__name__}.mistakes"
+AUTO = "auto"
+PROXIES = {"embedded": "nftables", "kind": "kube-proxy-iptables"}
+"""What ``--proxy auto`` is, by ``--cluster``."""
+
 BRIDGE_PORTS = 1023
 """Ports that a Linux bridge holds (BR_MAX_PORTS)."""
+
+KIND_PODS = 110
+"""What the kubelet of a kind node admits: its own default."""
 
 CLUSTER_OPTIONS = (
     Option(
         "cluster",
         "embedded",
-        "What the cluster is made of: embedded = network namespaces on this machine.",
-        choices=("embedded",),
-        planned=("kind", "kubeconfig"),
+        "What the cluster is made of: embedded = network namespaces on this machine; kind = real"
+        " Kubernetes nodes in docker containers (KIND_NODE_IMAGE names their image).",
+        choices=("embedded", "kind"),
+        planned=("kubeconfig",),
     ),
     Option(
         "control-plane",
@@ -139,10 +147,11 @@ CLUSTER_OPTIONS = (
     ),
     Option(
         "proxy",
-        "nftables",
+        AUTO,
         "The Service proxy on the nodes: nftables = a small one of ours; kube-proxy-* = the real"
-        " kube-proxy in that mode (needs --control-plane real).",
-        choices=("nftables", "kube-proxy-nftables", "kube-proxy-iptables", "kube-proxy-ipvs"),
+        " kube-proxy in that mode (needs --control-plane real); auto = nftables, and on kind"
+        " kube-proxy-iptables.",
+        choices=(AUTO, "nftables", "kube-proxy-nftables", "kube-proxy-iptables", "kube-proxy-ipvs"),
     ),
     Option(
         "masquerade",
@@ -186,6 +195,12 @@ class ClusterSettings:
     def needs_real(self) -> bool:
         """Whether something was asked for that the builtin control plane does not have."""
         return bool(self.kubernetes_version) or self.proxy.startswith("kube-proxy")
+
+
+def require_embedded(settings: ClusterSettings, what: str) -> None:
+    """Raise UsageError where something of embedded clusters alone is asked of another kind."""
+    if settings.cluster != "embedded":
+        raise UsageError(f"{what} works with --cluster embedded, not {settings.cluster}")
 
 
 class PatientOption(click.Option):
@@ -287,7 +302,10 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         for option in options
         if (complaint := option.complaint(given[option.key])) is not None
     ]
-    complaints += _about_control_plane(given)
+    if given["cluster"] == "kind":
+        complaints += _about_kind(given)
+    else:
+        complaints += _about_control_plane(given)
     if not complaints:
         complaints += _about_bridges(given)
     if complaints:
@@ -302,7 +320,7 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         bridge_netfilter_mixed=given["bridge_netfilter"] == "mixed",
         bridges=int(given["bridges"]),
         ip_family=given["ip_family"],
-        proxy=given["proxy"],
+        proxy=PROXIES[given["cluster"]] if given["proxy"] == AUTO else given["proxy"],
         masquerade=given["masquerade"] == "on",
         pods_per_node=int(given["pods_per_node"]),
         name=given["name"],
@@ -322,6 +340,29 @@ def _about_bridges(given: Mapping[str, Any]) -> list[str]:
         complaints.append(f"--bridges {bridges} goes with --cni bridged")
     if given["bridge_netfilter"] == "mixed" and bridges == 1:
         complaints.append("--bridge-netfilter mixed needs --bridges 2 or more")
+    return complaints
+
+
+def _about_kind(given: Mapping[str, Any]) -> list[str]:
+    """Say what a cluster of kind cannot be."""
+    own = "is of embedded clusters alone, not of --cluster kind"
+    wrong = {
+        "control-plane": (("builtin",), own),
+        "proxy": (("nftables",), f"{own}: there is kube-proxy-iptables"),
+        "bridge-netfilter": (("mixed",), own),
+        "masquerade": (("on",), own),
+    }
+    complaints = [
+        f"--{name} {given[name.replace('-', '_')]} {why}"
+        for name, (values, why) in wrong.items()
+        if given[name.replace("-", "_")] in values
+    ]
+    if given["kubernetes_version"]:
+        complaints.append("--kubernetes-version: on --cluster kind it is the node image's")
+    if str(given["bridges"]) != "1":
+        complaints.append(f"--bridges {given['bridges']} {own}")
+    if str(given["pods_per_node"]).isdigit() and int(given["pods_per_node"]) > KIND_PODS:
+        complaints.append(f"--pods-per-node: a node of kind takes {KIND_PODS} pods")
     return complaints
 
 

@@ -1,8 +1,8 @@
 """Clusters behind one protocol (:class:`harness.clusters.base.Cluster`).
 
-``embedded`` is built from network namespaces; kind and any kubeconfig come behind the same
-protocol. Nothing here knows of enforcers, policies or load. :func:`make_cluster` turns settings
-into one of them.
+``embedded`` is built from network namespaces, ``kind`` has real Kubernetes nodes in containers; any
+kubeconfig comes behind the same protocol. Nothing here knows of enforcers, policies or load.
+:func:`make_cluster` turns settings into one of them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,57 @@ from typing import TYPE_CHECKING
 
 from harness import names
 from harness.controlplane.programs import Programs, find
-from harness.errors import MissingError
+from harness.errors import MissingError, UsageError
 from harness.options import ClusterSettings
 
 if TYPE_CHECKING:
+    from harness.clusters.base import Cluster
     from harness.clusters.embedded.cluster import EmbeddedCluster
+    from harness.clusters.kind.cluster import KindCluster
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how far it is, and of how many."""
 
 
-def make_cluster(
-    settings: ClusterSettings, tell: Callable[[str, int, int], None] | None = None
-) -> EmbeddedCluster:
-    """Return the cluster that the settings describe; entering it brings it up.
+def _say_nothing(step: str, done: int, of: int) -> None:
+    """Tell nobody."""
 
-    ``tell`` is called with what is being done, how far it is, and of how many.
-    """
+
+def make_cluster(settings: ClusterSettings, tell: Tell = _say_nothing) -> Cluster:
+    """Return the cluster that the settings describe; entering it brings it up."""
+    match settings.cluster:
+        case "embedded":
+            return make_embedded(settings, tell)
+        case "kind":
+            return make_kind(settings, tell)
+        case other:
+            raise UsageError(f"--cluster {other}: there is no such kind of cluster")
+
+
+def make_kind(settings: ClusterSettings, tell: Tell = _say_nothing) -> KindCluster:
+    """Return a cluster of kind; MissingError with all that this machine lacks for it."""
+    from harness.clusters.kind.cluster import KindCluster, images  # noqa: PLC0415
+    from harness.clusters.kind.config import (  # noqa: PLC0415
+        IpFamily,
+        KindConfig,
+        KindShape,
+        KubeProxyMode,
+    )
+    from harness.clusters.kind.network import PodWiring  # noqa: PLC0415
+    from harness.clusters.kind.tools import find_tools  # noqa: PLC0415
+
+    config = KindConfig(
+        settings.nodes - 1,
+        KubeProxyMode(settings.proxy.removeprefix("kube-proxy-")),
+        IpFamily(settings.ip_family),
+    )
+    shape = KindShape(config, PodWiring[settings.cni.upper()], settings.bridge_netfilter)
+    tools = find_tools(tuple(images().values()), settings.nodes)
+    return KindCluster(settings.name or names.fresh(), tools, shape, tell)
+
+
+def make_embedded(settings: ClusterSettings, tell: Tell = _say_nothing) -> EmbeddedCluster:
+    """Return a cluster of network namespaces."""
     from harness.clusters.embedded.addresses import IpFamily  # noqa: PLC0415
     from harness.clusters.embedded.cluster import EmbeddedCluster  # noqa: PLC0415  # heavy
     from harness.clusters.embedded.settings import Cni, Proxy, Shape  # noqa: PLC0415
@@ -47,7 +84,7 @@ def make_cluster(
         kubernetes="" if found is None else found.version,
         pod_logs=settings.pod_logs,
     )
-    cluster = EmbeddedCluster(shape) if tell is None else EmbeddedCluster(shape, tell)
+    cluster = EmbeddedCluster(shape, tell)
     cluster.may_fall_back = settings.control_plane == "auto" and not settings.needs_real
     return cluster
 

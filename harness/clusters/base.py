@@ -280,6 +280,9 @@ class Cluster(Protocol):
     node_kubeconfig: Path
     """For programs that run on a node, whoever they are; it may carry no rights at all."""
 
+    logs_to: Path | None
+    """Where its programs' logs are copied to when it ends."""
+
     def __enter__(self) -> Self:
         """Bring the cluster up; on failure nothing is left behind."""
 

@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import OutsideRef, PodRef, Probe, Transport, Verdict
 from harness.clusters.embedded import launch, state
 from harness.clusters.embedded.cluster import EmbeddedCluster
@@ -30,7 +30,7 @@ from harness.clusters.embedded.naming import Target, find_place, find_target
 from harness.commands.choices import enforcer_option
 from harness.enforcers import make_enforcer
 from harness.errors import UsageError
-from harness.options import ClusterSettings, cluster_options
+from harness.options import ClusterSettings, cluster_options, require_embedded
 from harness.prober.support import unsupported
 
 _DEFAULT_NAME = "npd"
@@ -70,13 +70,14 @@ def command() -> None:
 @enforcer_option
 def up(settings: ClusterSettings, enforcer: str) -> None:
     """Bring a cluster up; it stays until `down`. Nothing is left of one that fails."""
+    require_embedded(settings, "harness cluster up")
     signal.signal(signal.SIGTERM, _terminate)
     began = time.monotonic()
     chosen = make_enforcer(enforcer)
     named = _with_name(settings)
     with _progress() as progress:
         teller = _Teller(progress)
-        with make_cluster(named, teller) as cluster:
+        with make_embedded(named, teller) as cluster:
             teller(f"enforcer {chosen.name}", 0, settings.nodes)
             chosen.install(cluster, cluster.folder.logs)
             chosen.wait_ready()

@@ -15,13 +15,14 @@ from harness.measure.windows.instrument import EVENTS
 from harness.measure.windows.record import Found, never_table, table
 from harness.measure.windows.run import Bench
 from harness.measure.windows.tape import RATE
-from harness.options import ClusterSettings
+from harness.options import ClusterSettings, require_embedded
 from harness.report.windows import draw
 from harness.results import RunFolder
 
 
 def measure(settings: ClusterSettings, enforcer: str, results: Path, events: int = EVENTS) -> Path:
     """Measure the windows on one cluster; returns the path of the report, which is printed."""
+    require_embedded(settings, "--windows")
     folder = RunFolder.create(
         results,
         cluster=settings.cluster,

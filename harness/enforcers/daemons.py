@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from harness.clusters.base import Cluster, NodeRef, Process
 from harness.errors import EnforcerFailed
@@ -20,6 +21,42 @@ class Command:
 
     argv: Sequence[str]
     env: Mapping[str, str]
+
+
+class Fleet(Protocol):
+    """The daemons of an enforcer on the nodes of a cluster, whether processes of ours or pods."""
+
+    cluster: Cluster
+    logs: Path
+    """A folder for what they say."""
+    nodes: tuple[str, ...]
+
+    def log(self, node: str) -> Path:
+        """Return the file that a node's daemon writes to."""
+
+    def start(self) -> None:
+        """Start every daemon that does not run."""
+
+    def stop(self) -> None:
+        """End every daemon, paused ones too; what they consumed stays counted. Idempotent."""
+
+    def kill(self) -> None:
+        """End every daemon at once, without a moment to tidy up."""
+
+    def pause(self) -> None:
+        """Stop them in their tracks: they keep what they hold, and do nothing."""
+
+    def resume(self) -> None:
+        """Let paused daemons go on."""
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all daemons so far, ended ones included."""
+
+    def require_running(self, node: str) -> None:
+        """Raise :class:`~harness.errors.EnforcerFailed` where a node's daemon has ended."""
+
+    def complaint(self, node: str, what: str) -> str:
+        """Say what is wrong with a node's daemon, with the last lines of its log."""
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 from harness.clusters.base import Cluster
 from harness.enforcers.base import State
-from harness.enforcers.daemons import Command, Daemons
+from harness.enforcers.daemons import Command, Daemons, Fleet
 from harness.enforcers.node import Node
 from harness.errors import EnforcerFailed, UsageError
 from harness.requirements import ADMIN_PATHS
@@ -56,7 +56,7 @@ class DaemonSet(ABC):
 
     def __init__(self) -> None:
         """Prepare; nothing is started or touched."""
-        self._daemons: Daemons | None = None
+        self._daemons: Fleet | None = None
         self._spent = 0.0
 
     @abstractmethod
@@ -88,12 +88,16 @@ class DaemonSet(ABC):
         logs = logs.absolute()
         logs.mkdir(parents=True, exist_ok=True)
         self.inspect(Node(cluster, chosen[0], logs))
+        self._daemons = self.fleet(cluster, logs, chosen)
+        self._daemons.start()
+
+    def fleet(self, cluster: Cluster, logs: Path, nodes: tuple[str, ...]) -> Fleet:
+        """Return the daemons, none of which is started yet: a process a node."""
 
         def command(node: str) -> Command:
             return self.command(cluster, node)
 
-        self._daemons = Daemons(self.name, cluster, logs, chosen, command)
-        self._daemons.start()
+        return Daemons(self.name, cluster, logs, nodes, command)
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Return when every daemon says that it is in sync.
@@ -170,7 +174,7 @@ class DaemonSet(ABC):
         """Return the CPU time of its daemons so far, of all nodes and restarts together."""
         return self._spent + (self._daemons.cpu_seconds() if self._daemons else 0.0)
 
-    def _installed(self) -> Daemons:
+    def _installed(self) -> Fleet:
         if self._daemons is None:
             raise EnforcerFailed(f"{self.name} is not installed")
         return self._daemons
@@ -188,9 +192,7 @@ class DaemonSet(ABC):
             raise EnforcerFailed(f"{self.name} was {done}, yet is {refused.value} on: {nodes}")
 
 
-def _wait(
-    daemons: Daemons, node: str, question: Readiness, deadline: float, timeout: float
-) -> None:
+def _wait(daemons: Fleet, node: str, question: Readiness, deadline: float, timeout: float) -> None:
     while reason := question():
         daemons.require_running(node)
         if time.monotonic() > deadline:

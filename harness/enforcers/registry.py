@@ -16,12 +16,18 @@ CHOICES = "none, bundled, kube-router=PATH or kube-router-0.2-model"
 """What ``--enforcer`` takes, for help texts and messages."""
 
 
-def make_enforcer(spec: str) -> Enforcer:
+EMBEDDED = "embedded"
+
+
+def make_enforcer(spec: str, cluster: str = EMBEDDED) -> Enforcer:
     """Return the enforcer that ``spec`` names; nothing is started yet.
 
-    Raises :class:`~harness.errors.UsageError` for an unknown name, and for a PATH that is missing
-    or not an executable file.
+    ``cluster`` is the kind of cluster that it is for: on embedded ones enforcers are processes, on
+    others they are deployed. Raises :class:`~harness.errors.UsageError` for an unknown name, and
+    for a PATH that is missing or not an executable file.
     """
+    if cluster != EMBEDDED:
+        return _make_deployed(spec, cluster)
     name, equals, value = spec.partition("=")
     match name, bool(equals):
         case "none", False:
@@ -41,6 +47,19 @@ def make_enforcer(spec: str) -> Enforcer:
             raise UsageError(f"--enforcer {spec}: the command for its rules is {known}")
         case _:
             raise UsageError(f"--enforcer {spec}: unknown; it is one of {CHOICES}")
+
+
+def _make_deployed(spec: str, cluster: str) -> Enforcer:
+    from harness.enforcers.deployed import Deployed  # noqa: PLC0415  # real clusters' client
+
+    match spec:
+        case "none":
+            return NoEnforcer()
+        case "bundled":
+            return Deployed()
+        case _:
+            make_enforcer(spec)  # its own mistakes first
+            raise UsageError(f"--enforcer {spec}: on --cluster {cluster} it is none or bundled")
 
 
 def _binary(text: str) -> Path:

@@ -10,7 +10,7 @@ from itertools import product
 from harness.controlplane.programs import Programs, find
 from harness.doctor.kernel import look_ipvs
 from harness.matrix.axes import Family, Proxy, Selection, Wiring
-from harness.options import ClusterSettings
+from harness.options import PROXIES, ClusterSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,19 @@ class Environment:
         )
 
 
+_NO_IPVS = "the kernel has no IPVS (CONFIG_IP_VS)"
 _SEVERAL = 2
 """Bridges a node, where there are several."""
 
-FIRST = (Environment(Wiring.ROUTED), Environment(Wiring.BRIDGED))
-"""Where the study's rows are asked."""
+
+def first(base: ClusterSettings) -> tuple[Environment, ...]:
+    """Return where the study's rows are asked."""
+    proxy = _proxy(PROXIES[base.cluster])
+    return Environment(Wiring.ROUTED, proxy), Environment(Wiring.BRIDGED, proxy)
+
+
+def _proxy(word: str) -> Proxy:
+    return Proxy(word.replace("-", "_"))
 
 
 def environment_of(settings: ClusterSettings) -> Environment:
@@ -54,7 +62,7 @@ def environment_of(settings: ClusterSettings) -> Environment:
     bridged = Wiring.BRIDGED_NF if settings.bridge_netfilter else bridged
     return Environment(
         bridged if settings.cni == "bridged" else Wiring.ROUTED,
-        Proxy(settings.proxy.replace("-", "_")),
+        _proxy(settings.proxy),
         Family(settings.ip_family),
     )
 
@@ -77,6 +85,8 @@ Reasons = Mapping[tuple[str, str], str]
 
 def unavailable(base: ClusterSettings) -> Reasons:
     """Say which wirings, proxies and families cannot be had on this machine, and why."""
+    if base.cluster == "kind":
+        return _unavailable_on_kind()
     reasons: dict[tuple[str, str], str] = {}
     plane = find(base.kubernetes_version) if base.control_plane != "builtin" else None
     for proxy in Proxy:
@@ -88,13 +98,23 @@ def unavailable(base: ClusterSettings) -> Reasons:
     return reasons
 
 
+def _unavailable_on_kind() -> Reasons:
+    reasons = {
+        ("proxy", Proxy.NFTABLES.value): "it is ours, and runs on embedded clusters alone",
+        ("wiring", Wiring.BRIDGES.value): "a node of kind has one bridge for its pods",
+    }
+    if not look_ipvs().present:
+        reasons["proxy", Proxy.KUBE_PROXY_IPVS.value] = _NO_IPVS
+    return reasons
+
+
 def _why_not(proxy: Proxy, base: ClusterSettings, plane: object) -> str:
     if base.control_plane == "builtin":
         return "kube-proxy needs --control-plane real"
     if not isinstance(plane, Programs):
         return "no real control plane was found; get it: nox -s control-plane"
     if proxy is Proxy.KUBE_PROXY_IPVS and not look_ipvs().present:
-        return "the kernel has no IPVS (CONFIG_IP_VS)"
+        return _NO_IPVS
     return ""
 
 

@@ -14,11 +14,11 @@ from harness.errors import UsageError
 from harness.matrix.axes import Selection, parse_selection
 from harness.matrix.covering import Candidate, Choice, choose, everything
 from harness.matrix.environments import (
-    FIRST,
     Environment,
     Reasons,
     environment_of,
     every,
+    first,
     reason_of,
     unavailable,
 )
@@ -113,7 +113,12 @@ def plan_runs(base: ClusterSettings, wanted: Wanted) -> Chosen:
     else:
         available = [one for one in every(selection) if not reason_of(one, reasons)]
     cannot = _not_here(groups, base)
-    choice = _choose(available, groups, selection, wanted, cannot)
+    cases = _candidates(groups, selection, cannot)
+    choice = (
+        everything(available, cases)
+        if wanted.all_cases
+        else _choose(available, cases, _study(groups), first(base))
+    )
     order = {case.id: at for at, case in enumerate(c for one in groups for c in one.cases)}
     not_run = {**reasons, **{("case", case): reason for case, reason in cannot.items()}}
     return Chosen(base, groups, choice, selection, profile, not_run, order)
@@ -163,26 +168,31 @@ def _check_unique(groups: Iterable[Scenario]) -> None:
             known[case.id] = group.path
 
 
-def _choose(
-    available: list[Environment],
-    groups: tuple[Scenario, ...],
-    selection: Selection,
-    wanted: Wanted,
-    cannot: Container[str],
-) -> Choice:
-    cases = [
+def _candidates(
+    groups: Iterable[Scenario], selection: Selection, cannot: Container[str]
+) -> list[Candidate]:
+    return [
         Candidate(case.id, group.direction(case), case.states(), len(case.all_steps()))
         for group in groups
         for case in group.cases
         if case.id not in cannot and selection.takes_any("state", case.states())
     ]
-    if wanted.all_cases:
-        return everything(available, cases)
-    study = {case.id for group in groups if group.name == STUDY for case in group.cases}
+
+
+def _study(groups: Iterable[Scenario]) -> set[str]:
+    return {case.id for group in groups if group.name == STUDY for case in group.cases}
+
+
+def _choose(
+    available: list[Environment],
+    cases: list[Candidate],
+    study: set[str],
+    plainest: Iterable[Environment],
+) -> Choice:
     chosen = choose(available, [case for case in cases if case.id not in study])
-    first = [one for one in FIRST if one in available] or available[:1]
+    first_ones = [one for one in plainest if one in available] or available[:1]
     runs: dict[Environment, tuple[str, ...]] = {}
-    for one in dict.fromkeys((*first, *chosen.runs)):
-        asked = tuple(c.id for c in cases if c.id in study) if one in first else ()
+    for one in dict.fromkeys((*first_ones, *chosen.runs)):
+        asked = tuple(c.id for c in cases if c.id in study) if one in first_ones else ()
         runs[one] = (*asked, *chosen.runs.get(one, ()))
     return Choice({one: ids for one, ids in runs.items() if ids})

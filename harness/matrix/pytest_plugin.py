@@ -147,7 +147,7 @@ class MatrixSession:
                 chosen.groups,
                 chosen.choice,
                 self._cluster,
-                lambda: make_enforcer(option.enforcer),
+                lambda: make_enforcer(option.enforcer, chosen.base.cluster),
                 chosen.profile,
                 Patience(probe=option.probe_timeout / 1000),
                 chosen.selection,

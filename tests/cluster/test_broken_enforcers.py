@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import Cluster, NodeRef
 from harness.enforcers.base import State
 from harness.matrix.axes import AddressKind, Placement
@@ -82,7 +82,7 @@ def run(tmp_path: Path, cni: str, case: str, *rules: str) -> CaseRun:
         pytest.skip("needs root")
     study = load_scenario(folder() / "study" / "cases.yaml")
     wishes = Wishes(cni, patience=Patience(stable=0.5))
-    with make_cluster(settings_from({"cni": cni, "control_plane": "builtin"})) as cluster:
+    with make_embedded(settings_from({"cni": cni, "control_plane": "builtin"})) as cluster:
         asked = [study.case(case)]
         (done,) = judge(cluster, Broken(rules), study, wishes, logs=tmp_path, cases=asked)
         return done

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import assert_never
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
 from harness.errors import HarnessError
@@ -245,5 +245,5 @@ def court(
     """Bring the cluster of a ground up."""
     environment = environment_of(ground)
     shape = dataclasses.replace(environment.settings(settings), name=settings.name)
-    with make_cluster(shape) as cluster:
+    with make_embedded(shape) as cluster:
         yield Court(ground, suite, cluster, environment, logs / ground.value, say)

@@ -17,6 +17,12 @@ from harness.images.recipes import RECIPES, Architecture
 _WHAT = "a kind cluster"
 
 
+def images() -> Mapping[str, str]:
+    """Return the images of ours that nodes get, by what they are: enforcer and workload."""
+    own = Architecture.own()
+    return {what: recipe.reference(own) for what, recipe in RECIPES.items()}
+
+
 class KindCluster(KubeCluster):
     """Nodes of kind with a pod network of ours, and a host outside; up while the context lasts.
 
@@ -27,8 +33,7 @@ class KindCluster(KubeCluster):
 
     def __init__(self, name: str, tools: Tools, shape: KindShape, tell: Tell) -> None:
         """Prepare; nothing is made yet."""
-        own = Architecture.own()
-        self._images = {what: recipe.reference(own) for what, recipe in RECIPES.items()}
+        self._images = images()
         super().__init__(name, self._images["workload"], tell)
         self._tools = tools
         self._shape = shape

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MissingError
-from harness.requirements import find_tool, install_command
+from harness.requirements import find_tool
 
 NODE_IMAGE = "KIND_NODE_IMAGE"
 
 INSTALL = {
-    "docker": install_command(["docker"]),
-    "kind": "go install sigs.k8s.io/kind@latest",
+    "docker": "run: apt-get install docker.io",
+    "kind": "run: go install sigs.k8s.io/kind@latest",
     "kubectl": "see https://kubernetes.io/docs/tasks/tools/",
 }
 """How one comes by each program."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import NodeRef, OutsideRef, PodRef, Probe, Verdict
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.settings import Proxy
@@ -94,7 +94,7 @@ def test_the_rules_are_kube_proxy_s(proxied: EmbeddedCluster) -> None:
 
 def test_ipvs_is_refused_where_the_kernel_lacks_it() -> None:
     """With the reason and what helps, before anything is built; else it comes up."""
-    made = make_cluster(settings_from({"proxy": "kube-proxy-ipvs"}))
+    made = make_embedded(settings_from({"proxy": "kube-proxy-ipvs"}))
     if look_ipvs().present:
         with made as cluster:
             assert cluster.describe()["proxy"] == "kube-proxy-ipvs"

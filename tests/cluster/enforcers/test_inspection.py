@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import Cluster, NodeRef
 from harness.enforcers import make_enforcer
 from harness.options import settings_from
@@ -44,7 +44,7 @@ class Node:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """Bring up a cluster with a client, a server that nobody may reach, and the enforcer."""
-    with make_cluster(settings_from({"control_plane": "builtin"})) as cluster:
+    with make_embedded(settings_from({"control_plane": "builtin"})) as cluster:
         cluster.apply(manifests(cluster.nodes()[0].name))
         cluster.wait_ready()
         cluster.apply([DENY])

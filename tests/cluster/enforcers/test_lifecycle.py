@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import Cluster, NodeRef, PodRef, Probe, Verdict
 from harness.enforcers import make_enforcer
 from harness.enforcers.base import Enforcer, State
@@ -74,7 +74,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Bring up two routed nodes with a client and a server on the first."""
-    with make_cluster(settings_from({"control_plane": "builtin"})) as made:
+    with make_embedded(settings_from({"control_plane": "builtin"})) as made:
         made.apply(manifests(made.nodes()[0].name))
         made.wait_ready()
         made.apply([DENY])

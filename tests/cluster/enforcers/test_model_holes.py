@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import Cluster, NodeRef, PodRef, Probe, Verdict
 from harness.enforcers import make_enforcer
 from harness.matrix.reading import read_cluster
@@ -92,7 +92,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     shape = {"cni": "bridged", "bridge_netfilter": "on", "control_plane": "builtin"}
     logs = tmp_path_factory.mktemp("logs")
     enforcer = make_enforcer("kube-router-0.2-model")
-    with make_cluster(settings_from(shape)) as cluster:
+    with make_embedded(settings_from(shape)) as cluster:
         cluster.apply(workload([node.name for node in cluster.nodes()]))
         cluster.wait_ready("holes")
         pods = [one for one in read_cluster(cluster.kubeconfig) if one["kind"] == "Pod"]

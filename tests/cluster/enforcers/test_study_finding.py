@@ -17,7 +17,7 @@ import yaml
 from kubernetes.client import CoreV1Api
 from kubernetes.config import new_client_from_config
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import Cluster, OutsideRef, Place, PodRef, Probe, Verdict
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.enforcers import make_enforcer
@@ -156,7 +156,7 @@ def settle(cluster: Cluster, policy: int, wanted: Seen) -> Seen:
 def up(*, bridge_netfilter: str) -> EmbeddedCluster:
     """Return two bridged nodes, as in the study, not up yet."""
     shape = {"cni": "bridged", "bridge_netfilter": bridge_netfilter, "control_plane": "builtin"}
-    return make_cluster(settings_from(shape))
+    return make_embedded(settings_from(shape))
 
 
 @pytest.fixture(scope="module", params=["off", "on"], ids=["bridge-nf off", "bridge-nf on"])

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.clusters.base import NodeRef, OutsideRef, Place, PodRef, Probe, Verdict
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.enforcers import make_enforcer
@@ -183,7 +183,7 @@ def _addresses(world: list[dict[str, Any]]) -> dict[Place, str]:
 @pytest.mark.parametrize("wiring", WIRINGS)
 def test_packets_agree_with_the_oracle(tmp_path: Path, wiring: str) -> None:
     """Whatever policies and labels follow each other, packets do what the specification says."""
-    with make_cluster(settings_from(WIRINGS[wiring] | {"control_plane": "builtin"})) as cluster:
+    with make_embedded(settings_from(WIRINGS[wiring] | {"control_plane": "builtin"})) as cluster:
         enforcer = make_enforcer("bundled")
         enforcer.install(cluster, tmp_path)
         enforcer.wait_ready()

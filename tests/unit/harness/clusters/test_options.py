@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.clusters import make_cluster
+from harness.clusters import make_embedded
 from harness.errors import UsageError
 from harness.options import (
     CLUSTER_OPTIONS,
@@ -92,7 +92,7 @@ def test_pytest_knows_the_same_options() -> None:
 
 def test_clusters_without_a_name_get_different_ones() -> None:
     """Two clusters that nobody named can be up at once."""
-    one, two = make_cluster(ClusterSettings()), make_cluster(ClusterSettings())
+    one, two = make_embedded(ClusterSettings()), make_embedded(ClusterSettings())
 
     assert one.name != two.name
-    assert make_cluster(ClusterSettings(name="mine")).name == "mine"
+    assert make_embedded(ClusterSettings(name="mine")).name == "mine"

@@ -142,6 +142,7 @@ class FakeCluster:
     name: str = "fake"
     kubeconfig: Path = Path("/dev/null")
     node_kubeconfig: Path = Path("/dev/null")
+    logs_to: Path | None = None
     cost: float = 0.0
     noise: float = 0.02
     fails_at: frozenset[int] = frozenset()
