@@ -50,13 +50,13 @@ def test_planned_values_are_refused_by_name() -> None:
 
 def test_all_mistakes_at_once() -> None:
     """Each mistake has a line of its own."""
-    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "cluster": "kind"}
+    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "cluster": "kubeconfig"}
 
     with pytest.raises(UsageError) as raised:
         settings_from(wrong)
 
     assert str(raised.value).splitlines() == [
-        "--cluster kind is planned and not built yet; there is: embedded",
+        "--cluster kubeconfig is planned and not built yet; there is: embedded, kind",
         "--nodes 'many' is not a whole number",
         "--cni 'overlay' is not known; there is: routed, bridged",
         "--pods-per-node 0 must be from 1 to 4000",
@@ -96,3 +96,31 @@ def test_clusters_without_a_name_get_different_ones() -> None:
 
     assert one.name != two.name
     assert make_embedded(ClusterSettings(name="mine")).name == "mine"
+
+
+def test_what_kind_cannot_be_is_said_at_once() -> None:
+    """Settings of embedded clusters alone are refused, each with a line of its own."""
+    wrong = {
+        "cluster": "kind",
+        "control_plane": "builtin",
+        "proxy": "nftables",
+        "bridges": 2,
+        "masquerade": "on",
+        "pods_per_node": 250,
+        "kubernetes_version": "v1.34.3",
+    }
+
+    with pytest.raises(UsageError) as raised:
+        settings_from(wrong)
+
+    said = str(raised.value).splitlines()
+    options = {line.split()[0].rstrip(":") for line in said}
+    assert options == {f"--{key.replace('_', '-')}" for key in wrong if key != "cluster"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "proxy"), [("embedded", "nftables"), ("kind", "kube-proxy-iptables")]
+)
+def test_the_proxy_follows_from_the_cluster(cluster: str, proxy: str) -> None:
+    """Without a wish, Services are in the hands of whoever has them most often there."""
+    assert settings_from({"cluster": cluster}).proxy == proxy

@@ -34,7 +34,7 @@ def functional(
     def run(*arguments: str, defect: Any = None) -> Result:
         make = fake_cluster if defect is None else functools.partial(fake_cluster, defect)
         monkeypatch.setattr(pytest_plugin, "make_cluster", lambda _: make())
-        monkeypatch.setattr(pytest_plugin, "make_enforcer", lambda _: fake_enforcer())
+        monkeypatch.setattr(pytest_plugin, "make_enforcer", lambda *_: fake_enforcer())
         monkeypatch.setattr(pytest_plugin, "Patience", lambda **_: quick)
         monkeypatch.setattr(pytest_plugin, "Plan", plan)
         return CliRunner().invoke(main, ["functional", "--group", "study", *arguments])
