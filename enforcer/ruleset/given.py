@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from enforcer.model.net import Family, IPNetwork
+from enforcer.model.net import Direction, Family, IPNetwork
 from enforcer.nft.elements import network
 from enforcer.nft.objects import Flowtable, Rule, rule
 from enforcer.ruleset.options import AntiSpoofing, LowerOptions, UnknownPods
 
 NOT_RELATED: Final = "ct state != related"
+"""An ICMP error carries the mark of the connection it speaks of, whoever has sent it."""
 TCP: Final = "meta l4proto 6"
+"""Excludes ICMP errors, too, at half the price."""
 SHORTCUT: Final = "shortcut"
 
 
@@ -24,6 +26,10 @@ class ProgramInput:
     options: LowerOptions
     pod_networks: Mapping[Family, tuple[IPNetwork, ...]]
     fast_interfaces: frozenset[str] = frozenset()
+    isolated: frozenset[tuple[Direction, Family]] = frozenset()
+    """In which directions local pods are isolated, by family."""
+    forwards: bool = False
+    """Whether a pod of this node forwards for others."""
 
     @property
     def flowtable(self) -> Flowtable | None:
@@ -34,21 +40,12 @@ class ProgramInput:
     @property
     def fast(self) -> Rule:
         """The rule that accepts what was judged in this epoch."""
-        # An ICMP error carries the mark of the connection it speaks of, whoever has sent it.
         return rule(f"{NOT_RELATED} {self._stamped} accept", "fast")
 
-    @property
-    def fast_tcp(self) -> Rule:
-        """The same for TCP, where a look at the protocol excludes ICMP: half the price."""
-        return rule(f"{TCP} {self._stamped} accept", "fast")
-
-    @property
-    def passing(self) -> tuple[Rule, ...]:
-        """The rules that let pass what was judged: by the short cut where there is one."""
-        if self.flowtable is None:
-            return self.fast_tcp, self.fast
-        matches = (f"{match} {self._stamped}" for match in (TCP, NOT_RELATED))
-        return tuple(rule(f"{match} goto {SHORTCUT}", "fast") for match in matches)
+    def passing(self, match: str) -> Rule:
+        """Return the rule that lets pass what was judged, by the short cut where there is one."""
+        verdict = f"goto {SHORTCUT}" if self.flowtable else "accept"
+        return rule(f"{match} {self._stamped} {verdict}", "fast")
 
     @property
     def shortcut(self) -> tuple[Rule, ...]:
@@ -79,7 +76,8 @@ class ProgramInput:
         """The rules that a packet from a pod is asked for its source; none without the check."""
         if self.options.anti_spoofing is AntiSpoofing.OFF:
             return ()
-        return ("iifname @forwarders return", "fib saddr . iif oif 0 goto spoof")
+        excepted = ("iifname @forwarders return",) if self.forwards else ()
+        return (*excepted, "fib saddr . iif oif 0 goto spoof")
 
     def pod_side(self, key: str) -> tuple[str, ...]:
         """Return matches of ``iifname`` or ``oifname`` against interfaces that lead to pods.
@@ -87,10 +85,19 @@ class ProgramInput:
         Where the pod networks are not known an interface is known by its name, too: before there
         is a route to its pod, and so before ``podif`` can have it.
         """
-        by_name = ", ".join(f'"{name}"' for name in self.options.pod_interfaces)
-        if all(self.pod_networks.get(family) for family in Family) or not by_name:
-            return (f"{key} @podif",)
-        return (f"{key} @podif", f"{key} {{ {by_name} }}")
+        unknown = [family for family in Family if not self.pod_networks.get(family)]
+        guard = f"meta nfproto ipv{unknown[0].value} " if len(unknown) == 1 else ""
+        by_name = self._by_name(key) if unknown else ()
+        return (f"{key} @podif", *(f"{guard}{match}" for match in by_name))
+
+    def pod_side_of(self, key: str, family: Family) -> tuple[str, ...]:
+        """Return the same matches where the packet's family is known."""
+        by_name = () if self.pod_networks.get(family) else self._by_name(key)
+        return (f"{key} @podif", *by_name)
+
+    def _by_name(self, key: str) -> tuple[str, ...]:
+        names = ", ".join(f'"{name}"' for name in self.options.pod_interfaces)
+        return (f"{key} {{ {names} }}",) if names else ()
 
     def in_pod_networks(self, key: str, family: Family) -> str:
         """Return a match of ``key`` against the node's pod networks; empty when it has none.

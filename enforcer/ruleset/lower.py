@@ -10,19 +10,20 @@ from types import MappingProxyType
 
 from enforcer.model.net import Direction, Family, IPAddress, IPNetwork, family_of
 from enforcer.nft.elements import address, concat, interface, network
-from enforcer.nft.objects import FieldType, Flowtable, Ruleset, Set, VerdictMap, ruleset, table
+from enforcer.nft.objects import FieldType, Ruleset, Set, Table, VerdictMap, ruleset, table
 from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass
 from enforcer.policy.images import Remembered
 from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
 from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
 from enforcer.ruleset.given import ProgramInput
-from enforcer.ruleset.names import INET, PREFIXES, ClassName, ClassNames
+from enforcer.ruleset.names import INET, ClassName, ClassNames, dispatch_map
 from enforcer.ruleset.options import AntiSpoofing, ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import owner_sets
 from enforcer.wiring import Wiring
 
 NOTHING = Ruleset()
+FORWARDERS = "forwarders"
 FAMILY_NAMES = MappingProxyType({Family.IPV4: "ipv4", Family.IPV6: "ipv6"})
 
 _Networks = tuple[IPNetwork, ...]
@@ -69,12 +70,10 @@ class Lowering:
         self, compiled: CompiledPolicy, wiring: Wiring, epoch: int, have: Ruleset = NOTHING
     ) -> Ruleset:
         """Return the tables of one node; see :func:`lower`."""
-        given = self._given(compiled, epoch, wiring.fast)
         classes = self._names.of(_isolating(compiled.pods))
-        placed = _placed(compiled.pods, classes)
-        pods = self._pods(placed)
+        pods = self._pods(_placed(compiled.pods, classes))
         objects = self._class_objects(classes, pods)
-        inet = table(
+        data = table(
             INET,
             sets=(
                 *self._nodes(compiled.node_addresses),
@@ -85,12 +84,9 @@ class Lowering:
                 *(owner_sets(compiled.pods) if self._keeps else ()),
             ),
             maps=pods.dispatch,
-            chains=(
-                *self._program(given),
-                *(chain for item in objects for chain in item.chains),
-            ),
+            chains=(chain for item in objects for chain in item.chains),
         )
-        inet = replace(inet, flowtables=_flowtables(given))
+        inet = self._with_program(data, self._given(data, compiled, epoch, wiring.fast))
         if not wiring.bridges:
             return ruleset([inet])
         return ruleset([inet, lower_bridges(wiring, compiled.pods, have, strict=self._strict)])
@@ -99,14 +95,29 @@ class Lowering:
         """Return the same ruleset with another epoch."""
         inet = lowered.tables[INET]
         fast = frozenset(name for item in inet.flowtables.values() for name in item.devices)
-        given = self._given(compiled, epoch, fast)
-        chains = {**inet.chains, **{chain.name: chain for chain in self._program(given)}}
-        renewed = replace(inet, chains=chains, flowtables=_flowtables(given))
+        renewed = self._with_program(inet, self._given(inet, compiled, epoch, fast))
         return Ruleset({**lowered.tables, INET: renewed})
 
-    def _given(self, compiled: CompiledPolicy, epoch: int, fast: frozenset[str]) -> ProgramInput:
-        networks = {family: tuple(collapse(compiled.pod_networks, family)) for family in Family}
-        return ProgramInput(epoch, self._options, networks, fast)
+    def _given(
+        self, data: Table, compiled: CompiledPolicy, epoch: int, fast: frozenset[str]
+    ) -> ProgramInput:
+        return ProgramInput(
+            epoch,
+            self._options,
+            {family: tuple(collapse(compiled.pod_networks, family)) for family in Family},
+            fast,
+            frozenset(
+                (direction, family)
+                for direction, family in product(Direction, Family)
+                if data.maps[dispatch_map(direction, family)].targets
+            ),
+            forwards=bool(data.sets[FORWARDERS].elements),
+        )
+
+    def _with_program(self, data: Table, given: ProgramInput) -> Table:
+        chains = {chain.name: chain for chain in self._program(given)}
+        flowtables = {given.flowtable.name: given.flowtable} if given.flowtable else {}
+        return replace(data, chains={**data.chains, **chains}, flowtables=flowtables)
 
     def _class_objects(
         self, classes: Mapping[ClassName, PolicyClass], pods: _PodObjects
@@ -117,10 +128,6 @@ class Lowering:
             lowering.lower(classes[name], pods.families[name])
             for name, lowering in self._classes.items()
         ]
-
-
-def _flowtables(given: ProgramInput) -> dict[str, Flowtable]:
-    return {given.flowtable.name: given.flowtable} if given.flowtable else {}
 
 
 def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:
@@ -196,7 +203,7 @@ def _dispatch(families: Iterable[_Pods]) -> Iterator[VerdictMap]:
     for pods in families:
         for direction, classes in pods.classes.items():
             yield VerdictMap(
-                f"{PREFIXES[direction]}_d{pods.family.value}",
+                dispatch_map(direction, pods.family),
                 (ADDRESS_FIELDS[pods.family],),
                 {str(known): name.chain(pods.family) for known, name in classes.items()},
                 comment=f"{direction.value}: local pod to class",
@@ -253,7 +260,7 @@ def _wiring_sets(
     return (
         Set("podif", (FieldType.INTERFACE,), leading, comment="lead to local pods"),
         Set(
-            "forwarders",
+            FORWARDERS,
             (FieldType.INTERFACE,),
             forwarding,
             comment="lead to pods that forward for others",

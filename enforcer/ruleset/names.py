@@ -59,6 +59,11 @@ def is_allow_set(name: str) -> bool:
     return name in ALLOWING or name.startswith(CLASS_SET)
 
 
+def dispatch_map(direction: Direction, family: Family) -> str:
+    """Return the name of the map from a local pod's address to the chain of its class."""
+    return f"{PREFIXES[direction]}_d{family.value}"
+
+
 def turn_set(mac: str) -> str:
     """Return the name of the set, and of the chain, of ports that are turned to this address."""
     return f"turn_{mac.replace(':', '')}"

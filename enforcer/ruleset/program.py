@@ -17,11 +17,14 @@ IP, 47 GRE, 58 ICMPv6.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from enforcer.model.net import Family
+from enforcer.model.net import Direction, Family
 from enforcer.nft.objects import Chain, Hook, HookName, Rule, rule
-from enforcer.ruleset.given import SHORTCUT, ProgramInput
+from enforcer.ruleset.classes import HEADERS
+from enforcer.ruleset.given import NOT_RELATED, SHORTCUT, TCP, ProgramInput
+from enforcer.ruleset.names import dispatch_map
 from enforcer.ruleset.options import DenyAction
 
 # Before kube-proxy's and the CNI's filter chains (0), after DNAT (-100): the true server is known.
@@ -31,6 +34,9 @@ TUNNELS: Final = "{ 4, 47, 41, 17 }"
 IPS_HELPER: Final = "0x2000"  # IPS_HELPER of enum ip_conntrack_status: a helper is attached
 # Nor IPS_EXPECTED: no helper has announced the connection.
 NOT_SPECIAL: Final = "ct status & 0x00002001 == 0 "
+# "tcp flags & (fin | syn | rst | ack) != syn", where the protocol is known: nft would look at it
+# again.
+NO_SYN: Final = "@th,104,8 & 0x17 != 0x02"
 DENY: Final = "deny"  # the chain in which all that classes deny ends
 STAMP: Final = "stamp"  # the chain that the current epoch is read back from
 
@@ -41,6 +47,9 @@ NEIGHBOUR_QUESTIONS: Final = (
     "mld-listener-report, mld-listener-done, mld2-listener-report"
 )
 NEIGHBOURS: Final = f"{NEIGHBOUR_QUESTIONS}, mld-listener-query"
+
+# Whose policies a direction is about: the client's egress, the server's ingress.
+_SIDES: Final = {Direction.EGRESS: "original", Direction.INGRESS: "reply"}
 
 # A comparison costs half of what a verdict map of two elements does.
 BY_FAMILY: Final = ("meta nfproto ipv4 goto police4", "goto police6")
@@ -71,7 +80,10 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
             # No "ct state established" here: an untracked or invalid packet has no mark at all (the
             # rule breaks off), and a one-way UDP flow, whose state stays new for ever, becomes fast
             # too.
-            *given.passing,
+            given.passing(TCP),
+            # Most of what comes on begins a TCP connection.
+            f"{TCP} ct state == new goto fresh_tcp",
+            given.passing(NOT_RELATED),
             # One look at the state. Established goes straight on to be judged again: after a bump.
             "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
             "related : goto related, new : goto fresh }",
@@ -115,12 +127,7 @@ def _fresh(given: ProgramInput) -> tuple[Chain, ...]:
     return (
         _chain(
             "fresh",
-            # A pod may not send from an address that does not live behind its own device: as an
-            # outside peer to itself it would stamp an entry and open its own egress; as another
-            # pod it would reach that pod's servers. Strict rp_filter knows neither IPv6 nor
-            # bridges.
             *(f"{match} jump from_pod" for match in given.pod_side("iifname")),
-            "meta l4proto 6 goto fresh_tcp",
             # A broadcast or multicast cannot be judged by its receiver's class (bridged pods), and
             # the answers would open the receiver both ways.
             "meta nfproto @bmdrop fib daddr type { broadcast, multicast } goto bmcast",
@@ -131,10 +138,15 @@ def _fresh(given: ProgramInput) -> tuple[Chain, ...]:
             # Tunnel packets of a pod's own making, to any node: decapsulated there, they would
             # come from anyone.
             f"meta l4proto {TUNNELS} jump tunnel",
+            # A pod may not send from an address that does not live behind its own device: as an
+            # outside peer to itself it would stamp an entry and open its own egress; as another
+            # pod it would reach that pod's servers. Strict rp_filter knows neither IPv6 nor
+            # bridges.
             *given.spoof,
         ),
-        _chain("fresh_tcp", "tcp flags & (fin | syn | rst | ack) != syn goto pickup", *BY_FAMILY),
-        _chain("pickup", "meta nfproto ipv4 goto pickup4", "goto pickup6"),
+        _chain("from_pod_tcp", *given.spoof),
+        _chain("fresh_tcp", "meta nfproto ipv6 goto fresh_tcp6", *_fresh_tcp(given, Family.IPV4)),
+        _chain("fresh_tcp6", *_fresh_tcp(given, Family.IPV6)),
         _pickup(Family.IPV4, "ip"),
         _pickup(Family.IPV6, "ip6"),
         _chain(
@@ -150,6 +162,17 @@ def _fresh(given: ProgramInput) -> tuple[Chain, ...]:
             rule("udp sport 68 udp dport 67 accept", "DHCP"),
             "counter drop",
         ),
+    )
+
+
+def _fresh_tcp(given: ProgramInput, family: Family) -> tuple[str, ...]:
+    """Return what the first packet of a TCP connection of one family is asked."""
+    version = family.value
+    from_pod = given.pod_side_of("iifname", family) if given.spoof else ()
+    return (
+        *(f"{match} jump from_pod_tcp" for match in from_pod),
+        f"{NO_SYN} goto pickup{version}",
+        f"goto police{version}",
     )
 
 
@@ -232,28 +255,17 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
             "related : goto related_local, new : goto fresh_local }",
             *BY_FAMILY,
         ),
-        _chain("fresh_local", "meta l4proto 6 goto fresh_tcp", *BY_FAMILY),
-        _chain(
-            "police4",
-            "ct original ip saddr vmap @eg_d4",
-            *_unknown(given, Family.IPV4, "ct original ip saddr"),
-            "ct reply ip saddr vmap @in_d4",
-            *_unknown(given, Family.IPV4, "ct reply ip saddr"),
-            *_unknown_behind(given, Family.IPV4, "ip"),
-            "goto stamp",
-        ),
+        _chain("fresh_local", "meta l4proto 6 goto fresh_local_tcp", *BY_FAMILY),
+        _chain("fresh_local_tcp", f"{NO_SYN} goto pickup", *BY_FAMILY),
+        _chain("pickup", "meta nfproto ipv4 goto pickup4", "goto pickup6"),
+        _chain("police4", *_asked(given, Family.IPV4, "ip")),
         _chain(
             "police6",
             # Link-local is for neighbours: between pods on one bridge it would be a way round
             # every policy, open even in a cluster that knows IPv4 only.
             "ip6 saddr fe80::/10 goto linklocal",
             "ip6 daddr fe80::/10 goto linklocal",
-            "ct original ip6 saddr vmap @eg_d6",
-            *_unknown(given, Family.IPV6, "ct original ip6 saddr"),
-            "ct reply ip6 saddr vmap @in_d6",
-            *_unknown(given, Family.IPV6, "ct reply ip6 saddr"),
-            *_unknown_behind(given, Family.IPV6, "ip6"),
-            "goto stamp",
+            *_asked(given, Family.IPV6, "ip6"),
         ),
         _chain(
             STAMP,
@@ -265,6 +277,26 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
             given.stamp(),
         ),
     )
+
+
+def _asked(given: ProgramInput, family: Family, header: str) -> Iterator[str]:
+    """Yield the two questions, and what else the ends of a connection are asked.
+
+    A direction in which no pod is isolated is not asked. The first pod that is, and the last, take
+    a new epoch anyway.
+    """
+    for direction in (Direction.EGRESS, Direction.INGRESS):
+        if (direction, family) in given.isolated:
+            yield dispatch(direction, family)
+        yield from _unknown(given, family, f"ct {_SIDES[direction]} {header} saddr")
+    yield from _unknown_behind(given, family, header)
+    yield "goto stamp"
+
+
+def dispatch(direction: Direction, family: Family) -> str:
+    """Return the rule that sends a connection to the class of the pod that ``direction`` is of."""
+    key = f"ct {_SIDES[direction]} {HEADERS[family]} saddr"
+    return f"{key} vmap @{dispatch_map(direction, family)}"
 
 
 def _unknown(given: ProgramInput, family: Family, key: str) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from enforcer.model.net import Direction, Family, IPAddress, Protocol
 from enforcer.nft.elements import PROTOCOL_NUMBERS
 from enforcer.nft.objects import FieldType, Rule, Set, Table, rule
 from enforcer.ruleset.classes import ALLOWED, HAS_PORTS, HEADERS, SERVER_PORT
-from enforcer.ruleset.names import PREFIXES
+from enforcer.ruleset.names import dispatch_map
+from enforcer.ruleset.program import dispatch
 
 
 class Outcome(enum.Enum):
@@ -72,7 +73,7 @@ class Walk:
 def walk(table: Table, question: Question, direction: Direction) -> Walk:
     """Follow a connection through the class of the pod that ``direction`` is about."""
     family = question.family
-    name = f"{PREFIXES[direction]}_d{family.value}"
+    name = dispatch_map(direction, family)
     local, peer = question.server, question.client
     if direction is Direction.EGRESS:
         local, peer = peer, local
@@ -83,7 +84,7 @@ def walk(table: Table, question: Question, direction: Direction) -> Walk:
     if target is None:
         return Walk(Outcome.NOT_ISOLATED, name)
     chain = table.chains.get(target)
-    if chain is None or not chain.rules:
+    if chain is None or not chain.rules or not _asks(table, direction, family):
         return Walk(Outcome.BROKEN, name, target)
     asked = _Asked(table, direction, family, question)
     looks: list[Look] = []
@@ -95,6 +96,12 @@ def walk(table: Table, question: Question, direction: Direction) -> Walk:
         if look.hit:
             return Walk(Outcome.ALLOWED, name, target, tuple(looks))
     return Walk(_last(table, chain.rules[-1], target, question), name, target, tuple(looks))
+
+
+def _asks(table: Table, direction: Direction, family: Family) -> bool:
+    """Whether the chain that judges a connection asks the map of this direction."""
+    police = table.chains.get(f"police{family.value}")
+    return police is not None and rule(dispatch(direction, family)) in police.rules
 
 
 def drops_unknown(table: Table, address: IPAddress) -> bool:

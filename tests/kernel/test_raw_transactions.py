@@ -28,7 +28,7 @@ from enforcer.nft.objects import (
     table,
 )
 from enforcer.nft.transaction import Transaction
-from enforcer.ruleset.given import ProgramInput
+from enforcer.ruleset.given import TCP, ProgramInput
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.program import NOT_SPECIAL
 from tests.kernel.netlab import Namespace, run
@@ -166,7 +166,7 @@ def program(epoch: int, options: LowerOptions) -> Table:
     return table(
         T,
         chains=[
-            Chain("f", (given.fast_tcp, given.fast, rule("counter drop"))),
+            Chain("f", (given.passing(TCP), given.fast, rule("counter drop"))),
             Chain("s", (given.stamp(NOT_SPECIAL), rule("return"), given.stamp())),
         ],
     )
