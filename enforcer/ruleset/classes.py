@@ -28,6 +28,7 @@ from enforcer.policy.groups import PeerPort
 from enforcer.policy.images import Image, Remembered
 from enforcer.ruleset.intervals import disjoint
 from enforcer.ruleset.names import ClassName
+from enforcer.ruleset.products import Product, products
 
 PROTOCOL_NUMBERS: Final = {Protocol.TCP: "6", Protocol.UDP: "17", Protocol.SCTP: "132"}
 # The kernel takes "ct reply proto-src" only behind a match that says there are ports.
@@ -40,7 +41,15 @@ ALLOWED: Final = {Direction.EGRESS: "return", Direction.INGRESS: "goto stamp"}
 """What follows a hit. The client's egress is asked first: its hit goes back, never accepts. The
 server's ingress is asked last, and a hit there says that the server is a known pod, too."""
 
+PRODUCT_PORTS: Final = "ports"
+PRODUCT_PEERS: Final = "peers"
+PRODUCT_NETWORKS: Final = "nets"
+
 PORT_FIELDS: Final = (FieldType.PROTOCOL, FieldType.PORT)
+
+
+Factors = tuple[Protocol, Set, Set]
+"""A protocol, a set of its ports, and a set of peers that may use all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +62,9 @@ class ClassObjects:
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """A set, and the rule that returns to the caller (allowed) when the set has the packet."""
+    """Sets, and the rule that allows a packet that is found in each of them."""
 
-    set: Set
+    sets: tuple[Set, ...]
     rule: Rule
 
 
@@ -86,7 +95,12 @@ class ClassLowering:
             )
             for family, found in lookups.items()
         ]
-        sets = {lookup.set.name: lookup.set for found in lookups.values() for lookup in found}
+        sets = {
+            set_.name: set_
+            for found in lookups.values()
+            for lookup in found
+            for set_ in lookup.sets
+        }
         return ClassObjects((*chains, _deny_chain(name, self._log_group)), tuple(sets.values()))
 
 
@@ -108,19 +122,48 @@ def _deny_chain(name: ClassName, log_group: int | None) -> Chain:
 
 def _lookups(item: PolicyClass, sets: _Sets, family: Family) -> Iterator[_Lookup]:
     """Yield the lookups that a class needs in one family, the likeliest and cheapest first."""
-    side = "original" if item.direction is Direction.INGRESS else "reply"
-    peer = f"ct {side} {HEADERS[family]} saddr"
-    peer_and_port = f"{peer} . {SERVER_PORT}"
-    for set_, key in (
-        (sets.peer_ports(item.allowed, family), peer_and_port),
-        (sets.peers(item.allowed, family), peer),
-        (sets.ports(item.allowed), SERVER_PORT),
-        (sets.network_ports(item.allowed, family), peer_and_port),
-        (sets.networks(item.allowed, family), peer),
+    allowed, direction = item.allowed, item.direction
+    products = sets.products(allowed, family)
+    for set_ in (
+        sets.peer_ports(allowed, family),
+        sets.peers(allowed, family),
+        sets.ports(allowed),
     ):
         if set_.elements:
-            guard = f"{HAS_PORTS} " if SERVER_PORT in key else ""
-            yield _Lookup(set_, rule(f"{guard}{key} @{set_.name} {ALLOWED[item.direction]}"))
+            yield _Lookup((set_,), lookup_rule(direction, family, set_))
+    for protocol, ports_, peers in products:
+        yield _Lookup((ports_, peers), product_rule(direction, family, protocol, ports_, peers))
+    for set_ in (
+        *(() if products else (sets.network_ports(allowed, family),)),
+        sets.networks(allowed, family),
+    ):
+        if set_.elements:
+            yield _Lookup((set_,), lookup_rule(direction, family, set_))
+
+
+def lookup_rule(direction: Direction, family: Family, set_: Set) -> Rule:
+    """Return the rule that allows whom and what one set holds."""
+    parts = [] if set_.fields[0] is FieldType.PROTOCOL else [_peer_of(direction, family)]
+    guard = ""
+    if FieldType.PORT in set_.fields:
+        parts.append(SERVER_PORT)
+        guard = f"{HAS_PORTS} "
+    return rule(f"{guard}{' . '.join(parts)} @{set_.name} {ALLOWED[direction]}")
+
+
+def product_rule(
+    direction: Direction, family: Family, protocol: Protocol, ports_: Set, peers: Set
+) -> Rule:
+    """Return the rule that allows all of some peers all of some ports of one protocol."""
+    return rule(
+        f"meta l4proto {PROTOCOL_NUMBERS[protocol]} ct reply proto-src @{ports_.name} "
+        f"{_peer_of(direction, family)} @{peers.name} {ALLOWED[direction]}"
+    )
+
+
+def _peer_of(direction: Direction, family: Family) -> str:
+    side = "original" if direction is Direction.INGRESS else "reply"
+    return f"ct {side} {HEADERS[family]} saddr"
 
 
 class _Sets:
@@ -134,6 +177,11 @@ class _Sets:
         self._ports = Image(_port_element)
         self._network_ports = {family: Remembered(partial(_disjoint, family)) for family in Family}
         self._networks = {family: Remembered(partial(_collapsed, family)) for family in Family}
+        self._products = {family: Remembered(partial(_factors, name, family)) for family in Family}
+
+    def products(self, allowed: Allowed, family: Family) -> tuple[Factors, ...]:
+        """Return the networks with ports as products, each with the set of either side."""
+        return self._products[family](allowed.network_ports)
 
     def peer_ports(self, allowed: Allowed, family: Family) -> Set:
         return self._set(
@@ -186,6 +234,39 @@ class _Sets:
             last = Set(name, fields, elements, interval, comment=self._name.comment)
             self._last[content] = last
         return last
+
+
+def _factors(
+    name: ClassName, family: Family, pairs: frozenset[tuple[IPNetwork, PortRange]]
+) -> tuple[Factors, ...]:
+    own = disjoint(pair for pair in pairs if family_of(pair[0]) is family)
+    return tuple(
+        (item.protocol, _factor_of_ports(name, item), _factor_of_peers(name, family, item))
+        for item in products(own)
+    )
+
+
+def _factor_of_ports(name: ClassName, item: Product) -> Set:
+    elements = frozenset(ports(range_.first, range_.last) for range_ in item.ports)
+    content = f"{item.tag}_{PRODUCT_PORTS}"
+    return Set(
+        name.set(content), (FieldType.PORT,), elements, item.has_ranges, comment=name.comment
+    )
+
+
+def _factor_of_peers(name: ClassName, family: Family, item: Product) -> Set:
+    """Return the peers: addresses one by one, so that a pod more is an element more."""
+    if item.has_addresses:
+        kind, elements = PRODUCT_PEERS, frozenset(map(network, item.networks))
+    else:
+        kind, elements = PRODUCT_NETWORKS, _collapsed(family, item.networks)
+    return Set(
+        name.set(f"{item.tag}_{kind}{family.value}"),
+        (ADDRESS_FIELDS[family],),
+        elements,
+        not item.has_addresses,
+        comment=name.comment,
+    )
 
 
 def _peer_port(family: Family, item: PeerPort) -> str | None:

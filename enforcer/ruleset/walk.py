@@ -11,11 +11,12 @@ import enum
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from enforcer.model.net import Direction, Family, IPAddress, Protocol
 from enforcer.nft.elements import PROTOCOL_NUMBERS
 from enforcer.nft.objects import FieldType, Rule, Set, Table, rule
-from enforcer.ruleset.classes import ALLOWED, HAS_PORTS, HEADERS, SERVER_PORT
+from enforcer.ruleset.classes import HEADERS, PRODUCT_PORTS, lookup_rule, product_rule
 from enforcer.ruleset.names import dispatch_map
 from enforcer.ruleset.program import dispatch
 
@@ -144,28 +145,52 @@ class _Asked:
 
     def look(self, item: Rule, peer: IPAddress) -> Look | None:
         """Return what a rule's lookup says; None for a rule that none of ours is."""
-        for set_ in self.table.sets.values():
-            with_address = set_.fields[0] is not FieldType.PROTOCOL
-            with_port = FieldType.PORT in set_.fields
-            if item == self._rule(set_.name, with_address=with_address, with_port=with_port):
-                parts = [str(peer)] if with_address else []
-                if with_port:
-                    parts += self._port()
-                has_port = self.question.protocol is not None or not with_port
-                return Look(set_.name, " . ".join(parts), has_port and _has(set_, parts))
+        sets = self.table.sets.values()
+        for set_ in sets:
+            if item == lookup_rule(self.direction, self.family, set_):
+                return self._in_one(set_, peer)
+        for ports_, peers in product(filter(_holds_ports, sets), filter(_holds_peers, sets)):
+            for protocol in Protocol if _belong_together(ports_, peers) else ():
+                if item == product_rule(self.direction, self.family, protocol, ports_, peers):
+                    return self._in_both(protocol, ports_, peers, peer)
         return None
 
-    def _rule(self, name: str, *, with_address: bool, with_port: bool) -> Rule:
-        side = "original" if self.direction is Direction.INGRESS else "reply"
-        parts = [f"ct {side} {HEADERS[self.family]} saddr"] if with_address else []
-        parts += [SERVER_PORT] if with_port else []
-        guard = f"{HAS_PORTS} " if with_port else ""
-        return rule(f"{guard}{' . '.join(parts)} @{name} {ALLOWED[self.direction]}")
+    def _in_one(self, set_: Set, peer: IPAddress) -> Look:
+        with_port = FieldType.PORT in set_.fields
+        parts = [] if set_.fields[0] is FieldType.PROTOCOL else [str(peer)]
+        if with_port:
+            parts += self._port()
+        has_port = self.question.protocol is not None or not with_port
+        return Look(set_.name, " . ".join(parts), has_port and _has(set_, parts))
+
+    def _in_both(self, protocol: Protocol, ports_: Set, peers: Set, peer: IPAddress) -> Look:
+        found = (
+            protocol is self.question.protocol
+            and _has(ports_, [str(self.question.port)])
+            and _has(peers, [str(peer)])
+        )
+        return Look(
+            f"{peers.name} and {ports_.name}", " . ".join([str(peer), *self._port()]), found
+        )
 
     def _port(self) -> list[str]:
         protocol = self.question.protocol
         number = str(PROTOCOL_NUMBERS[protocol.value.lower()]) if protocol else "ICMP"
         return [number, str(self.question.port)]
+
+
+def _holds_ports(set_: Set) -> bool:
+    return set_.fields == (FieldType.PORT,)
+
+
+def _holds_peers(set_: Set) -> bool:
+    return set_.fields in ((FieldType.IPV4,), (FieldType.IPV6,))
+
+
+def _belong_together(ports_: Set, peers: Set) -> bool:
+    """Whether two sets' names begin alike, up to what each of them holds."""
+    begin, found, _ = ports_.name.partition(f"_{PRODUCT_PORTS}_")
+    return bool(found) and peers.name.startswith(f"{begin}_")
 
 
 def _has(set_: Set, parts: list[str]) -> bool:
