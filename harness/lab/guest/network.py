@@ -79,18 +79,35 @@ def remove() -> None:
             run("ip", "netns", "del", name)
 
 
+_WIRES = (
+    (("a", "uplink"), ("outside", "eth0")),
+    (("a", "mesh"), ("b", "mesh")),
+    (("a", "pod"), ("pod-a", "eth0")),
+    (("b", "pod"), ("pod-b", "eth0")),
+)
+
+
 def _wires() -> Iterator[str]:
-    for name, ends in {
-        "uplink": ("a", "outside"),
-        "mesh": ("a", "b"),
-    }.items():
-        yield _wire(ends[0], name, ends[1], "eth0" if ends[1] == "outside" else name)
-    for node in NODES:
-        yield _wire(node, "pod", f"pod-{node}", "eth0")
+    for one, two in _WIRES:
+        yield f"link add {_end(*one)} type veth peer name {_end(*two)}"
 
 
-def _wire(space: str, device: str, other: str, its: str) -> str:
-    return f"link add {device} netns {space} type veth peer name {its} netns {other}"
+def _end(space: str, device: str) -> str:
+    return f"{device} netns {space} address {_mac(space, device)}"
+
+
+def _mac(space: str, device: str) -> str:
+    ends = [end for wire in _WIRES for end in wire]
+    return f"02:00:00:00:00:{ends.index((space, device)):02x}"
+
+
+def _knows(device: str, address: str, space: str, its: str) -> str:
+    """Return the line that makes a neighbour known for ever.
+
+    Packets to one that is being asked for again take a dearer way: by the clock, so that it would
+    hit one cell and not the next.
+    """
+    return f"neigh add {address} lladdr {_mac(space, its)} dev {device} nud permanent"
 
 
 def _setup(name: str) -> Iterator[str]:
@@ -100,17 +117,24 @@ def _setup(name: str) -> Iterator[str]:
             yield from ("link set eth0 up", "addr add 192.168.7.2/24 dev eth0")
             yield from (f"addr add {it}/32 dev lo" for it in (CLIENT, STRANGER))
             yield f"route add 10.0.0.0/8 via 192.168.7.1 src {CLIENT}"
+            yield _knows("eth0", "192.168.7.1", "a", "uplink")
         case "a":
             yield from ("link set uplink up", "link set mesh up", "link set pod up")
             yield from ("addr add 192.168.7.1/24 dev uplink", "addr add 192.168.8.1/24 dev mesh")
             yield from ("addr add 169.254.1.1/32 dev pod", f"route add {POD_A} dev pod")
             yield "route add default via 192.168.7.2"
             yield "route add 10.2.128.0/17 via 192.168.8.2"
+            yield _knows("uplink", "192.168.7.2", "outside", "eth0")
+            yield _knows("mesh", "192.168.8.2", "b", "mesh")
+            yield _knows("pod", POD_A, "pod-a", "eth0")
         case "b":
             yield from ("link set mesh up", "link set pod up", "addr add 192.168.8.2/24 dev mesh")
             yield from ("addr add 169.254.1.1/32 dev pod", f"route add {POD_B} dev pod")
             yield "route add default via 192.168.8.1"
+            yield _knows("mesh", "192.168.8.1", "a", "mesh")
+            yield _knows("pod", POD_B, "pod-b", "eth0")
         case _:
             yield from ("link set eth0 up",)
             yield f"addr add {POD_A if name == 'pod-a' else POD_B}/32 dev eth0"
             yield from ("route add 169.254.1.1 dev eth0", "route add default via 169.254.1.1")
+            yield _knows("eth0", "169.254.1.1", name.removeprefix("pod-"), "pod")
