@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -17,10 +14,12 @@ from rich.console import Console
 
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
+from harness.commands import changes
+from harness.commands.ending import Ending
 from harness.commands.perf_options import SERVICES_PER_NODE, Asked, perf_options, writable
 from harness.commands.report import open_run
 from harness.enforcers import make_enforcer
-from harness.errors import HarnessError, UsageError
+from harness.errors import UsageError
 from harness.load.locust import Steps
 from harness.measure import blocks, pace, study, visit
 from harness.measure.addresses import ApiAddresses
@@ -43,9 +42,6 @@ PATH_NODES = 1
 TINY_SERVICES = 4
 FULL_BUDGET = 1200.0
 """Seconds, of the study at its size."""
-
-INTERRUPTED = 130
-"""Exit code of a run that Ctrl-C ended: 128 + SIGINT, as a shell would say it."""
 
 
 @click.command()
@@ -84,6 +80,9 @@ def command(
         raise UsageError("--sweep and --sizes both say how many pods there are: give one of them")
     asked = _budgeted(ctx, Asked(**(options | ({"sizes": sweep} if sweep else {}))))
     settings = _fitted(ctx, asked, settings)
+    if asked.changes:
+        _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
+        ctx.exit(changes.measure(settings, asked, results))
     enforcer = make_enforcer(asked.enforcer, settings.cluster)
     plan = _study(asked, settings.nodes, judged=enforcer.name != "none")
     console = Console(highlight=False)
@@ -161,6 +160,16 @@ def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> Clus
     return replace(settings, pods_per_node=max(settings.pods_per_node, needed))
 
 
+_OF_REQUESTS = ("arms", "rounds", "budget", "precision", "seed", "processes")
+"""Options of the measurement of requests."""
+
+
+def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
+    given = [f"--{name}" for name in names if _given(ctx, name)]
+    if given:
+        raise UsageError(f"{why}: leave out {', '.join(given)}")
+
+
 def _given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
@@ -229,43 +238,10 @@ def _addresses(cluster: Cluster) -> ApiAddresses:
 
 def _run(plan: Study, lab: Lab) -> int:
     """Run, say how it ended, and report what was measured, however it ended."""
-    try:
-        with _terminable():
-            study.run(plan, lab)
-    except KeyboardInterrupt:
-        lab.narrator.say("interrupted: reporting what was measured")
-        _finish(lab.folder, "partial", reason="interrupted")
-        return INTERRUPTED
-    except HarnessError as error:
-        _finish(lab.folder, "failed", reason=str(error))
-        click.echo(f"what was measured until then: {lab.folder.path / report.HTML}")
-        raise
-    except Exception:
-        _finish(lab.folder, "failed", reason="a fault of the harness; its traceback was printed")
-        raise
-    _finish(lab.folder, _status(lab.folder))
-    return 0
-
-
-def _finish(folder: RunFolder, status: str, **facts: Any) -> None:
-    folder.finish(status, **facts)
-    report.write(folder)
+    ending = Ending(lab.folder, lab.narrator, report.write)
+    return ending.of(lambda: study.run(plan, lab), lambda: _status(lab.folder))
 
 
 def _status(folder: RunFolder) -> str:
     counted = tally(blocks.read(folder.path / blocks.FILE))
     return "passed" if counted.void < counted.blocks else "invalid"
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: reported, and everything taken down."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

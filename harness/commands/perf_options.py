@@ -10,6 +10,7 @@ import click
 
 from harness.commands.choices import enforcer_option
 from harness.measure.plan import Arm
+from harness.measure.windows.instrument import EVENTS
 from harness.options import PatientOption
 from harness.results import require_writable
 
@@ -39,6 +40,8 @@ class Asked:
     arms: tuple[Arm, ...]
     seed: int
     processes: int = 1
+    changes: bool = False
+    events: int = EVENTS
 
 
 def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -163,6 +166,20 @@ _OPTIONS = (
         default=1,
         show_default=True,
         help="Processes of locust: one takes a core for some 2,000 requests a second.",
+    ),
+    click.option(
+        "--changes",
+        is_flag=True,
+        help="Measure instead how soon changes act, with and without churn, and what the daemons "
+        "take: CPU time, memory, rules, sets.",
+    ),
+    click.option(
+        "--events",
+        cls=PatientOption,
+        type=click.IntRange(min=1),
+        default=EVENTS,
+        show_default=True,
+        help="With --changes: events of each kind.",
     ),
     click.option(
         "--seed",

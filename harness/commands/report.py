@@ -14,7 +14,8 @@ from harness.matrix.overview import draw_all
 from harness.matrix.record import load_record
 from harness.matrix.report import write_reports
 from harness.measure import blocks
-from harness.report import perf
+from harness.measure.changes import record
+from harness.report import changes, perf
 from harness.results import RunFolder
 
 
@@ -47,6 +48,7 @@ def _draw_matrix(folder: RunFolder) -> Path:
 
 _DRAWN_BY: dict[str, Callable[[RunFolder], Path]] = {
     blocks.FILE: perf.write,
+    record.EVENTS: changes.write,
     "matrix.json": _draw_matrix,
     study.FILE: lab_report.write,
 }

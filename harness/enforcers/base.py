@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,17 @@ class State(enum.Enum):
     ABSENT = "absent"
     ON = "on"
     OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the daemon of one node takes."""
+
+    cpu_seconds: float
+    """Since it was started, what it started and waited for included."""
+
+    rss_bytes: int
+    """Resident now, pages that it shares with other programs included; 0 once it is gone."""
 
 
 @runtime_checkable
@@ -65,3 +77,6 @@ class Enforcer(Protocol):
 
     def cpu_seconds(self) -> float:
         """CPU time of its daemons so far, all nodes together."""
+
+    def usage(self) -> Mapping[str, Usage]:
+        """Return what the daemon of each node takes, by node; nothing where there are none."""

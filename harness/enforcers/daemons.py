@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.clusters.base import Cluster, NodeRef, Process
+from harness.enforcers.base import Usage
 from harness.errors import EnforcerFailed
 
 LOG_LINES = 20
@@ -51,6 +52,9 @@ class Fleet(Protocol):
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all daemons so far, ended ones included."""
+
+    def usage(self) -> Mapping[str, Usage]:
+        """Return what each node's daemon takes, since it was last started."""
 
     def require_running(self, node: str) -> None:
         """Raise :class:`~harness.errors.EnforcerFailed` where a node's daemon has ended."""
@@ -111,6 +115,13 @@ class Daemons:
     def cpu_seconds(self) -> float:
         """Return the CPU time of all daemons so far, ended ones included."""
         return self._spent + sum(p.cpu_seconds() for p in self._processes.values())
+
+    def usage(self) -> dict[str, Usage]:
+        """Return what each node's daemon takes, since it was last started."""
+        return {
+            node: Usage(process.cpu_seconds(), process.rss_bytes())
+            for node, process in self._processes.items()
+        }
 
     def require_running(self, node: str) -> None:
         """Raise :class:`~harness.errors.EnforcerFailed` where a node's daemon has ended."""

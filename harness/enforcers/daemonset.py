@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from harness.clusters.base import Cluster
-from harness.enforcers.base import State
+from harness.enforcers.base import State, Usage
 from harness.enforcers.daemons import Command, Daemons, Fleet
 from harness.enforcers.node import Node
 from harness.errors import EnforcerFailed, UsageError
@@ -173,6 +173,10 @@ class DaemonSet(ABC):
     def cpu_seconds(self) -> float:
         """Return the CPU time of its daemons so far, of all nodes and restarts together."""
         return self._spent + (self._daemons.cpu_seconds() if self._daemons else 0.0)
+
+    def usage(self) -> Mapping[str, Usage]:
+        """Return what the daemon of each node takes, since it was last started."""
+        return self._daemons.usage() if self._daemons else {}
 
     def _installed(self) -> Fleet:
         if self._daemons is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.clusters.base import Cluster
-from harness.enforcers.base import State
+from harness.enforcers.base import State, Usage
 
 
 class NoEnforcer:
@@ -47,3 +47,7 @@ class NoEnforcer:
     def cpu_seconds(self) -> float:
         """Return 0: there is no daemon."""
         return 0.0
+
+    def usage(self) -> Mapping[str, Usage]:
+        """Return nothing: there is no daemon."""
+        return {}

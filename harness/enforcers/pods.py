@@ -15,6 +15,7 @@ from typing import Any
 from harness.clusters.base import Cluster, Manifest, NodeRef
 from harness.clusters.kube.cluster import KubeCluster
 from harness.clusters.kube.members import MODULE
+from harness.enforcers.base import Usage
 from harness.enforcers.daemons import LOG_LINES
 from harness.errors import EnforcerFailed
 
@@ -109,6 +110,10 @@ class DaemonPods:
         """Return the CPU time of all daemons so far, ended ones included."""
         return self._spent + self._used()
 
+    def usage(self) -> dict[str, Usage]:
+        """Return what each node's daemon takes, since it was last started."""
+        return {node: Usage(self._used_on(node), self._resident_on(node)) for node in self._pods}
+
     def require_running(self, node: str) -> None:
         """Raise :class:`~harness.errors.EnforcerFailed` where a node's daemon has ended."""
         found = self._look().get(node)
@@ -169,6 +174,12 @@ class DaemonPods:
         rows = (line.rpartition(")")[2].split() for line in done.stdout.splitlines())
         ticks = sum(int(row[_USER - 2]) + int(row[_SYSTEM - 2]) for row in rows)
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _resident_on(self, node: str) -> int:
+        files = (f"/proc/{number}/statm" for number in self._members(node))
+        done = self.cluster.exec(NodeRef(node), ("cat", *files))
+        pages = sum(int(line.split()[1]) for line in done.stdout.splitlines())
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def _on(self, node: str, *argv: str) -> str:
         done = self.cluster.exec(NodeRef(node), argv)

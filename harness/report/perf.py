@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
 from harness.load.ab import Connections
 from harness.measure import blocks, notes, pilot, visit
 from harness.measure.blocks import Row
-from harness.report import analysis, costs, figures, findings
+from harness.report import analysis, costs, figures, findings, pages
 from harness.report.analysis import Analysis, Headline
 from harness.report.figures import Picture
 from harness.results import RunFolder
@@ -106,16 +105,8 @@ def _files(folder: RunFolder) -> tuple[str, ...]:
 
 
 def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("harness.report"),
-        autoescape=select_autoescape(enabled_extensions=("html", "html.j2")),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = pages.templates()
     environment.filters |= {
-        "inline": _inline,
         "ratio": findings.ratio,
         "kind": lambda each: findings.KIND[each],
         "short": lambda each: "keep-alive" if each is Connections.KEPT else "new",
@@ -132,11 +123,6 @@ def _milliseconds(step: Mapping[str, Any], share: str) -> str:
     """Return a percentile of one step of locust: from when it was due, and from its sending."""
     due, sent = (step[kind]["percentiles_ms"].get(share) for kind in ("arrival", "service"))
     return "-" if due is None or sent is None else f"{due:g} ({sent:g})"
-
-
-def _inline(path: Path) -> str:
-    """Return an SVG as a data URL: one file without network, and no ids that clash."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _p_value(value: float) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from harness.clusters import make_embedded
 from harness.clusters.base import Cluster, NodeRef
-from harness.enforcers.base import State
+from harness.enforcers.base import State, Usage
 from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
 from harness.matrix.engine import CaseRun, Wishes
@@ -74,6 +74,10 @@ class Broken:
     def cpu_seconds(self) -> float:
         """Cost nothing."""
         return 0.0
+
+    def usage(self) -> dict[str, Usage]:
+        """Have no daemon."""
+        return {}
 
 
 def run(tmp_path: Path, cni: str, case: str, *rules: str) -> CaseRun:

@@ -38,6 +38,7 @@ class Void(enum.Enum):
     NOT_OPPOSITE = "the opposite state was not seen just before"
     NEVER = "it was never right for good"
     SILENT = "there are no answers around it"
+    NO_ADDRESS = "the pod got no address in time"
     NOBODY = "the client that is let in did not reach it"
 
 
@@ -89,6 +90,8 @@ def floor(answers: Sequence[Answer], change: Change) -> Window | Void:
 
 def first_reached(answers: Sequence[Answer], since: float) -> Window | Void:
     """Return when the first answer came, for what nobody can have reached before ``since``."""
+    if math.isnan(since):
+        return Void.NO_ADDRESS
     first = next((at for at, one in enumerate(answers) if one.open), None)
     if first is None:
         return Void.NEVER
@@ -102,7 +105,7 @@ def last_passed(answers: Sequence[Answer], since: float, control: Window | Void)
     It counts only where ``control`` shows that there was a server to be reached.
     """
     if isinstance(control, Void):
-        return Void.NOBODY
+        return Void.NO_ADDRESS if control is Void.NO_ADDRESS else Void.NOBODY
     passed = max((one.at for one in answers if one.open), default=None)
     if passed is None:
         return Window(0.0, 0.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
 from harness.enforcers.daemonset import DaemonSet
+from harness.errors import ClusterError
 from harness.measure.windows import changes
 from harness.measure.windows.api import watching
 from harness.measure.windows.arithmetic import Answer, Change, wrong
@@ -102,6 +103,8 @@ class Bench:
             starter = Starter(self.cluster, seen, node, denied=changes.CLIENT)
             for number in range(self.events):
                 found = starter.start(number)
+                if not found.passed:
+                    raise ClusterError(f"a pod on {node} gets no address")
                 latest = max([latest, *(one.at - found.asked for one in found.passed if one.open)])
                 answers += found.passed
         bad = sum(one.open for one in answers)

@@ -7,6 +7,7 @@ and ends with the first connection of a client that the policies let in.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from harness.measure.windows.tape import PATIENCE
 
 _BURST, _BURST_SECONDS = 8, 0.02
 """So many probes of each client at once, and the silence that ends them."""
+
+_ADDRESS_SECONDS = 60.0
+"""How long a pod may take to get an address, on a machine that has much to do."""
 
 _AFTERWARDS = 10 * _BURST_SECONDS
 """Seconds that a pod is probed on, once there is nothing more to wait for."""
@@ -33,6 +37,8 @@ class Start:
 
     asked: float
     addressed: float
+    """Not a number where it got none in time: then nothing was asked either."""
+
     reached: Sequence[Answer]
     """Of the client that is let in: whether one of a burst was answered."""
 
@@ -66,7 +72,18 @@ class Starter:
         ref, manifest = changes.late(number, self.node)
         asked = time.monotonic()
         self.cluster.apply([manifest])
-        address, addressed = self.seen.wait_address(ref, PATIENCE)
+        found = self.seen.wait_address(ref, _ADDRESS_SECONDS)
+        if found is None:
+            self.cluster.delete([manifest])
+            return Start(asked, math.nan, (), ())
+        address, addressed = found
+        reached, passed = self._probe(ref, address, addressed)
+        self.cluster.delete([manifest])
+        return Start(asked, addressed, reached, passed)
+
+    def _probe(
+        self, ref: PodRef, address: str, addressed: float
+    ) -> tuple[list[Answer], list[Answer]]:
         reached: list[Answer] = []
         passed: list[Answer] = []
         until = None
@@ -80,8 +97,7 @@ class Starter:
                 until = time.monotonic() + _AFTERWARDS
             elif until is None and sent - addressed > PATIENCE:
                 break
-        self.cluster.delete([manifest])
-        return Start(asked, addressed, reached, passed)
+        return reached, passed
 
     def _burst(self, address: str) -> tuple[list[Outcome], list[Outcome]]:
         clients = [client for client in (self.admitted, self.denied) if client is not None]

@@ -30,7 +30,7 @@ from harness.clusters.base import (
     Right,
     Verdict,
 )
-from harness.enforcers.base import State
+from harness.enforcers.base import State, Usage
 from harness.errors import ClusterError
 from harness.load.locust import Steps
 from harness.measure import bench
@@ -102,6 +102,9 @@ class FakeEnforcer:
 
     def cpu_seconds(self) -> float:
         return 0.0
+
+    def usage(self) -> dict[str, Usage]:
+        return {}
 
     def _to(self, call: str, state: State) -> None:
         self.calls.append(call)

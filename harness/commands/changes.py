@@ -1,0 +1,64 @@
+"""``harness perf --changes``: how soon changes act, and what the daemons take meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.clusters import make_cluster
+from harness.commands.ending import Ending
+from harness.commands.perf_options import SERVICES_PER_NODE, Asked
+from harness.enforcers import make_enforcer
+from harness.errors import UsageError
+from harness.measure.changes import run
+from harness.measure.changes.churn import RATE
+from harness.measure.changes.run import Plan, Where
+from harness.measure.progress import Narrator
+from harness.options import ClusterSettings
+from harness.report import changes as report
+from harness.results import RunFolder
+
+TINY = Plan(sizes=(1,), services=4, events=2, idle_seconds=1.0)
+
+SPARE_PODS = 60
+"""Of each node: the server, its clients, and pods that come before others have gone."""
+
+
+def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
+    """Measure and report; print the report's path and return the exit code."""
+    enforcer = make_enforcer(asked.enforcer, settings.cluster)
+    if enforcer.name == "none":
+        raise UsageError("--changes asks how soon an enforcer follows: --enforcer none has none")
+    settings = replace(settings, pods_per_node=settings.pods_per_node + SPARE_PODS)
+    plan = (
+        TINY if asked.tiny else Plan(asked.sizes, SERVICES_PER_NODE * settings.nodes, asked.events)
+    )
+    narrator = Narrator(Console(highlight=False))
+    cluster = make_cluster(settings, narrator.tell)
+    click.echo(_announcement(asked, plan, settings))
+    folder = RunFolder.create(
+        results,
+        cluster=settings.cluster,
+        scenario="changes",
+        command=["harness", *sys.argv[1:]],
+        settings={**asdict(settings), "enforcer": asked.enforcer, **asdict(plan)},
+    )
+    cluster.logs_to = folder.path / "logs" / "cluster"
+    ending = Ending(folder, narrator, report.write)
+    where = Where(folder, narrator)
+    code = ending.of(lambda: run.run(plan, cluster, enforcer, where), lambda: "passed")
+    click.echo(str(folder.path / report.HTML))
+    return code
+
+
+def _announcement(asked: Asked, plan: Plan, settings: ClusterSettings) -> str:
+    pods = ", ".join(str(size * plan.services) for size in plan.sizes)
+    return (
+        f"How soon does {asked.enforcer} follow changes? {settings.nodes} nodes, {plan.services} "
+        f"services, {pods} nginx pods; {plan.events} events of each kind, quiet and while {RATE} "
+        "pods a second are replaced; about 3 minutes a size, and the growth"
+    )

@@ -1,0 +1,57 @@
+"""``harness perf --changes`` on a cluster: few events, real packets, pods replaced meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.measure.changes import record
+from harness.measure.changes.record import Load
+from harness.measure.changes.resources import Phase
+from harness.prober.stream import Flow
+from harness.report.latencies import NAMES
+
+pytestmark = pytest.mark.cluster
+
+PATIENCE = 600.0
+NEVER_LATE = "pod started, others denied"
+
+
+def harness(*argv: str) -> str:
+    """Run the harness and return its last line."""
+    program = (sys.executable, "-m", "harness", *argv)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_every_change_is_measured_quiet_and_under_churn(tmp_path: Path) -> None:
+    """Events of each kind, both loads, the daemons of every node, and a report drawn again."""
+    options = ("--changes", "--tiny", "--results", str(tmp_path))
+    report = Path(harness("perf", *options, "--name", f"changes-{os.getpid()}"))
+
+    rows = record.events(report.parent / record.EVENTS)
+    assert {(row.load, row.change) for row in rows if row.flow is Flow.NEW} >= {
+        (load, change) for load in Load for change in NAMES if "nothing enforced" not in change
+    }
+    assert {row.change for row in rows} == set(NAMES)
+    # A probe that a busy machine holds up voids its event: said, and never counted.
+    counted = [row for row in rows if not row.void]
+    assert len(counted) > len(rows) // 2
+    assert {row.milliseconds for row in counted if row.change == NEVER_LATE} <= {0.0}
+
+    taken = record.resources(report.parent / record.RESOURCES)
+    assert {(row.phase, row.node) for row in taken} == {
+        (phase, node) for phase in Phase for node in ("node-1", "node-2")
+    }
+    assert all(row.rss_bytes > 0 for row in taken)
+    idle = [row for row in taken if row.phase is Phase.IDLE]
+    assert all(row.rules and row.sets and row.elements for row in idle)
+
+    before = report.read_text()
+    assert Path(harness("report", str(report.parent))) == report
+    assert report.read_text() == before
