@@ -12,7 +12,7 @@ from typing import Any
 from harness.clusters.base import Cluster, PodAnnotation, PodRef
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError, UsageError
-from harness.matrix.model import LabelChange, PodSpec, Restart, StepSpec, Workload
+from harness.matrix.model import LabelChange, NamespaceSpec, PodSpec, Restart, StepSpec, Workload
 from harness.matrix.reading import Api
 from harness.matrix.scenario import Scenario, as_v1
 from harness.workload import matrix as workload
@@ -45,6 +45,7 @@ class Stage:
     """What is in force: as it is written, by ``namespace/name``."""
     finished: set[str] = field(default_factory=set)
     started: dict[str, PodSpec] = field(default_factory=dict)
+    created: dict[str, NamespaceSpec] = field(default_factory=dict)
     _undo: list[Callable[[], None]] = field(default_factory=list)
     _gone: set[str] = field(default_factory=set)
 
@@ -67,6 +68,7 @@ class Stage:
             self._finish(pod)
         self._remove(step.remove)
         self._recreate(step.recreate)
+        self._create(step.create)
         self._start(step.start)
         if step.restart is Restart.ENFORCER:
             self.enforcer.restart()
@@ -176,6 +178,17 @@ class Stage:
         self.finished -= set(pods)
         self._gone -= set(pods)
 
+    def _create(self, specs: Sequence[NamespaceSpec]) -> None:
+        for spec in specs:
+            made = [workload.namespace(spec)]
+            self.cluster.apply(made)
+            self.created[spec.name] = spec
+            self._undo.append(lambda one=spec.name, all_of=made: self._destroy(one, all_of))  # type: ignore[misc]
+
+    def _destroy(self, name: str, made: list[Manifest]) -> None:
+        self.cluster.delete(made)
+        del self.created[name]
+
     def _start(self, specs: Sequence[PodSpec]) -> None:
         own = self.scenario.workload
         for spec in specs:
@@ -213,9 +226,10 @@ class Stage:
             time.sleep(_PAUSE)
 
     def _wait_ready(self) -> None:
-        for namespace in self.scenario.workload.namespaces:
+        for namespace in (*self.scenario.workload.namespaces, *self.created.values()):
             self.cluster.wait_ready(namespace.name)
 
 
 def _touches_objects(step: StepSpec) -> bool:
-    return bool(step.label or step.finish or step.remove or step.recreate or step.start)
+    moved = step.finish or step.remove or step.recreate or step.start
+    return bool(step.label or step.create or moved)

@@ -80,10 +80,15 @@ class _Imagined:
                 self._namespaces[change.namespace] |= change.set
             elif change.pod is not None:
                 self._labels.setdefault(change.pod, {}).update(change.set)
+        self._move(step)
+
+    def _move(self, step: StepSpec) -> None:
         for pod in (*step.finish, *step.remove):
             self._pods.pop(pod, None)
         for pod in step.recreate:
             self._labels.pop(pod, None)
+        for made in step.create:
+            self._namespaces[made.name] = dict(made.labels or {})
         for spec in step.start:
             self._pods[str(spec)] = spec
             if spec.address_of:

@@ -146,6 +146,7 @@ class StepSpec:
     finish: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     recreate: tuple[str, ...] = ()
+    create: tuple[NamespaceSpec, ...] = ()
     start: tuple[PodSpec, ...] = ()
     restart: Restart | None = None
     expect: tuple[Expectation, ...] = ()
@@ -166,6 +167,7 @@ class StepSpec:
             *map(str, self.label),
             *(f"{verb} {pod}" for verb in ("finish", "remove", "recreate")
               for pod in getattr(self, verb)),
+            *(f"create namespace {one.name}" for one in self.create),
             *(f"start {pod}" for pod in self.start),
             *([f"restart the {self.restart.value}"] if self.restart else []),
         ]  # fmt: skip

@@ -176,6 +176,7 @@ def _check_case(workload: Workload, case: Case, mistakes: Mistakes) -> None:
     if case.steps and (case.policies or case.expect):
         mistakes.add(case.id, "has steps: policies and expect belong into them")
     pods = {str(pod) for pod in workload.pods}
+    namespaces = {one.name for one in workload.namespaces}
     applied: set[str] = set()
     for at, step in enumerate(case.all_steps()):
         where = case.id if not case.steps else f"{case.id}.steps[{at}]"
@@ -185,22 +186,26 @@ def _check_case(workload: Workload, case: Case, mistakes: Mistakes) -> None:
                 _check_policy(ref, f"{where}.apply", mistakes)
         applied |= {name_of(ref) for ref in step.apply}
         pods |= {str(pod) for pod in step.start}
+        namespaces |= {one.name for one in step.create}
+        for pod in step.start:
+            if pod.namespace not in namespaces:
+                mistakes.add(where, f"there is no namespace {pod.namespace} for pod {pod}")
         for name in set(step.delete) - applied:
             mistakes.add(where, f"deletes {name}, which no step before has applied")
         for name in {*step.finish, *step.remove, *step.recreate} - pods:
             mistakes.add(where, f"there is no pod {name}")
         for change in step.label:
-            _check_label(workload, pods, where, change, mistakes)
+            _check_label(pods, namespaces, where, change, mistakes)
 
 
 def _check_label(
-    workload: Workload, pods: set[str], where: str, change: LabelChange, mistakes: Mistakes
+    pods: set[str], namespaces: set[str], where: str, change: LabelChange, mistakes: Mistakes
 ) -> None:
     if (change.pod is None) == (change.namespace is None):
         mistakes.add(where, "label: say either pod or namespace")
     elif change.pod is not None and change.pod not in pods:
         mistakes.add(where, f"there is no pod {change.pod}")
-    elif change.pod is None and change.namespace not in {n.name for n in workload.namespaces}:
+    elif change.pod is None and change.namespace not in namespaces:
         mistakes.add(where, f"there is no namespace {change.namespace}")
 
 

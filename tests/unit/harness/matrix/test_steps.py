@@ -37,6 +37,8 @@ cases:
       - start: [{namespace: nsb, name: n1, node: 1, labels: {role: f}}]
       - finish: [nsb/b2]
       - restart: enforcer
+      - create: [{name: new, labels: {team: c}}]
+        start: [{namespace: new, name: c1, node: 1, labels: {role: f}}]
 """
 QUICK = Patience(probe=0.01, glance=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
 
@@ -68,18 +70,26 @@ def run(
 
 
 def test_each_step_is_followed_by_the_whole_matrix(run: Callable[..., CaseRun]) -> None:
-    """Labels, pods that come and end, and a restart are seen; afterwards all is as before."""
+    """Labels, pods and namespaces that come, and a restart are seen; then all is as before."""
     done = run()
 
     assert done.right
-    assert len(done.steps) == 6
+    assert len(done.steps) == 7
     admitted = [
         {f.cell.client.name for f in step.applied.findings
          if f.cell.server.name == "nsa/a3" and f.outcome.verdict is Verdict.OPEN
          and f.cell.placement is Placement.OTHER_NODE}
         for step in done.steps
     ]  # fmt: skip
-    assert admitted == [set(), {"nsb/b1"}, set(), {"nsb/n1"}, {"nsb/n1"}, {"nsb/n1"}]
+    assert admitted == [
+        set(),
+        {"nsb/b1"},
+        set(),
+        {"nsb/n1"},
+        {"nsb/n1"},
+        {"nsb/n1"},
+        {"nsb/n1", "new/c1"},
+    ]
     gone = {f.cell.client.name for f in done.steps[4].findings}
     assert "nsb/b2" not in gone
     assert "nsb/b2" in {f.cell.client.name for f in done.removed.findings}
@@ -149,6 +159,7 @@ def _run_with(run: Callable[..., CaseRun], patience: Patience, cluster: Any) -> 
     [
         ("restart: enforcer", "restart: node", "'node' is none of enforcer"),
         ("finish: [nsb/b2]", "finish: [nsb/b9]", "there is no pod nsb/b9"),
+        ("name: new", "name: nsd", "there is no namespace new for pod new/c1"),
         ("finish: [nsb/b2]", "delete: [nsa/q]", "deletes nsa/q, which no step before has applied"),
         ("[{pod: nsb/b1, set: {role: f}}]", "[{set: {role: f}}]", "say either pod or namespace"),
         ("rule: A label", "policies: []\n    expect: [{verdict: open, because: x}]\n    rule: A",
