@@ -28,12 +28,19 @@ from harness.measure.plan import Arm, Comparison, Design
 from harness.measure.progress import Narrator
 from harness.measure.resume import earlier
 from harness.measure.study import Lab, Study
-from harness.options import ClusterSettings, PatientOption, cluster_options
+from harness.options import KIND_PODS, ClusterSettings, PatientOption, cluster_options
 from harness.report import perf as report
 from harness.report.analysis import tally
 from harness.report.comparison import unlike_machines
 from harness.results import RunFolder, environment
 from harness.workload import study as workload
+
+KIND = "kind"
+KIND_OWN_PODS = 14
+"""On a node of kind: control plane, proxy, DNS, the harness's and the enforcer's."""
+
+NOBODY = Steps(rates=(), each=0.0)
+"""Where locust does not run: load comes from pods, and it is not in their image."""
 
 FULL_NODES = 100
 PATH_NODES = 1
@@ -84,7 +91,7 @@ def command(
         _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
         ctx.exit(changes.measure(settings, asked, results))
     enforcer = make_enforcer(asked.enforcer, settings.cluster)
-    plan = _study(asked, settings.nodes, judged=enforcer.name != "none")
+    plan = _study(asked, settings, judged=enforcer.name != "none")
     console = Console(highlight=False)
     narrator = Narrator(console)
     cluster = make_cluster(settings, narrator.tell)
@@ -117,7 +124,7 @@ def _go_on(ctx: click.Context, path: Path) -> NoReturn:
     arms = tuple(Arm(arm) for arm in stored["arms"])
     asked = Asked(**(_known(Asked, stored) | {"arms": arms, "sizes": tuple(stored["sizes"])}))
     enforcer = make_enforcer(asked.enforcer, settings.cluster)
-    plan = replace(_study(asked, settings.nodes, judged=enforcer.name != "none"), earlier=before)
+    plan = replace(_study(asked, settings, judged=enforcer.name != "none"), earlier=before)
     narrator = Narrator(Console(highlight=False))
     cluster = make_cluster(settings, narrator.tell)
     cluster.logs_to = folder.path / "logs" / "cluster"
@@ -151,6 +158,9 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
 
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
+    if settings.cluster == KIND:
+        _require_room(asked)
+        return replace(settings, control_plane="real")
     if asked.full and not _given(ctx, "nodes"):
         settings = replace(settings, nodes=FULL_NODES)
     needed = SERVICES_PER_NODE * asked.sizes[-1] + 2 * workload.TEST_PODS
@@ -170,18 +180,34 @@ def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
         raise UsageError(f"{why}: leave out {', '.join(given)}")
 
 
+def _require_room(asked: Asked) -> None:
+    """Raise UsageError where a node of kind cannot take the pods that are asked for."""
+    if asked.full:
+        raise UsageError("--full is 100 nodes: --cluster embedded has as many")
+    services = TINY_SERVICES if asked.tiny else SERVICES_PER_NODE
+    if services * asked.sizes[-1] + workload.TEST_PODS > KIND_PODS - KIND_OWN_PODS:
+        most = (KIND_PODS - KIND_OWN_PODS - workload.TEST_PODS) // services
+        raise UsageError(
+            f"a node of kind takes {KIND_PODS} pods, up to {KIND_OWN_PODS} of them the cluster's"
+            f" and the harness's own: at most {most} pods a service (--sizes)"
+        )
+
+
 def _given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
+def _study(asked: Asked, settings: ClusterSettings, *, judged: bool) -> Study:
+    nodes = settings.nodes
     effects = tuple(each for each in Comparison if each.test_arm in asked.arms)
     design = Design(sizes=asked.sizes, comparisons=effects if judged else (Comparison.CONTROL,))
     whole = Study(
         design=design,
         services=SERVICES_PER_NODE * nodes,
         seed=asked.seed,
-        visit=replace(visit.STEPS, processes=asked.processes),
+        visit=NOBODY
+        if settings.cluster == KIND
+        else replace(visit.STEPS, processes=asked.processes),
         enforced_nodes=PATH_NODES if asked.full else None,
         budget=asked.budget,
         precision=asked.precision,
@@ -197,6 +223,12 @@ def _study(asked: Asked, nodes: int, *, judged: bool) -> Study:
     return replace(whole, design=pace.fit(Pace(), whole.design, seconds))
 
 
+def _visit(asked: Asked, settings: ClusterSettings) -> Steps:
+    if settings.cluster == KIND:
+        return NOBODY
+    return replace(visit.STEPS, processes=asked.processes)
+
+
 def _pilot_rounds(asked: Asked, design: Design) -> int:
     if asked.precision is not None and asked.budget is None:
         return pace.MOST_PILOT_ROUNDS
@@ -205,7 +237,7 @@ def _pilot_rounds(asked: Asked, design: Design) -> int:
 
 def _tiny(whole: Study, rounds: int) -> Study:
     design = replace(whole.design, concurrencies=(1, 8), rounds=rounds, leg_seconds=0.05)
-    steps = Steps(rates=(20, 40), each=1.0)
+    steps = Steps(rates=(20, 40), each=1.0) if whole.visit.rates else whole.visit
     tiny = replace(whole, design=design, services=TINY_SERVICES, visit=steps)
     return replace(tiny, budget=None, pilot_rounds=1)
 
@@ -222,9 +254,10 @@ def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:
     crowd = workload.Crowd(tuple(map(str, range(settings.nodes))), plan.services)
     density = ", ".join(f"{crowd.density(size):.0f}" for size in design.sizes)
     blocks_in_all = len(design.sizes) * design.rounds * design.blocks_per_round
+    room = f" of {KIND_PODS} that a node of kind takes" if settings.cluster == KIND else ""
     return (
         f"What does {asked.enforcer} cost? {settings.nodes} nodes, {plan.services} interfering "
-        f"services, {extent.pods} nginx pods in the end ({density} a node)\n"
+        f"services, {extent.pods} nginx pods in the end ({density} a node{room})\n"
         f"ab at concurrency {', '.join(map(str, design.concurrencies))}, without and with "
         f"keep-alive; {design.rounds} rounds, {blocks_in_all} blocks of two legs, seed {plan.seed}"
         f"\ncontrol plane: {settings.control_plane}"

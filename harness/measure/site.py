@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Place, Probe, Verdict
+from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Probe, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
 from harness.load import limits
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Target
+from harness.measure.clients import Clients
 from harness.measure.plan import Placement
 from harness.measure.progress import Narrator
 from harness.measure.switch import SILENCE, Switch, Witness
@@ -37,8 +38,17 @@ class Site:
     addresses: Addresses
     narrator: Narrator
     crowd: workload.Crowd
+    clients: Clients
     switch: Switch
     target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who is there: the interfering Services, and who asks."""
+
+    crowd: workload.Crowd
+    clients: Clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +68,28 @@ class Reached:
     sampled: int
 
 
-def settle(cluster: Cluster, services: int) -> tuple[workload.Crowd, dict[str, dict[str, str]]]:
+def settle(
+    cluster: Cluster, services: int, clients: Clients
+) -> tuple[Cast, dict[str, dict[str, str]]]:
     """Widen the limits of client and nodes, deploy the measured Service and the policy."""
     nodes = tuple(node.name for node in cluster.nodes())
-    client = OutsideRef(workload.ALLOWED_CLIENT)
-    sysctls = limits.widen(cluster, client)
-    cluster.apply([*workload.measured(nodes), workload.policy()])
+    sysctls = limits.widen(cluster, clients.allowed)
+    cluster.apply([*workload.measured(nodes), workload.policy(clients.cidr)])
     cluster.wait_ready(workload.NAMESPACE, timeout=_READY_SECONDS)
-    return workload.Crowd(nodes, services), sysctls
+    return Cast(workload.Crowd(nodes, services), clients), sysctls
 
 
-def lead(client: Place, crowd: workload.Crowd, site: Roads) -> None:
-    """Give the client a route to each Service's address, by the node that has its pods.
+def lead(cast: Cast, site: Roads) -> None:
+    """Give a client outside a route to each Service's address, by the node that has its pods.
 
-    What a router that learns Service addresses (by BGP, or as a load balancer) knows.
+    What a router that learns Service addresses (by BGP, or as a load balancer) knows. A pod needs
+    none: its own node knows every Service.
     """
+    client = cast.clients.allowed
+    if not isinstance(client, OutsideRef):
+        return
     gateways = {node.name: node.address for node in site.cluster.nodes()}
-    homes = workload.homes(crowd)
+    homes = workload.homes(cast.crowd)
     lines = [
         f"route replace {address}/32 via {gateways[homes[name]]}\n"
         for name, address in site.addresses.services().items()
@@ -92,28 +107,29 @@ def open_site(
     enforcer: Enforcer,
     addresses: Addresses,
     narrator: Narrator,
-    crowd: workload.Crowd,
+    cast: Cast,
 ) -> Site:
     """Find the measured addresses and prove that nothing enforces yet."""
+    crowd, clients = cast.crowd, cast.clients
     service = addresses.services()[workload.TEST_SERVICE]
     names = (workload.pod_name(workload.TEST_SERVICE, each) for each in range(workload.TEST_PODS))
     pods = tuple(addresses.pod(name) for name in names)
     witness = Witness(
-        allowed=workload.ALLOWED_CLIENT,
-        denied=workload.DENIED_CLIENT,
+        allowed=clients.allowed,
+        denied=clients.denied,
         addresses=(service, *pods),
         port=workload.PORT,
-        nodes=crowd.nodes[:1],
+        nodes=tuple(dict.fromkeys((*crowd.nodes[:1], *clients.nodes))),
     )
-    switch = Switch(cluster, enforcer, witness, workload.policy())
+    switch = Switch(cluster, enforcer, witness, workload.policy(clients.cidr))
     switch.guard()
     target = Target(
-        client=OutsideRef(workload.ALLOWED_CLIENT),
-        source=workload.ALLOWED_CLIENT,
+        client=clients.allowed,
+        source=clients.source,
         urls={Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])},
         nodes=witness.nodes,
     )
-    return Site(cluster, enforcer, addresses, narrator, crowd, switch, target)
+    return Site(cluster, enforcer, addresses, narrator, crowd, clients, switch, target)
 
 
 def grow(cluster: Cluster, crowd: workload.Crowd, have: int, want: int, narrator: Narrator) -> None:
@@ -131,7 +147,7 @@ def sample(site: Site) -> Reached:
     names = site.addresses.services()
     addresses = [names[name] for name in sorted(names) if name != workload.TEST_SERVICE]
     chosen = addresses[:: max(1, len(addresses) // _SAMPLE)]
-    client = OutsideRef(workload.ALLOWED_CLIENT)
+    client = site.clients.allowed
     probes = [Probe(client, address, workload.PORT) for address in chosen]
     deadline = time.monotonic() + _REACH_SECONDS
     while True:

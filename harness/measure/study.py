@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from harness import stats
-from harness.clusters.base import Cluster, OutsideRef
+from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
 from harness.load.ab import Connections
 from harness.load.locust import Steps
-from harness.measure import blocks, pace, pilot, rounds, site
+from harness.measure import blocks, clients, pace, pilot, rounds, site
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Bench
 from harness.measure.notes import Notes, design_facts
@@ -28,7 +28,6 @@ from harness.measure.rounds import Course
 from harness.measure.switch import SYNC_SECONDS
 from harness.measure.visit import visit
 from harness.results import RunFolder
-from harness.workload import study as workload
 
 CLOSING_SECONDS = 15.0
 """Kept free of a budget for the report and the teardown."""
@@ -117,14 +116,14 @@ class Record:
 
 
 def _prepare(study: Study, lab: Lab, notes: Notes) -> site.Site:
-    crowd, sysctls = site.settle(lab.cluster, study.services)
-    notes.put(nodes=len(crowd.nodes), sysctls=sysctls)
+    asking = clients.deploy(lab.cluster)
+    cast, sysctls = site.settle(lab.cluster, study.services, asking)
+    notes.put(nodes=len(cast.crowd.nodes), sysctls=sysctls, client=str(asking))
     size = study.design.sizes[0]
-    site.grow(lab.cluster, crowd, 0, size, lab.narrator)
+    site.grow(lab.cluster, cast.crowd, 0, size, lab.narrator)
     addresses = lab.addresses(lab.cluster)
-    client = OutsideRef(workload.ALLOWED_CLIENT)
-    site.lead(client, crowd, site.Roads(lab.cluster, addresses, lab.folder))
-    return site.open_site(lab.cluster, lab.enforcer, addresses, lab.narrator, crowd)
+    site.lead(cast, site.Roads(lab.cluster, addresses, lab.folder))
+    return site.open_site(lab.cluster, lab.enforcer, addresses, lab.narrator, cast)
 
 
 def _install(study: Study, lab: Lab, place: site.Site) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Probe, Verdict
+from harness.clusters.base import Cluster, Manifest, Outcome, Place, Probe, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError, EnforcerFailed
 from harness.measure import tracking
@@ -36,8 +36,8 @@ _PAUSE = 0.05
 class Witness:
     """Whom the policy allows and denies, and the addresses at which that shows."""
 
-    allowed: str
-    denied: str
+    allowed: Place
+    denied: Place
     addresses: tuple[str, ...]
     """The Service's first, then its pods'."""
 
@@ -48,7 +48,7 @@ class Witness:
     def probes(self) -> list[Probe]:
         """Return the controls, then the witnesses, address by address."""
         return [
-            Probe(OutsideRef(client), address, self.port)
+            Probe(client, address, self.port)
             for client in (self.allowed, self.denied)
             for address in self.addresses
         ]

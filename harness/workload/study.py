@@ -121,8 +121,8 @@ def growth(crowd: Crowd, have: int, want: int) -> Iterator[Manifest]:
             yield pod(service_name(number), index, crowd.node_of(number))
 
 
-def policy() -> Manifest:
-    """Return the study's policy: every pod, from 14.215.0.0/16, on three ports, each its rule."""
+def policy(cidr: str = POLICY_CIDR) -> Manifest:
+    """Return the study's policy: every pod, from a range, on three ports, each its rule."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -130,7 +130,7 @@ def policy() -> Manifest:
         "spec": {
             "ingress": [
                 {
-                    "from": [{"ipBlock": {"cidr": POLICY_CIDR}}],
+                    "from": [{"ipBlock": {"cidr": cidr}}],
                     "ports": [{"protocol": "TCP", "port": port}],
                 }
                 for port in POLICY_PORTS

@@ -28,6 +28,7 @@ class Seat:
 
     node: str
     uid: str
+    address: str = ""
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Whereabouts:
         """Take in what the API says now; returns whether there is a pod that was not known."""
         news = False
         for pod in pods:
-            ref, seat = _ref(pod), Seat(pod["spec"].get("nodeName", ""), pod["metadata"]["uid"])
+            ref, seat = _ref(pod), _seat(pod)
             news = news or self._seats.get(ref) != seat
             self._seats[ref] = seat
         return news
@@ -51,6 +52,11 @@ class Whereabouts:
             return self._seats[pod]
         except KeyError:
             raise ClusterError(f"there is no pod {pod} that runs in this cluster") from None
+
+
+def _seat(pod: Manifest) -> Seat:
+    address = pod["status"].get("podIP", "")
+    return Seat(pod["spec"].get("nodeName", ""), pod["metadata"]["uid"], address)
 
 
 def _ref(pod: Manifest) -> PodRef:

@@ -11,6 +11,7 @@ from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed
 from harness.measure import switch as switching
 from harness.measure import tracking
+from harness.measure.clients import OUTSIDE
 from harness.measure.plan import Arm
 from harness.measure.switch import Switch, Witness
 
@@ -26,7 +27,8 @@ def switch(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Switch:
     policy: Manifest = {"kind": "NetworkPolicy", "metadata": {"name": "policy"}}
     bed.cluster.apply([service, policy])
     addresses = (*bed.cluster.services.values(), *bed.cluster.pods.values())
-    witness = Witness("14.215.0.10", "14.216.0.10", addresses, 80, ("node-1",))
+    clients = OUTSIDE.allowed, OUTSIDE.denied
+    witness = Witness(*clients, addresses, 80, ("node-1",))
     return Switch(bed.cluster, bed.enforcer, witness, policy)
 
 
