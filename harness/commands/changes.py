@@ -18,7 +18,7 @@ from harness.measure.changes import run
 from harness.measure.changes.churn import RATE
 from harness.measure.changes.run import Plan, Where
 from harness.measure.progress import Narrator
-from harness.options import ClusterSettings
+from harness.options import ClusterSettings, require_embedded
 from harness.report import changes as report
 from harness.results import RunFolder
 
@@ -30,7 +30,8 @@ SPARE_PODS = 60
 
 def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
     """Measure and report; print the report's path and return the exit code."""
-    enforcer = make_enforcer(asked.enforcer, settings.cluster)
+    require_embedded(settings, "--changes")
+    enforcer = make_enforcer(asked.enforcer)
     if enforcer.name == "none":
         raise UsageError("--changes asks how soon an enforcer follows: --enforcer none has none")
     settings = replace(settings, pods_per_node=settings.pods_per_node + SPARE_PODS)

@@ -16,6 +16,7 @@ from harness.measure.changes import record
 from harness.measure.changes.churn import Churn
 from harness.measure.changes.record import EventRow, Load, ResourceRow, Setting
 from harness.measure.changes.resources import Meter, Phase
+from harness.measure.clients import OUTSIDE
 from harness.measure.progress import Narrator
 from harness.measure.windows import changes
 from harness.measure.windows.api import watching
@@ -70,7 +71,8 @@ class Bench:
     @classmethod
     def on(cls, plan: Plan, cluster: Cluster, enforcer: Enforcer, to: Where) -> Bench:
         """Deploy what is there at every size: the study's policy, a server and its clients."""
-        crowd, _ = site.settle(cluster, plan.services)
+        cast, _ = site.settle(cluster, plan.services, OUTSIDE)
+        crowd = cast.crowd
         cluster.apply(changes.workload(crowd.nodes[0], crowd.nodes[-1]))
         churn = Churn(cluster, crowd)
         return cls(plan, cluster, enforcer, to.folder, to.narrator, time.monotonic(), crowd, churn)
