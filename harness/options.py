@@ -87,7 +87,11 @@ _VERSION = re.compile(r"v\d+\.\d+\.\d+([-+.][-+.0-9A-Za-z]+)?")
 _ON_OFF = ("on", "off")
 _MISTAKES = f"{__name__}.mistakes"
 AUTO = "auto"
-PROXIES = {"embedded": "nftables", "kind": "kube-proxy-iptables"}
+PROXIES = {
+    "embedded": "nftables",
+    "kind": "kube-proxy-iptables",
+    "kubeconfig": "kube-proxy-iptables",
+}
 """What ``--proxy auto`` is, by ``--cluster``."""
 
 BRIDGE_PORTS = 1023
@@ -101,9 +105,17 @@ CLUSTER_OPTIONS = (
         "cluster",
         "embedded",
         "What the cluster is made of: embedded = network namespaces on this machine; kind = real"
-        " Kubernetes nodes in docker containers (KIND_NODE_IMAGE names their image).",
-        choices=("embedded", "kind"),
-        planned=("kubeconfig",),
+        " Kubernetes nodes in docker containers (KIND_NODE_IMAGE names their image); kubeconfig ="
+        " one that is there already, in namespaces of our own.",
+        choices=("embedded", "kind", "kubeconfig"),
+    ),
+    Option("kubeconfig", "", "The file that leads to it; empty = $KUBECONFIG, or ~/.kube/config."),
+    Option("context", "", "The context of that file; empty = its current one."),
+    Option(
+        "workload-image",
+        "",
+        "What pods and agents on an existing cluster run, by the name that its nodes pull it by;"
+        " empty = as `nox -s image` makes it for amd64.",
     ),
     Option(
         "control-plane",
@@ -186,6 +198,15 @@ class ClusterSettings:
     masquerade: bool = False
     pods_per_node: int = 110
     name: str = ""
+    kubeconfig: str = ""
+    context: str = ""
+    workload_image: str = ""
+    namespaces: tuple[str, ...] = ()
+    """The scenario's namespaces, where they have to be made beforehand. No flag sets it."""
+    installs: str = ""
+    """The enforcer that is going to be installed; empty: none. No flag sets it."""
+    agreed: bool = False
+    """Whether the owner of an existing cluster agreed to the run. Only ``--yes``, or a person."""
     time_wait: int = 0
     """conntrack's TIME_WAIT timeout on nodes, seconds; 0 leaves the kernel's. No flag sets it."""
     pod_logs: bool = False
@@ -302,10 +323,14 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         for option in options
         if (complaint := option.complaint(given[option.key])) is not None
     ]
-    if given["cluster"] == "kind":
-        complaints += _about_kind(given)
-    else:
-        complaints += _about_control_plane(given)
+    match given["cluster"]:
+        case "kind":
+            complaints += _about_kind(given)
+        case "kubeconfig":
+            pass
+        case _:
+            complaints += _about_control_plane(given)
+    complaints += _about_existing(given)
     if not complaints:
         complaints += _about_bridges(given)
     if complaints:
@@ -324,6 +349,9 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         masquerade=given["masquerade"] == "on",
         pods_per_node=int(given["pods_per_node"]),
         name=given["name"],
+        kubeconfig=given["kubeconfig"],
+        context=given["context"],
+        workload_image=given["workload_image"],
     )
 
 
@@ -378,3 +406,11 @@ def _about_control_plane(given: Mapping[str, Any]) -> list[str]:
                 "--control-plane real makes"
             )
     return complaints
+
+
+def _about_existing(given: Mapping[str, Any]) -> list[str]:
+    """Say which values speak of a cluster that exists already, where none is meant."""
+    if given["cluster"] == "kubeconfig":
+        return []
+    flags = [f"--{key}" for key in ("kubeconfig", "context") if given[key]]
+    return [f"{flag} goes with --cluster kubeconfig" for flag in flags]

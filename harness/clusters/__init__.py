@@ -1,7 +1,7 @@
 """Clusters behind one protocol (:class:`harness.clusters.base.Cluster`).
 
-``embedded`` is built from network namespaces, ``kind`` has real Kubernetes nodes in containers; any
-kubeconfig comes behind the same protocol. Nothing here knows of enforcers, policies or load.
+``embedded`` is built from network namespaces, ``kind`` has real Kubernetes nodes in containers, and
+``existing`` ones are somebody else's. Nothing here knows of enforcers, policies or load.
 :func:`make_cluster` turns settings into one of them.
 """
 
@@ -35,6 +35,10 @@ def make_cluster(settings: ClusterSettings, tell: Tell = _say_nothing) -> Cluste
             return make_embedded(settings, tell)
         case "kind":
             return make_kind(settings, tell)
+        case "kubeconfig":
+            from harness.clusters.existing.guest import invited  # noqa: PLC0415  # heavy
+
+            return invited(settings, tell)
         case other:
             raise UsageError(f"--cluster {other}: there is no such kind of cluster")
 

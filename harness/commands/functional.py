@@ -13,10 +13,13 @@ from click.core import ParameterSource
 
 from harness.commands import windows
 from harness.commands.choices import enforcer_option
+from harness.commands.consent import yes_option
+from harness.commands.visiting import agree
 from harness.enforcers import make_enforcer
 from harness.errors import ClusterError, EnforcerFailed, Interrupted, NotJudged, UsageError
 from harness.matrix import pytest_plugin
 from harness.matrix.axes import parse_selection
+from harness.matrix.guests import KUBECONFIG, amounts
 from harness.matrix.listing import lines_of
 from harness.matrix.planning import Chosen, Wanted, check_groups, plan_runs
 from harness.matrix.scenario import folder
@@ -131,6 +134,7 @@ def _grouped(ctx: click.Context, param: click.Parameter, value: str) -> str:
     is_flag=True,
     help="Measure instead for how long the enforcer is wrong after changes, restarts and starts.",
 )
+@yes_option
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -156,6 +160,10 @@ def command(
             click.echo(line)
         return
     given = [*_given(ctx), *pytest_arguments]
+    if settings.cluster == KUBECONFIG:
+        cases = len({case for cases in chosen.choice.runs.values() for case in cases})
+        agree(chosen.base, amounts(chosen.groups, cases), yes=own["yes"])
+        given.append("--yes")
     status, report = _run(given, own["all_cases"], chosen)
     if own["versus"]:
         second = [word for word in given if not word.startswith("--enforcer=")]

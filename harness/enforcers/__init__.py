@@ -1,7 +1,8 @@
 """Enforcers behind one protocol: how to run, switch, watch and remove what is judged.
 
-``none``, ``bundled`` (run as a program, never imported), ``kube-router=PATH``, and
-``kube-router-0.2-model``, which has the rule layout of the study's version without its binary.
+``none``, ``bundled`` (run as a program, never imported), ``present`` (whatever a cluster has, never
+touched), ``kube-router=PATH``, and ``kube-router-0.2-model``, which has the rule layout of the
+study's version without its binary.
 :func:`make_enforcer` turns the command line's words into one of them. Nothing here knows
 policies, probes or load, and nothing here imports the enforcer.
 """

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.enforcers import present
 from harness.enforcers.base import Enforcer
 from harness.enforcers.bundled import Bundled
 from harness.enforcers.kube_router import KubeRouter
 from harness.enforcers.kube_router_model.enforcer import IPTABLES, KubeRouterModel
 from harness.enforcers.none import NoEnforcer
+from harness.enforcers.present import Present
 from harness.errors import UsageError
 
-CHOICES = "none, bundled, kube-router=PATH or kube-router-0.2-model"
+CHOICES = "none, bundled, present, kube-router=PATH or kube-router-0.2-model"
 """What ``--enforcer`` takes, for help texts and messages."""
-
 
 EMBEDDED = "embedded"
 
@@ -26,14 +27,26 @@ def make_enforcer(spec: str, cluster: str = EMBEDDED) -> Enforcer:
     others they are deployed. Raises :class:`~harness.errors.UsageError` for an unknown name, and
     for a PATH that is missing or not an executable file.
     """
-    if cluster != EMBEDDED:
-        return _make_deployed(spec, cluster)
-    name, equals, value = spec.partition("=")
-    match name, bool(equals):
-        case "none", False:
+    match spec:
+        case "none":
             return NoEnforcer()
-        case "bundled", False:
+        case present.NAME:
+            return Present()
+        case "bundled" if cluster == EMBEDDED:
             return Bundled()
+        case "bundled":
+            from harness.enforcers.deployed import Deployed  # noqa: PLC0415  # clients of clusters
+
+            return Deployed()
+    made = _kube_router(*spec.partition("="))
+    if cluster != EMBEDDED:
+        there_is = "none, bundled or present"
+        raise UsageError(f"--enforcer {spec}: on --cluster {cluster} it is {there_is}")
+    return made
+
+
+def _kube_router(name: str, equals: str, value: str) -> Enforcer:
+    match name, bool(equals):
         case "kube-router", True:
             return KubeRouter(_binary(value))
         case "kube-router", False:
@@ -44,22 +57,10 @@ def make_enforcer(spec: str, cluster: str = EMBEDDED) -> Enforcer:
             return KubeRouterModel(value)
         case "kube-router-0.2-model", True:
             known = " or ".join(IPTABLES)
-            raise UsageError(f"--enforcer {spec}: the command for its rules is {known}")
+            raise UsageError(f"--enforcer {name}={value}: the command for its rules is {known}")
         case _:
+            spec = f"{name}{equals}{value}"
             raise UsageError(f"--enforcer {spec}: unknown; it is one of {CHOICES}")
-
-
-def _make_deployed(spec: str, cluster: str) -> Enforcer:
-    from harness.enforcers.deployed import Deployed  # noqa: PLC0415  # real clusters' client
-
-    match spec:
-        case "none":
-            return NoEnforcer()
-        case "bundled":
-            return Deployed()
-        case _:
-            make_enforcer(spec)  # its own mistakes first
-            raise UsageError(f"--enforcer {spec}: on --cluster {cluster} it is none or bundled")
 
 
 def _binary(text: str) -> Path:

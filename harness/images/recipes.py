@@ -97,6 +97,21 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             extra=None,
             code=("harness",),
         ),
+        "load": Recipe(
+            tag="npd-load",
+            title="npd load: locust",
+            dockerfile=ROOT / "harness" / "images" / "load" / "Dockerfile",
+            packages=(
+                "ca-certificates",
+                "coreutils",
+                "dash",
+                "libpython3-stdlib",
+                "libstdc++6",
+                "python3-minimal",
+            ),
+            extra="load",
+            code=(),
+        ),
     }
 )
 

@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 
 from harness.clusters.base import Cluster, Outcome, OutsideRef, Probe, Verdict
+from harness.enforcers import present
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
 from harness.matrix.actions import Manifest, Refusal, Stage
@@ -273,12 +274,14 @@ class Lab:
                 closed = self._first_closed(time.monotonic() + self._patience.guard)
             finally:
                 self._cluster.delete(policies)
-        if closed:
+        if closed and self._enforcer.name != present.NAME:
             raise ClusterError(
                 "another enforcer is active: before any was installed, a deny-all cut "
-                f"{len(closed)} of {len(self._cells)} connections, such as {closed[0].cell};"
-                " remove it, or use a cluster without one"
+                f"{len(closed)} of {len(self._cells)} connections, such as {closed[0].cell}"
+                f"{_suspects(self._cluster)}; judge it with --enforcer present, or remove it"
             )
+        if not closed and self._enforcer.name == present.NAME:
+            self._say("a deny-all changed nothing: as it seems, nothing enforces here")
 
     def _first_closed(self, deadline: float) -> list[Finding]:
         wanted = self._open()
@@ -358,6 +361,12 @@ class Lab:
         finally:
             within = self.spent["convergence"] + self.spent["verdicts"] - before
             self.spent[what] += time.monotonic() - started - within
+
+
+def _suspects(cluster: Cluster) -> str:
+    """Name who is known to enforce on a cluster; empty where nobody is."""
+    known = cluster.describe().get("may enforce", ())
+    return f" (it may be {', '.join(known)})" if known else ""
 
 
 _ENOUGH = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness import options as cluster_options
-from harness.enforcers import CHOICES
+from harness.enforcers import CHOICES, present
 from harness.errors import UsageError
-from harness.matrix.axes import Selection, parse_selection
+from harness.matrix.axes import Selection, State, parse_selection
 from harness.matrix.covering import Candidate, Choice, choose, everything
 from harness.matrix.environments import (
     Environment,
@@ -23,6 +24,14 @@ from harness.matrix.environments import (
     unavailable,
 )
 from harness.matrix.features import GENERATED, generated
+from harness.matrix.guests import (
+    KUBECONFIG,
+    NOT_ASKED,
+    narrowed,
+    need_outside,
+    prepared,
+    without_outside,
+)
 from harness.matrix.profiles import Profile, load_profile
 from harness.matrix.scenario import Scenario, folder, group_files, group_name, load_scenario
 from harness.options import ClusterSettings
@@ -33,6 +42,7 @@ _OUR_KUBELET = (
     "pods that end, and addresses that are used again, are had on purpose only by the kubelets of"
     " --cluster embedded"
 )
+_UNTOUCHED = "what is present is not touched, so it is not restarted"
 _OWN_AXES = ("cni", "bridge-netfilter", "proxy", "ip-family", "bridges")
 """Cluster options that name an environment: with one of them there is no choice left."""
 
@@ -76,6 +86,7 @@ def _others(group: pytest.OptionGroup) -> None:
     group.addoption("--probe-timeout", type=float, default=250.0, help="milliseconds of silence")
     group.addoption("--results", type=Path, default=Path("results"), help="folder of the results")
     group.addoption("--all-cases", action="store_true", help="every case everywhere")
+    group.addoption("--yes", action="store_true", help="a cluster's owner agreed to the run")
 
 
 ADD_OPTIONS: tuple[Callable[[pytest.OptionGroup], None], ...] = (_strings, _others)
@@ -99,20 +110,28 @@ def choose_runs(config: pytest.Config) -> Chosen:
             if ".yaml" in argument and not argument.startswith("--")
         ),
     )
-    return plan_runs(cluster_options.pytest_settings(config), wanted)
+    settings = cluster_options.pytest_settings(config)
+    return plan_runs(dataclasses.replace(settings, agreed=option.yes), wanted)
 
 
 def plan_runs(base: ClusterSettings, wanted: Wanted) -> Chosen:
     """Choose what runs where. UsageError with every mistake of the files that are read."""
+    if wanted.enforcer == present.NAME and base.cluster == _EMBEDDED:
+        raise UsageError("--enforcer present: nothing is present on a cluster of our own making")
     selection = parse_selection(wanted.select)
     groups = load_groups(wanted)
     profile = load_profile(wanted.enforcer.partition("=")[0], wanted.profile)
     reasons = unavailable(base)
-    if wanted.fixed:
+    if base.cluster == KUBECONFIG:
+        reasons = NOT_ASKED | need_outside(groups)
+        groups, selection = without_outside(groups), narrowed(selection)
+        base = prepared(base, groups, wanted.enforcer)
+    if wanted.fixed or base.cluster == KUBECONFIG:
         available = [environment_of(base)]
     else:
         available = [one for one in every(selection) if not reason_of(one, reasons)]
-    cannot = _not_here(groups, base)
+    cannot = _not_here(groups, base, wanted.enforcer)
+    cannot |= {name: why for (axis, name), why in reasons.items() if axis == "case"}
     cases = _candidates(groups, selection, cannot)
     choice = (
         everything(available, cases)
@@ -124,12 +143,15 @@ def plan_runs(base: ClusterSettings, wanted: Wanted) -> Chosen:
     return Chosen(base, groups, choice, selection, profile, not_run, order)
 
 
-def _not_here(groups: Iterable[Scenario], base: ClusterSettings) -> Mapping[str, str]:
-    """Say which cases cannot be run on this kind of cluster, and why."""
-    if base.cluster == _EMBEDDED:
-        return {}
-    cases = (case for group in groups for case in group.cases)
-    return {case.id: _OUR_KUBELET for case in cases if case.needs_its_own_kubelet()}
+def _not_here(groups: Iterable[Scenario], base: ClusterSettings, enforcer: str) -> dict[str, str]:
+    """Say which cases cannot be run on this kind of cluster, or with this enforcer, and why."""
+    cases = [case for group in groups for case in group.cases]
+    cannot: dict[str, str] = {}
+    if base.cluster != _EMBEDDED:
+        cannot |= {case.id: _OUR_KUBELET for case in cases if case.needs_its_own_kubelet()}
+    if enforcer == present.NAME:
+        cannot |= {case.id: _UNTOUCHED for case in cases if State.AFTER_RESTART in case.states()}
+    return cannot
 
 
 def check_groups(names: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ from rich.console import Console
 from harness import options as cluster_options
 from harness.clusters import make_cluster
 from harness.clusters.base import Cluster
+from harness.clusters.existing.border import Border
 from harness.enforcers import make_enforcer
 from harness.errors import HarnessError, UsageError
 from harness.matrix.axes import Placement
@@ -28,7 +29,9 @@ from harness.matrix.compare import Finding, Mark
 from harness.matrix.covering import Choice
 from harness.matrix.engine import CaseRun
 from harness.matrix.environments import Environment
+from harness.matrix.guests import KUBECONFIG
 from harness.matrix.planning import ADD_OPTIONS, Chosen, choose_runs
+from harness.matrix.reading import Api, GuestApi, KubernetesApi
 from harness.matrix.run import MatrixRun, Plan
 from harness.matrix.scenario import Scenario
 from harness.matrix.summary import print_summary
@@ -152,9 +155,16 @@ class MatrixSession:
                 Patience(probe=option.probe_timeout / 1000),
                 chosen.selection,
                 chosen.reasons,
+                self._api,
             )
             self._run = MatrixRun(plan, self._folder or self._make_folder(), self._say)
         return self._run
+
+    def _api(self, kubeconfig: Path) -> Api:
+        base = self.chosen.base
+        if base.cluster == KUBECONFIG:
+            return GuestApi(kubeconfig, Border(frozenset(base.namespaces)))
+        return KubernetesApi(kubeconfig)
 
     def _cluster(self, environment: Environment) -> Cluster:
         cluster = make_cluster(environment.settings(self.chosen.base))

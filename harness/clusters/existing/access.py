@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ class Access:
     kubectl: Kubectl
     context: str
     server: str
+    version: str
+    """Kubernetes' own, as ``v1.34.3``."""
 
     def __str__(self) -> str:
         """Name it for a person who is asked."""
@@ -44,7 +47,7 @@ def find_access(kubeconfig: str, context: str, folder: Path) -> Access:
     answer = kubectl.attempt("get", "--raw", "/version")
     if answer.returncode:
         raise UsageError(f"{server}: the API server does not answer: {_last(answer.stderr)}")
-    return Access(kubectl, current, server)
+    return Access(kubectl, current, server, json.loads(answer.stdout)["gitVersion"])
 
 
 def _alone(program: str, kubeconfig: str, context: str) -> str:

@@ -10,69 +10,77 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from harness.clusters.base import Manifest, PodRef
-from harness.clusters.kube import agents
 from harness.clusters.kube.owned import is_ours, labelled
 
 PREFIX = "npd-"
 NAME_LABEL = "kubernetes.io/metadata.name"
 """The label that the API server gives every namespace: its name."""
 
-
-def outer(namespace: str) -> str:
-    """Return what a scenario's namespace is called on the cluster."""
-    return f"{PREFIX}{namespace}"
+_IN_A_NAMESPACE = {"NetworkPolicy", "Pod", "Service"}
+"""Kinds of a scenario's, which are in ``default`` where they do not say."""
 
 
-def inner(namespace: str) -> str:
-    """Return what a namespace on the cluster is called in the scenario."""
-    return namespace.removeprefix(PREFIX)
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Between a scenario and a cluster; ``spaces`` are the scenario's namespaces.
 
+    Whatever else a manifest says, an enforcer's for one, goes by its own name.
+    """
 
-def pod_outside(pod: PodRef) -> PodRef:
-    """Return a scenario's pod as the cluster knows it."""
-    return PodRef(outer(pod.namespace), pod.name)
+    spaces: frozenset[str]
 
+    def outer(self, namespace: str) -> str:
+        """Return what a scenario's namespace is called on the cluster."""
+        return f"{PREFIX}{namespace}" if namespace in self.spaces else namespace
 
-def to_cluster(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """Return manifests for the cluster: in namespaces of ours, and labelled."""
-    return labelled(_renamed_in(copy.deepcopy(one)) for one in manifests)
+    def homes(self) -> tuple[str, ...]:
+        """Return what the scenario's namespaces are called on the cluster."""
+        return tuple(sorted(map(self.outer, self.spaces)))
 
+    def pod(self, pod: PodRef) -> PodRef:
+        """Return a scenario's pod as the cluster knows it."""
+        return PodRef(self.outer(pod.namespace), pod.name)
 
-def from_cluster(objects: Iterable[Manifest]) -> Iterator[Manifest]:
-    """Yield what is ours, and the nodes, with the scenario's names; all else is left behind."""
-    found = list(objects)
-    homes = {one["metadata"]["name"] for one in found if one["kind"] == "Namespace" and _home(one)}
-    for one in found:
-        metadata = one["metadata"]
-        if one["kind"] == "Node":
-            yield one
-        elif one["kind"] == "Namespace" and metadata["name"] in homes:
-            labels = metadata["labels"] | {NAME_LABEL: inner(metadata["name"])}
-            yield one | {"metadata": metadata | {"name": inner(metadata["name"]), "labels": labels}}
-        elif metadata.get("namespace") in homes:
-            yield one | {"metadata": metadata | {"namespace": inner(metadata["namespace"])}}
+    def to_cluster(self, manifests: Iterable[Manifest]) -> list[Manifest]:
+        """Return manifests for the cluster: in namespaces of ours, and labelled."""
+        return labelled(self._renamed(copy.deepcopy(one)) for one in manifests)
 
+    def from_cluster(self, objects: Iterable[Manifest]) -> Iterator[Manifest]:
+        """Yield what is ours, and the nodes, with the scenario's names; all else stays behind."""
+        names = {self.outer(one): one for one in self.spaces}
+        for one in objects:
+            metadata = one["metadata"]
+            if one["kind"] == "Node":
+                yield one
+            elif one["kind"] == "Namespace" and metadata["name"] in names and is_ours(one):
+                name = names[metadata["name"]]
+                labels = metadata["labels"] | {NAME_LABEL: name}
+                yield one | {"metadata": metadata | {"name": name, "labels": labels}}
+            elif metadata.get("namespace") in names and is_ours(one):
+                yield one | {"metadata": metadata | {"namespace": names[metadata["namespace"]]}}
 
-def _home(namespace: Manifest) -> bool:
-    name = namespace["metadata"]["name"]
-    return is_ours(namespace) and name.startswith(PREFIX) and name != agents.NAMESPACE
-
-
-def _renamed_in(manifest: Manifest) -> Manifest:
-    metadata = manifest["metadata"]
-    match manifest["kind"]:
-        case "Namespace":
-            metadata["name"] = outer(metadata["name"])
-        case "NetworkPolicy":
-            metadata["namespace"] = outer(metadata.get("namespace", "default"))
+    def _renamed(self, manifest: Manifest) -> Manifest:
+        metadata, kind = manifest["metadata"], manifest["kind"]
+        if kind == "Namespace":
+            metadata["name"] = self.outer(metadata["name"])
+        elif kind in _IN_A_NAMESPACE:
+            metadata["namespace"] = self.outer(metadata.get("namespace", "default"))
+        if kind == "NetworkPolicy":
             for selector in _namespace_selectors(manifest.get("spec")):
-                _rename_by_name(selector)
-        case _:
-            metadata["namespace"] = outer(metadata.get("namespace", "default"))
-    return manifest
+                self._rename_by_name(selector)
+        return manifest
+
+    def _rename_by_name(self, selector: dict[str, Any]) -> None:
+        labels = selector.get("matchLabels") or {}
+        if NAME_LABEL in labels:
+            labels[NAME_LABEL] = self.outer(labels[NAME_LABEL])
+        for expression in selector.get("matchExpressions") or ():
+            if expression.get("key") == NAME_LABEL and expression.get("values"):
+                expression["values"] = [self.outer(value) for value in expression["values"]]
 
 
 def _namespace_selectors(part: Any) -> Iterator[dict[str, Any]]:
@@ -86,12 +94,3 @@ def _namespace_selectors(part: Any) -> Iterator[dict[str, Any]]:
                 yield value
             else:
                 yield from _namespace_selectors(value)
-
-
-def _rename_by_name(selector: dict[str, Any]) -> None:
-    labels = selector.get("matchLabels") or {}
-    if NAME_LABEL in labels:
-        labels[NAME_LABEL] = outer(labels[NAME_LABEL])
-    for expression in selector.get("matchExpressions") or ():
-        if expression.get("key") == NAME_LABEL and expression.get("values"):
-            expression["values"] = [outer(value) for value in expression["values"]]

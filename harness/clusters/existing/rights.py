@@ -14,12 +14,14 @@ from harness.clusters.base import Right
 from harness.clusters.kube.kubectl import Kubectl
 
 _LOOK = ("get", "list", "watch")
-_KEEP = (*_LOOK, "create", "patch", "delete")
+_KEEP = (*_LOOK, "create", "update", "patch", "delete")
 
 FOR_A_RUN = (
     Right(("nodes",), _LOOK),
     Right(("namespaces", "pods", "services"), _KEEP),
     Right(("pods/exec",), ("create", "get")),
+    Right(("serviceaccounts",), ("get",)),
+    Right(("endpointslices",), ("list",), "discovery.k8s.io"),
     Right(("daemonsets",), _KEEP, "apps"),
     Right(("networkpolicies",), _KEEP, "networking.k8s.io"),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.clusters.existing.border import from_cluster, outer, to_cluster
+from harness.clusters.existing.border import Border
 from harness.clusters.existing.machines import architectures_of, choose
 from harness.clusters.existing.others import candidates, foreign
 from harness.clusters.kube import owned
@@ -101,6 +101,7 @@ def test_policies_are_foreign_unless_labelled() -> None:
 def test_the_oracle_says_the_same_on_both_sides_of_the_border(group: Any) -> None:
     """Policies renamed on their way in mean on the cluster what they mean in the scenario."""
     scenario = load_scenario(group)
+    border = Border(frozenset(one.name for one in scenario.workload.namespaces))
     objects = workload.manifests(scenario.workload, ["one", "two"])
     addresses = {f"10.0.0.{at}": one for at, one in enumerate(_pods(objects), 1)}
     for address, pod in addresses.items():
@@ -111,7 +112,7 @@ def test_the_oracle_says_the_same_on_both_sides_of_the_border(group: Any) -> Non
             Oracle([*world, *rules])
             for world, rules in (
                 (objects, policies),
-                (to_cluster(objects), to_cluster(policies)),
+                (border.to_cluster(objects), border.to_cluster(policies)),
             )
         )
         for client in addresses:
@@ -131,7 +132,8 @@ def test_what_comes_back_is_ours_with_the_scenarios_names() -> None:
     home = {"kind": "Namespace", "metadata": {"name": "x", "labels": {"ns": "x"}}}
     pod = {"kind": "Pod", "metadata": {"name": "a", "namespace": "x"}, "spec": {}}
     default = {"kind": "Service", "metadata": {"name": "s"}, "spec": {}}
-    inside = to_cluster(
+    border = Border(frozenset({"x", "default"}))
+    inside = border.to_cluster(
         [home, pod, {"kind": "Namespace", "metadata": {"name": "default"}}, default]
     )
     others = [
@@ -141,7 +143,7 @@ def test_what_comes_back_is_ours_with_the_scenarios_names() -> None:
     ]
     worker = {"kind": "Node", "metadata": {"name": "worker"}}
 
-    back = list(from_cluster([*others, worker, *inside]))
+    back = list(border.from_cluster([*others, worker, *inside]))
 
     seen = [
         (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in back
@@ -154,4 +156,12 @@ def test_what_comes_back_is_ours_with_the_scenarios_names() -> None:
         ("Service", "default", "s"),
     ]
     assert back[1]["metadata"]["labels"]["ns"] == "x"
-    assert outer("x") == "npd-x"
+    assert border.homes() == ("npd-default", "npd-x")
+
+
+def test_an_enforcers_own_manifests_go_by_their_own_names() -> None:
+    """What is in none of the scenario's namespaces is labelled, and not moved."""
+    account = {"kind": "ServiceAccount", "metadata": {"name": "e", "namespace": "kube-system"}}
+    role = {"kind": "ClusterRole", "metadata": {"name": "e"}}
+
+    assert Border(frozenset({"x"})).to_cluster([account, role]) == owned.labelled([account, role])

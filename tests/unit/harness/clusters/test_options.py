@@ -50,13 +50,13 @@ def test_planned_values_are_refused_by_name() -> None:
 
 def test_all_mistakes_at_once() -> None:
     """Each mistake has a line of its own."""
-    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "cluster": "kubeconfig"}
+    wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "cluster": "minikube"}
 
     with pytest.raises(UsageError) as raised:
         settings_from(wrong)
 
     assert str(raised.value).splitlines() == [
-        "--cluster kubeconfig is planned and not built yet; there is: embedded, kind",
+        "--cluster 'minikube' is not known; there is: embedded, kind, kubeconfig",
         "--nodes 'many' is not a whole number",
         "--cni 'overlay' is not known; there is: routed, bridged",
         "--pods-per-node 0 must be from 1 to 4000",

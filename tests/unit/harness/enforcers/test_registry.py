@@ -9,7 +9,7 @@ from harness.enforcers.base import State
 from harness.errors import UsageError
 
 
-@pytest.mark.parametrize("spec", ["none", "bundled", "kube-router-0.2-model"])
+@pytest.mark.parametrize("spec", ["none", "bundled", "present", "kube-router-0.2-model"])
 def test_a_known_name_gives_the_enforcer_of_that_name(spec: str) -> None:
     """The words of the command line are the enforcer's name in results."""
     assert make_enforcer(spec).name == spec
@@ -25,10 +25,10 @@ def test_kube_router_takes_the_path_of_its_binary(binary: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("nonsense", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
-        ("", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
-        ("none=1", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
-        ("bundled=x", "none, bundled, kube-router=PATH or kube-router-0.2-model"),
+        ("nonsense", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
+        ("", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
+        ("none=1", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
+        ("bundled=x", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
         ("kube-router", "kube-router=PATH"),
         ("kube-router=", "path"),
         ("kube-router=/nowhere/kube-router", "no such file"),

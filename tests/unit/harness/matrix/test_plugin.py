@@ -16,7 +16,6 @@ from click.testing import CliRunner, Result
 from harness.cli import main
 from harness.matrix import pytest_plugin
 from harness.matrix.record import load_record
-from harness.matrix.run import Plan
 from harness.matrix.watching import Patience
 
 Run = Callable[..., Result]
@@ -29,14 +28,13 @@ def functional(
     """Return the command, on clusters in memory, with an enforcer that has a defect or none."""
     monkeypatch.chdir(tmp_path)
     quick = Patience(probe=0.01, glance=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
-    plan = functools.partial(Plan, make_api=fake_cluster.api_of)
 
     def run(*arguments: str, defect: Any = None) -> Result:
         make = fake_cluster if defect is None else functools.partial(fake_cluster, defect)
         monkeypatch.setattr(pytest_plugin, "make_cluster", lambda _: make())
         monkeypatch.setattr(pytest_plugin, "make_enforcer", lambda *_: fake_enforcer())
         monkeypatch.setattr(pytest_plugin, "Patience", lambda **_: quick)
-        monkeypatch.setattr(pytest_plugin, "Plan", plan)
+        monkeypatch.setattr(pytest_plugin, "KubernetesApi", fake_cluster.api_of)
         return CliRunner().invoke(main, ["functional", "--group", "study", *arguments])
 
     return run
