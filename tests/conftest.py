@@ -34,6 +34,9 @@ NOT_RUN = pytest.StashKey[Counter[str]]()
 EXAMPLES = 40
 """Examples of a fuzzer among the other tests: some two hundred steps, half a minute."""
 
+STEPS = 4
+"""Steps through which each random history of a whole cluster goes, among the other tests."""
+
 FUZZED = pytest.StashKey[list[str]]()
 """A line for each fuzzer and flood: how much it tried, how fast, from which seed."""
 
@@ -60,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Say how long and from where fuzzers run: ``nox -s fuzz -- --examples 10000 --seed 7``."""
     group = parser.getgroup("fuzz")
     group.addoption("--examples", type=int, default=EXAMPLES, help="histories of random clusters")
+    group.addoption("--steps", type=int, default=STEPS, help="steps of a cluster's random history")
     group.addoption("--seed", type=int, default=0, help="where their randomness begins")
 
 

@@ -45,7 +45,11 @@ def services() -> list[Manifest]:
             {"name": one.lower(), "protocol": one, "port": 8000, "targetPort": 80}
             for one in PROTOCOLS
         ]
-        service["spec"] = {"selector": {"name": f"{space}-0"}, "ports": ports}
+        service["spec"] = {
+            "ipFamilyPolicy": "PreferDualStack",
+            "selector": {"name": f"{space}-0"},
+            "ports": ports,
+        }
         made.append(service)
     return made
 
@@ -129,9 +133,8 @@ def _expression(draw: random.Random) -> Manifest:
     return made
 
 
-def block(draw: random.Random) -> Manifest:
-    """Return a range of addresses: outside hosts, nodes, pods, everything."""
-    whole = {
+BLOCKS = {
+    4: {
         "0.0.0.0/0": ["14.215.0.0/16", "10.128.0.0/9", "8.8.8.8/32", "172.20.0.0/16"],
         "14.208.0.0/12": ["14.215.0.0/16", "14.216.0.10/32"],
         "14.215.0.0/16": ["14.215.0.0/24", "14.215.0.10/31"],
@@ -139,9 +142,24 @@ def block(draw: random.Random) -> Manifest:
         "172.20.1.0/24": ["172.20.1.1/32"],
         "10.128.1.2/32": [],
         "10.128.2.3/24": ["10.128.2.0/30"],
-    }
-    cidr = draw.choice(list(whole))
-    excepted = draw.sample(whole[cidr], draw.randrange(len(whole[cidr]) + 1))
+    },
+    6: {
+        "::/0": ["2001:db8:14:215::/64", "fd00:10:128::/48", "fd00:172:20::/64"],
+        "2001:db8:14::/48": ["2001:db8:14:215::/64", "2001:db8:14:216::10/128"],
+        "2001:db8:14:215::/64": ["2001:db8:14:215::10/127"],
+        "fd00:10:128::/48": ["fd00:10:128:1::/64", "fd00:10:128:2::2/127"],
+        "fd00:10:128:1::2/128": [],
+        "fd00:10:128:2::3/64": ["fd00:10:128:2::/126"],
+    },
+}
+"""Ranges of each family, with what may be excepted: outside hosts, nodes, pods, everything."""
+
+
+def block(draw: random.Random) -> Manifest:
+    """Return a range of addresses; one of a family that nobody has says nothing."""
+    ranges = BLOCKS[draw.choice([4, 6])]
+    cidr = draw.choice(list(ranges))
+    excepted = draw.sample(ranges[cidr], draw.randrange(len(ranges[cidr]) + 1))
     return {"cidr": cidr} | ({"except": excepted} if excepted else {})
 
 

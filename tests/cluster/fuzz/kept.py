@@ -66,7 +66,7 @@ class Kept:
         """Close what a pod that goes away is part of."""
         found = self._cluster.objects.get(f"/api/v1/namespaces/{place.namespace}/pods/{place.name}")
         service = self._cluster.objects.get(f"/api/v1/namespaces/{place.namespace}/services/first")
-        gone = {found["status"]["podIP"], service["spec"]["clusterIP"]}
+        gone = {one["ip"] for one in found["status"]["podIPs"]} | {*service["spec"]["clusterIPs"]}
         for one in [o for o in self._sockets if o.source == place or o.address in gone]:
             self._close(one)
 
@@ -103,10 +103,11 @@ class Kept:
 
         def enter() -> None:
             kind = socket.SOCK_STREAM if probe.protocol == "TCP" else socket.SOCK_DGRAM
+            family = socket.AF_INET6 if ":" in probe.address else socket.AF_INET
             name = self._namespaces / self._cluster.netns(probe.source)
             with name.open() as file:
                 _setns(file.fileno())
-            made.append(socket.socket(socket.AF_INET, kind))
+            made.append(socket.socket(family, kind))
 
         thread = threading.Thread(target=enter)
         thread.start()
