@@ -66,7 +66,9 @@ async def run(settings: Settings) -> None:
             serve(health, metrics, settings.health_address, settings.health_port),
         ):
             await _until_signalled(
-                watch_cluster(client, inbox.put, on_heard=observer.heard),
+                watch_cluster(
+                    client, inbox.put, on_heard=observer.heard, on_followed=observer.followed
+                ),
                 loop.follow(inbox),
                 deny_log.follow(settings.options.log_group),
                 events.follow(client),

@@ -2,7 +2,7 @@
 
 Liveness means that the event loop turns: the answer itself is the proof. No task can be dead
 behind it, as the daemon ends with the first task that ends. A slow sync is a metric, never a reason
-to restart. Readiness means in sync and proved, and a no says why.
+to restart. Readiness means in sync, proved, and told of changes; a no says why.
 """
 
 from __future__ import annotations
@@ -24,15 +24,23 @@ class Health:
     """What the daemon knows of itself. Written by the loop, read by the HTTP handlers."""
 
     waiting_for: list[str] = field(default_factory=lambda: ["the first sync"])
-    """Reasons for not being ready; empty when ready."""
+    """Reasons for not being ready that the last sync gave; empty when it gave none."""
+
+    unfollowed: Callable[[], list[str]] = list
+    """Finds reasons that come with time: kinds whose changes nobody tells any more."""
 
     before_scrape: Callable[[], Awaitable[None]] | None = None
     """Brings metrics up to date that are read from the kernel only when somebody asks."""
 
     @property
+    def reasons(self) -> list[str]:
+        """All reasons for not being ready."""
+        return [*self.waiting_for, *self.unfollowed()]
+
+    @property
     def ready(self) -> bool:
         """Whether the node enforces the cluster's policies as they are now."""
-        return not self.waiting_for
+        return not self.reasons
 
 
 @asynccontextmanager
@@ -60,10 +68,8 @@ def _application(health: Health, metrics: Metrics) -> web.Application:
         return web.Response(text="ok\n")
 
     async def ready(_request: web.Request) -> web.Response:
-        if health.ready:
-            return web.Response(text="ok\n")
-        reasons = "".join(f"waiting for {reason}\n" for reason in health.waiting_for)
-        return web.Response(status=503, text=reasons)
+        reasons = "".join(f"waiting for {reason}\n" for reason in health.reasons)
+        return web.Response(status=503 if reasons else 200, text=reasons or "ok\n")
 
     async def expose(_request: web.Request) -> web.Response:
         if health.before_scrape is not None:

@@ -51,7 +51,9 @@ class Metrics:
         )
 
     def _declare_state(self) -> None:
-        self.ready = self._gauge("enforcer_ready", "1 when in sync and proved, else 0.")
+        self.ready = self._gauge(
+            "enforcer_ready", "1 when in sync, proved and told of changes, else 0."
+        )
         self.last_sync = self._gauge(
             "enforcer_last_sync_timestamp_seconds",
             "Unix time of the last sync that succeeded.",

@@ -21,6 +21,10 @@ from enforcer.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+FOLLOW_PATIENCE = 60.0
+"""Seconds without a watch of a kind after which the node does not call itself ready. A rolling
+restart of the control plane is shorter; without the right to watch there never is one."""
+
 
 class Observer:
     """Turns what happened into log lines, metrics and reasons for not being ready."""
@@ -36,6 +40,9 @@ class Observer:
         self._heard = dict.fromkeys(Kind, self._started)
         for kind in Kind:
             metrics.watch_silence.labels(kind.value).set_function(partial(self._silence, kind))
+        self._unfollowed: dict[Kind, tuple[float, str]] = {}
+        health.unfollowed = self._not_followed
+        metrics.ready.set_function(lambda: health.ready)
         self._complained = False
         self._problems: frozenset[Problem] = frozenset()
         self._unproved: tuple[str, ...] = ()
@@ -58,6 +65,20 @@ class Observer:
     def heard(self, kind: Kind) -> None:
         """Note that the API server has told something of a kind."""
         self._heard[kind] = time.monotonic()
+
+    def followed(self, kind: Kind, problem: str) -> None:
+        """Note why changes of a kind are not followed now, or (empty) that they are."""
+        since, _ = self._unfollowed.pop(kind, (time.monotonic(), ""))
+        if problem:
+            self._unfollowed[kind] = since, problem
+
+    def _not_followed(self) -> list[str]:
+        now = time.monotonic()
+        return [
+            f"a watch of {kind.value}, for {now - since:.0f} s now: {problem}"
+            for kind, (since, problem) in self._unfollowed.items()
+            if now - since >= FOLLOW_PATIENCE
+        ]
 
     def _silence(self, kind: Kind) -> float:
         return time.monotonic() - self._heard[kind]
@@ -93,10 +114,9 @@ class Observer:
         self._metrics.event_to_kernel.observe(now - since)
 
     def _set_waiting(self, reasons: list[str]) -> None:
-        if not reasons and not self._health.ready:
+        if not reasons and self._health.waiting_for:
             logger.info("ready")
         self._health.waiting_for = reasons
-        self._metrics.ready.set(self._health.ready)
 
     def _count(self, cluster: Cluster, compiled: CompiledPolicy) -> None:
         kinds: dict[Kind, Sized] = {
@@ -109,8 +129,7 @@ class Observer:
             self._metrics.cluster_objects.labels(kind.value).set(len(objects))
         self._metrics.local_pods.set(len(compiled.pods))
         self._metrics.problems.set(len(compiled.problems))
-        classes = {item for pod in compiled.pods for item in (pod.ingress, pod.egress) if item}
-        by_direction = Counter(item.direction for item in classes)
+        by_direction = Counter(item.direction for item in compiled.classes())
         for direction in Direction:
             self._metrics.classes.labels(direction.value).set(by_direction[direction])
 

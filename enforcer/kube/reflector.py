@@ -32,9 +32,11 @@ logger = logging.getLogger(__name__)
 
 OnChange = Callable[[Change], None]
 OnHeard = Callable[[Kind], None]
+OnFollowed = Callable[[Kind, str], None]
+"""Told of a kind why its changes are not followed; an empty text: they are again."""
 
 
-def _ignore(_kind: Kind) -> None:
+def _ignore(*_: object) -> None:
     pass
 
 
@@ -76,16 +78,18 @@ async def watch_cluster(
     on_change: OnChange,
     timing: Timing = DEFAULT_TIMING,
     on_heard: OnHeard = _ignore,
+    on_followed: OnFollowed = _ignore,
 ) -> Never:
     """Tell every change of every kind to ``on_change``, in the order of each kind; never ends.
 
     The first change of each kind is a ``Replaced``. Failures are logged and tried again.
-    ``on_heard`` is told whenever the server says anything of a kind, be it a bookmark.
+    ``on_heard`` is told whenever the server says anything of a kind, be it a bookmark, and
+    ``on_followed`` when a watch is taken or fails.
     """
-    outage = Outage(timing.reminder)
+    listeners = _Listeners(on_change, on_heard, on_followed, Outage(timing.reminder))
     async with asyncio.TaskGroup() as group:
         for kind in Kind:
-            reflector = _Reflector(kind, client, timing, _Listeners(on_change, on_heard, outage))
+            reflector = _Reflector(kind, client, timing, listeners)
             group.create_task(reflector.run(), name=kind.value)
     raise AssertionError("a reflector has ended")
 
@@ -96,6 +100,7 @@ class _Listeners:
 
     on_change: OnChange
     on_heard: OnHeard
+    on_followed: OnFollowed
     outage: Outage
 
 
@@ -127,6 +132,7 @@ class _Reflector:
         wish = error.retry_after if isinstance(error, StatusError) else 0.0
         wait = self._backoff.next(at_least=wish)
         then = "go on" if self._version else "list"
+        self._listeners.on_followed(self._kind, str(error))
         match error:
             case StalledError():
                 logger.info("%s; %s again in %.1f s", error, then, wait)
@@ -180,10 +186,10 @@ class _Reflector:
         try:
             async with aclosing(self._client.watch(self._kind, query, stall)) as lines:
                 async for line in lines:
-                    # Not heard of: a server may take every watch and never tell anything.
-                    self._listeners.outage.answered(self._kind)
                     if line:
                         self._take(line)
+                    else:
+                        self._taken()
         finally:
             age = time.monotonic() - started
             if age >= self._timing.healthy_watch:
@@ -191,6 +197,11 @@ class _Reflector:
         if age < self._timing.short_watch:
             raise ApiError(f"the watch of {self._kind.value} was ended at once")
         self._backoff.reset()
+
+    def _taken(self) -> None:
+        """Note that the server follows: not heard of, as it may take a watch and tell nothing."""
+        self._listeners.outage.answered(self._kind)
+        self._listeners.on_followed(self._kind, "")
 
     def _take(self, line: bytes) -> None:
         event = decode_event(self._kind, line)

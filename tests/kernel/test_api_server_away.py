@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -94,10 +96,31 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield Node(space, tmp_path, stack)
 
 
-def test_a_daemon_without_an_api_server_waits_and_can_be_stopped(node: Node) -> None:
-    """It is alive, not ready, touches no rule, says why once, and ends in order when told to."""
+TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) +enforcer[\w.]*: \S")
+
+
+def is_text(line: str) -> bool:
+    """Whether a line of the log begins with time, level and who says it."""
+    return TEXT_LINE.match(line) is not None
+
+
+def is_json(line: str) -> bool:
+    """Whether a line of the log is one object that says the same."""
+    found = json.loads(line)
+    when = datetime.fromisoformat(found["time"])
+    return when.tzinfo is not None and {"level", "logger", "message"} <= found.keys()
+
+
+@pytest.mark.parametrize(("style", "is_line"), [("text", is_text), ("json", is_json)])
+def test_a_daemon_without_an_api_server_waits_and_can_be_stopped(
+    node: Node, style: str, is_line: Callable[[str], bool]
+) -> None:
+    """It is alive, not ready, touches no rule, says why once, and ends in order when told to.
+
+    Each line of its log has the form that was asked for.
+    """
     node.space.run("nft", "add table inet npd; add set inet npd before { type ipv4_addr; }")
-    daemon = node.enforcer()
+    daemon = node.enforcer(f"--log-format={style}")
     wait_until(lambda: node.status("/livez") == "200")
     wait_until(lambda: b"Connection refused" in node.log.read_bytes())
 
@@ -105,7 +128,9 @@ def test_a_daemon_without_an_api_server_waits_and_can_be_stopped(node: Node) -> 
     assert node.holds("set before")
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(BUSY) == 0
-    assert node.log.read_bytes().count(b"WARNING") == 1
+    lines = node.log.read_text().splitlines()
+    assert [line for line in lines if not is_line(line)] == []
+    assert sum("warning" in line.lower() for line in lines) == 1
 
 
 def test_enforcement_goes_on_while_the_api_server_is_away(node: Node) -> None:

@@ -22,6 +22,7 @@ class LyingProxy:
     """Stands before ``upstream`` until told otherwise: its attributes are its lies.
 
     ``refusals``  by kind: the answer to everything that is asked about it
+    ``unwatched`` by kind: the answer to every watch of it
     ``token``     the only bearer token that is taken; empty: all are
     ``slow``      seconds before each piece of an answer, which then comes in two halves
     ``alter``     changes each object of a kind on its way
@@ -37,6 +38,7 @@ class LyingProxy:
         self._flowing.set()
         self._runner: web.AppRunner | None = None
         self.refusals: dict[str, Answer] = {}
+        self.unwatched: dict[str, Answer] = {}
         self.token = ""
         self.slow = 0.0
         self.alter: Callable[[str, Json], Json] = lambda _kind, item: item
@@ -85,6 +87,8 @@ class LyingProxy:
         self.asked.append((kind, "watch" in request.query, dict(request.query)))
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return 401, {}
+        if "watch" in request.query and kind in self.unwatched:
+            return self.unwatched[kind]
         return self.refusals.get(kind)
 
     async def _honest(self, request: web.Request, refusal: Answer | None) -> web.StreamResponse:

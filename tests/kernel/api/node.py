@@ -25,11 +25,13 @@ PROXY_PORT, API_PORT, HEALTH_PORT = 6443, 6444, 20244
 PODS: Final = "10.1.0.0/24"
 # The daemon as it is, but for its patience: what takes minutes takes seconds.
 DAEMON: Final = """
+from enforcer import observer
 from enforcer.cli import main
 from enforcer.kube import reflector
 hurried = {"page_size": 2, "stall_seconds": 3.0, "backoff_most": 0.5, "reminder": 1.0}
 for name, value in hurried.items():
     object.__setattr__(reflector.DEFAULT_TIMING, name, value)
+observer.FOLLOW_PATIENCE = 3.0
 main()
 """
 
@@ -195,6 +197,10 @@ class Node:
         """Return the HTTP status of the daemon's answer; 000 when there is none."""
         ask = f"curl -so /dev/null -w '%{{http_code}}' http://127.0.0.1:{HEALTH_PORT}{path} || true"
         return self._space.run("sh", "-c", ask)
+
+    def reasons(self) -> str:
+        """Return what the daemon says of its readiness."""
+        return self._space.run("curl", "-s", f"http://127.0.0.1:{HEALTH_PORT}/readyz")
 
     def metric(self, line: str) -> float:
         """Return a metric by its name and labels."""

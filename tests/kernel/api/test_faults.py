@@ -43,6 +43,7 @@ def node(shared: Node) -> Iterator[Node]:
     assert shared.daemon is not None
     assert shared.daemon.poll() is None
     assert shared.status("/livez") == "200"
+    wait_until(lambda: shared.status("/readyz") == "200", 60)
 
 
 def test_connections_that_break_off_in_mid_stream(node: Node) -> None:
@@ -61,6 +62,8 @@ def test_a_server_that_falls_silent(node: Node) -> None:
     node.policy("late", {"app": "probe"})
     wait_until(lambda: node.metric('enforcer_watch_silence_seconds{kind="pods"}') > 3.5, 60)
     assert not node.is_isolated("10.1.0.9")
+    wait_until(lambda: "a watch of pods" in node.reasons(), 60)
+    assert node.status("/livez") == "200"
     node.flow()
     wait_until(lambda: node.is_isolated("10.1.0.9"), 60)
 
@@ -104,6 +107,20 @@ def test_one_kind_is_forbidden(node: Node) -> None:
     wait_until(lambda: node.is_isolated("10.1.0.40"), 60)
     node.proxy.refusals = {}
 
+    node.follows()
+
+
+def test_a_daemon_that_may_not_watch_is_not_ready_for_long(node: Node) -> None:
+    """It knows the cluster as it was listed and hears of no change: soon it says so itself."""
+    node.proxy.unwatched = {"pods": (403, {})}
+    node.cut()
+    wait_until(lambda: node.status("/readyz") == "503", 60)
+
+    assert "a watch of pods" in node.reasons()
+    assert "403: the proxy says 403" in node.reasons()
+    assert node.metric("enforcer_ready") == 0
+    assert node.status("/livez") == "200"
+    node.proxy.unwatched = {}
     node.follows()
 
 
@@ -197,11 +214,16 @@ def test_pages_that_expire(node: Node) -> None:
 
 
 def test_a_server_that_is_not_there(node: Node) -> None:
-    """Refused connections for a while, and a server without memory of before: it is followed."""
+    """Refused for minutes (of this hurried daemon): alive, not ready, the rules stay; then on.
+
+    Whether the server remembers what was before makes no difference.
+    """
     node.close_proxy()
     node.policy("away", {"app": "probe"})
     before = node.log.read_bytes().count(b"Connection refused")
-    wait_until(lambda: node.log.read_bytes().count(b"Connection refused") > before, 60)
+    wait_until(lambda: node.log.read_bytes().count(b"Connection refused") > before + 3, 60)
+    wait_until(lambda: node.reasons().count("Connection refused") == 4, 60)
+    assert node.status("/livez") == "200"
     assert not node.is_isolated("10.1.0.9")
     node.open_proxy()
     wait_until(lambda: node.is_isolated("10.1.0.9"), 60)

@@ -38,6 +38,16 @@ async def test_not_ready_says_what_it_waits_for() -> None:
         assert await get(port, "/readyz") == (503, "waiting for pods\n")
 
 
+async def test_a_reason_that_comes_with_time_counts_too() -> None:
+    """What nobody told at a sync is asked for when somebody wants to know."""
+    port = free_port()
+    health = Health(waiting_for=[], unfollowed=lambda: ["a watch of pods"])
+
+    async with serve(health, Metrics(), "127.0.0.1", port):
+        assert await get(port, "/livez") == (200, "ok\n")
+        assert await get(port, "/readyz") == (503, "waiting for a watch of pods\n")
+
+
 async def test_ready_when_nothing_is_waited_for() -> None:
     """Readiness is the absence of reasons against it."""
     port = free_port()

@@ -95,3 +95,28 @@ def test_how_long_a_watch_is_silent_is_a_metric(monkeypatch: pytest.MonkeyPatch)
     value = metrics.registry.get_sample_value
     assert value("enforcer_watch_silence_seconds", {"kind": "pods"}) == 1
     assert value("enforcer_watch_silence_seconds", {"kind": "nodes"}) == 31
+
+
+def test_a_kind_that_is_not_followed_for_long_is_a_reason_not_to_be_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A short outage is none; the time runs from the first failure and ends with a watch."""
+    now = [100.0]
+    monkeypatch.setattr("enforcer.observer.time.monotonic", lambda: now[0])
+    health, metrics = Health(waiting_for=[]), Metrics()
+    observer = Observer(health, metrics, Settings("n1"))
+    ready = []
+
+    for second, problem in ((0, ""), (10, "refused"), (40, "forbidden"), (69, ""), (70, "away")):
+        now[0] = 100.0 + second
+        observer.followed(Kind.PODS, problem)
+        ready.append(health.ready)
+    for second in (129, 130):
+        now[0] = 100.0 + second
+        ready.append(health.ready)
+
+    assert ready == [True, True, True, True, True, True, False]
+    assert health.reasons == ["a watch of pods, for 60 s now: away"]
+    assert metrics.registry.get_sample_value("enforcer_ready") == 0
+    observer.followed(Kind.PODS, "")
+    assert metrics.registry.get_sample_value("enforcer_ready") == 1
