@@ -96,9 +96,8 @@ class DenyLog:
         Tags that are gone stay known for one more change: their packets may still be on the way.
         """
         self._cluster, self._pods = cluster, None
-        classes = [item for pod in compiled.pods for item in (pod.ingress, pod.egress) if item]
-        names = self._names.of(item for item in classes if not item.allowed.everything)
-        now = {(item.direction, name.tag): item.policies for name, item in names.items()}
+        names = self._names.of(item for item in compiled.classes() if not item.allowed.everything)
+        now = {(item.direction, name.tag): item.policies for name, item in names}
         self._policies = {**self._now, **now}
         self._now = now
 

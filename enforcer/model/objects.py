@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from enforcer.model.net import Direction, IPAddress, IPNetwork, PortRange, Protocol
 from enforcer.model.selectors import Selector
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Namespace and name of a namespaced object; prints as ``namespace/name``."""
+class Key(NamedTuple):
+    """Namespace and name of a namespaced object; prints as ``namespace/name``.
+
+    A tuple, as thousands of lookups hash it and Python does that of tuples by itself.
+    """
 
     namespace: str
     name: str

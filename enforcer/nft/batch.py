@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from enforcer.nft.expressions import rule_expressions
@@ -109,6 +110,7 @@ def _elements(
         yield kind, flags, FAMILIES[table.family], where + nested(NFTA_SET_ELEM_LIST_ELEMENTS, some)
 
 
+@lru_cache(maxsize=1024)  # a pod is in the sets of many classes
 def _element(text: str, kind: ElementType) -> bytes:
     """Return the attributes of one element's key: for intervals its first and its last key."""
     parts = text.split(" . ")

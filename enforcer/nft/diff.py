@@ -37,6 +37,7 @@ from enforcer.nft.transaction import (
     ReplaceRules,
     Transaction,
 )
+from enforcer.pieces import difference
 
 T = TypeVar("T")
 
@@ -160,7 +161,7 @@ def _change_flowtables(old: Table, new: Table) -> Iterator[Command]:
 
 
 def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:
-    gone, come = old.elements - new.elements, new.elements - old.elements
+    gone, come = difference(old.elements, new.elements)
     if new.interval and len(gone) > RELOAD_AFTER:
         yield FlushSet(table, new.name)
         come = new.elements

@@ -63,6 +63,7 @@ class NftKernel:
     def __init__(self) -> None:
         """Nothing is known of the kernel yet."""
         self._generation: int | None = None
+        self._netfilter = netlink.Netfilter()
 
     def read(self, tables: Iterable[TableId]) -> Ruleset:
         """Return those of ``tables`` that exist, with everything in them."""
@@ -76,9 +77,9 @@ class NftKernel:
         """
         messages = None
         if self._generation is not None:
-            messages = batch.encode(transaction, _handles)
+            messages = batch.encode(transaction, self._handles)
         if messages and _size(messages) <= LARGEST_BATCH:
-            netlink.commit(messages, self._generation or 0)
+            self._netfilter.commit(messages, self._generation or 0)
         else:
             _apply_with_nft(transaction)
         if self._generation is not None:
@@ -86,7 +87,7 @@ class NftKernel:
 
     def generation(self) -> int:
         """Return the kernel's generation number of this network namespace's ruleset."""
-        self._generation = netlink.ruleset_generation()
+        self._generation = self._netfilter.generation()
         return self._generation
 
     def _read_table(self, id_: TableId) -> Table | None:
@@ -98,9 +99,8 @@ class NftKernel:
         msg = f"nft could not list table {id_}: {result.stderr.strip()}"
         raise KernelError(msg)
 
-
-def _handles(table: TableId, chain: str) -> list[tuple[int, str]]:
-    return netlink.rules(batch.FAMILIES[table.family], table.name, chain)
+    def _handles(self, table: TableId, chain: str) -> list[tuple[int, str]]:
+        return self._netfilter.rules(batch.FAMILIES[table.family], table.name, chain)
 
 
 def _size(messages: Iterable[batch.Message]) -> int:

@@ -13,9 +13,9 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Self
 
-from enforcer.errors import KernelError, LostRaceError, MissingError
+from enforcer.errors import EnforcerError, KernelError, LostRaceError, MissingError
 
 NETLINK_NETFILTER: Final = 12
 NLM_F_REQUEST: Final = 0x1
@@ -49,53 +49,148 @@ HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 NFGEN: Final = struct.Struct("!BBH")  # family, version, resource
 ERROR_CODE: Final = struct.Struct("=i")
 ATTRIBUTE: Final = struct.Struct("=HH")
+PADDING: Final = (b"", b"\0", b"\0\0", b"\0\0\0")
 _NFTABLES: Final = NFGEN.pack(socket.AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES)
 RECEIVE_BYTES: Final = 1 << 17
 TIMEOUT_SECONDS: Final = 10.0
 
 
-def ruleset_generation() -> int:
-    """Return the number that grows by one with every committed nftables transaction, by anyone.
+class Netfilter:
+    """A socket to netfilter, in the network namespace of who asks first.
 
-    One that changes nothing is not counted; after 2**32 - 1 comes 1.
+    It stays open: when one is closed, nf_tables waits for a grace period of RCU, 15 ms. After an
+    error it is thrown away, since answers may be left in it.
     """
-    kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN
-    for payload in _ask(kind, NLM_F_REQUEST, b""):
-        for attribute, value in _attributes(payload):
-            if attribute == NFTA_GEN_ID:
-                return int(struct.unpack("!I", value)[0])
-    msg = "the kernel did not tell the generation of its nftables ruleset"
-    raise KernelError(msg)
+
+    def __init__(self) -> None:
+        """Nothing is opened yet."""
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        """Close it at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; the next question opens another one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    __del__ = close
+
+    def generation(self) -> int:
+        """Return the number that grows by one with every committed nftables transaction, by anyone.
+
+        One that changes nothing is not counted; after 2**32 - 1 comes 1.
+        """
+        kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN
+        for payload in self._ask(kind, NLM_F_REQUEST, b""):
+            for attribute, value in _attributes(payload):
+                if attribute == NFTA_GEN_ID:
+                    return int(struct.unpack("!I", value)[0])
+        msg = "the kernel did not tell the generation of its nftables ruleset"
+        raise KernelError(msg)
+
+    def is_mark_in_use(self, mark: int, mask: int) -> bool:
+        """Whether a conntrack entry of this network namespace has ``mark`` in the bits of ``mask``.
+
+        One dump, filtered in the kernel.
+        """
+        filters = attribute(CTA_MARK, struct.pack("!I", mark)) + attribute(
+            CTA_MARK_MASK, struct.pack("!I", mask)
+        )
+        kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
+        return any(
+            struct.unpack("!I", value)[0] & mask == mark
+            for payload in self._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, filters)
+            for attribute, value in _attributes(payload)
+            if attribute == CTA_MARK
+        )
+
+    def rules(self, family: int, table: str, chain: str) -> list[tuple[int, str]]:
+        """Return handle and comment of each rule of a chain, in order."""
+        wanted = attribute(NFTA_RULE_TABLE, table.encode() + b"\0")
+        wanted += attribute(NFTA_RULE_CHAIN, chain.encode() + b"\0")
+        kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
+        found = []
+        for payload in self._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, family):
+            values = dict(_attributes(payload))
+            (handle,) = struct.unpack("!Q", values[NFTA_RULE_HANDLE])
+            found.append((handle, _comment(values.get(NFTA_RULE_USERDATA, b""))))
+        return found
+
+    def commit(self, messages: Sequence[tuple[int, int, int, bytes]], generation: int) -> None:
+        """Run nftables messages as one transaction: all of them or nothing.
+
+        KernelError where the kernel refuses one of them; LostRaceError where the ruleset is of
+        another ``generation`` by now.
+        """
+        genid = attribute(NFNL_BATCH_GENID, struct.pack("!I", generation))
+        parts = [_message(NFNL_MSG_BATCH_BEGIN, 0, 0, _NFTABLES + genid)]
+        for number, (kind, flags, family, attributes) in enumerate(messages, 1):
+            # One acknowledgement is enough: of the last, after all went well.
+            asked = flags | NLM_F_ACK if number == len(messages) else flags
+            body = NFGEN.pack(family, 0, 0) + attributes
+            parts.append(_message(NFNL_SUBSYS_NFTABLES << 8 | kind, asked, number, body))
+        parts.append(_message(NFNL_MSG_BATCH_END, 0, len(messages) + 1, _NFTABLES))
+        data = b"".join(parts)
+        with self._channel() as channel:
+            channel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(data) + RECEIVE_BYTES)
+            channel.send(data)
+            _await_commit(channel, len(messages))
+
+    def _ask(
+        self, kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC
+    ) -> list[bytes]:
+        """Send one request and return the payload of every message of the answer."""
+        message = _message(kind, flags, 1, NFGEN.pack(family, 0, 0) + attributes)
+        with self._channel() as channel:
+            channel.send(message)
+            return list(_answers(channel, more=bool(flags & NLM_F_DUMP)))
+
+    @contextmanager
+    def _channel(self) -> Iterator[socket.socket]:
+        """Give the socket, and say in our words what goes wrong with it."""
+        try:
+            if self._socket is None:
+                self._socket = _opened()
+            yield self._socket
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise _in_our_words(error) from error
+            raise
+
+
+def _opened() -> socket.socket:
+    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    channel.settimeout(TIMEOUT_SECONDS)
+    return channel
+
+
+def _in_our_words(error: OSError) -> EnforcerError:
+    if isinstance(error, PermissionError):
+        return MissingError("netfilter's state needs CAP_NET_ADMIN; run as root")
+    if error.errno == errno.ENOBUFS:
+        # An answer was lost: what was asked for may have been done, or not.
+        return KernelError(f"the kernel had no room for its answer ({error.strerror})")
+    return KernelError(f"netfilter's netlink socket failed ({error}); is nf_tables in this kernel?")
+
+
+def ruleset_generation() -> int:
+    """Ask for :meth:`Netfilter.generation`, once."""
+    with Netfilter() as netfilter:
+        return netfilter.generation()
 
 
 def is_mark_in_use(mark: int, mask: int) -> bool:
-    """Whether a conntrack entry of this network namespace has ``mark`` in the bits of ``mask``.
-
-    One dump, filtered in the kernel.
-    """
-    filters = attribute(CTA_MARK, struct.pack("!I", mark)) + attribute(
-        CTA_MARK_MASK, struct.pack("!I", mask)
-    )
-    kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
-    return any(
-        struct.unpack("!I", value)[0] & mask == mark
-        for payload in _ask(kind, NLM_F_REQUEST | NLM_F_DUMP, filters)
-        for attribute, value in _attributes(payload)
-        if attribute == CTA_MARK
-    )
-
-
-def rules(family: int, table: str, chain: str) -> list[tuple[int, str]]:
-    """Return handle and comment of each rule of a chain, in order."""
-    wanted = attribute(NFTA_RULE_TABLE, table.encode() + b"\0")
-    wanted += attribute(NFTA_RULE_CHAIN, chain.encode() + b"\0")
-    kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
-    found = []
-    for payload in _ask(kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, family):
-        values = dict(_attributes(payload))
-        (handle,) = struct.unpack("!Q", values[NFTA_RULE_HANDLE])
-        found.append((handle, _comment(values.get(NFTA_RULE_USERDATA, b""))))
-    return found
+    """Ask for :meth:`Netfilter.is_mark_in_use`, once."""
+    with Netfilter() as netfilter:
+        return netfilter.is_mark_in_use(mark, mask)
 
 
 def _comment(userdata: bytes) -> str:
@@ -106,27 +201,6 @@ def _comment(userdata: bytes) -> str:
             return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
         userdata = userdata[2 + length :]
     return ""
-
-
-def commit(messages: Sequence[tuple[int, int, int, bytes]], generation: int) -> None:
-    """Run nftables messages as one transaction: all of them or nothing.
-
-    KernelError where the kernel refuses one of them; LostRaceError where the ruleset is of another
-    ``generation`` by now.
-    """
-    genid = attribute(NFNL_BATCH_GENID, struct.pack("!I", generation))
-    parts = [_message(NFNL_MSG_BATCH_BEGIN, 0, 0, _NFTABLES + genid)]
-    for number, (kind, flags, family, attributes) in enumerate(messages, 1):
-        # One acknowledgement is enough: of the last, after all went well.
-        asked = flags | NLM_F_ACK if number == len(messages) else flags
-        body = NFGEN.pack(family, 0, 0) + attributes
-        parts.append(_message(NFNL_SUBSYS_NFTABLES << 8 | kind, asked, number, body))
-    parts.append(_message(NFNL_MSG_BATCH_END, 0, len(messages) + 1, _NFTABLES))
-    with _channel() as channel:
-        data = b"".join(parts)
-        channel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(data) + RECEIVE_BYTES)
-        channel.send(data)
-        _await_commit(channel, len(messages))
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -150,34 +224,6 @@ def _await_commit(channel: socket.socket, last: int) -> None:
                 if sequence == last:
                     return
             offset += length + 3 & ~3
-
-
-@contextmanager
-def _channel() -> Iterator[socket.socket]:
-    """Open a socket to netfilter, and say in our words what goes wrong with it."""
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as channel:
-            channel.settimeout(TIMEOUT_SECONDS)
-            yield channel
-    except PermissionError as error:
-        msg = "netfilter's state needs CAP_NET_ADMIN; run as root"
-        raise MissingError(msg) from error
-    except OSError as error:
-        if error.errno == errno.ENOBUFS:
-            # An answer was lost: what was asked for may have been done, or not.
-            msg = f"the kernel had no room for its answer ({error.strerror})"
-            raise KernelError(msg) from error
-        msg = f"netfilter's netlink socket failed ({error}); is nf_tables in this kernel?"
-        raise KernelError(msg) from error
-
-
-def _ask(
-    kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC
-) -> Iterator[bytes]:
-    """Send one request and yield the payload of every message of the answer."""
-    with _channel() as channel:
-        channel.send(_message(kind, flags, 1, NFGEN.pack(family, 0, 0) + attributes))
-        yield from _answers(channel, more=bool(flags & NLM_F_DUMP))
 
 
 def _answers(channel: socket.socket, *, more: bool) -> Iterator[bytes]:
@@ -217,7 +263,7 @@ def _attributes(payload: bytes) -> Iterator[tuple[int, bytes]]:
 def attribute(kind: int, value: bytes) -> bytes:
     """Return an attribute, padded."""
     length = ATTRIBUTE.size + len(value)
-    return ATTRIBUTE.pack(length, kind) + value.ljust((length + 3 & ~3) - ATTRIBUTE.size, b"\0")
+    return ATTRIBUTE.pack(length, kind) + value + PADDING[-length & 3]
 
 
 def nested(kind: int, value: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2s
@@ -129,7 +130,7 @@ class Set:
 
     name: str
     fields: tuple[FieldType, ...]
-    elements: frozenset[str] = frozenset()
+    elements: AbstractSet[str] = frozenset()
     interval: bool = False
     comment: str = field(default="", compare=False)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import assert_never
 from weakref import WeakValueDictionary
 
@@ -210,6 +211,7 @@ class _Part:
         self._names = names
         self._turn = 0
         self._union = Union()
+        self._reader = _Reader(classes.cluster, policy.key.namespace)
         self._asked: tuple[tuple[Selection, int], ...] | None = None
 
     def current(self) -> Union:
@@ -217,27 +219,28 @@ class _Part:
         if self._turn != self._classes.turn:
             self._turn = self._classes.turn
             if self._asked is None or any(item.revision != then for item, then in self._asked):
-                reading = _Reading(self._classes.cluster, self.policy.key.namespace)
-                self._union = reading.union(self.policy, self._direction, self._names)
-                self._asked = reading.asked()
+                self._union = self._reader.union(self.policy, self._direction, self._names)
+                self._asked = self._reader.asked()
         return self._union
 
 
-class _Reading:
-    """Reads the rules of one policy in one direction."""
+class _Reader:
+    """Reads the rules of one policy in one direction, time and again."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._union = Union()
-        self._asked: dict[PodPeer, Selection] = {}
+        self._selections: dict[int, Selection] = {}
+        """By the identity of their peers, which are the policy's: equal ones are as good."""
 
     def asked(self) -> tuple[tuple[Selection, int], ...]:
         """Return the selections that were asked, with their revisions."""
-        return tuple((selection, selection.revision) for selection in self._asked.values())
+        return tuple((selection, selection.revision) for selection in self._selections.values())
 
     def union(self, policy: Policy, direction: Direction, names: _Names) -> Union:
         """Return what the policy allows; ``names`` are the named ports of the pods themselves."""
+        self._union = Union()
         for rule in policy.rules[direction]:
             self._add(rule)
             for port in _named(rule):
@@ -248,9 +251,9 @@ class _Reading:
         return self._union
 
     def _selection(self, peer: PodPeer) -> Selection:
-        if peer not in self._asked:
-            self._asked[peer] = self._cluster.selection(peer, self._namespace)
-        return self._asked[peer]
+        if id(peer) not in self._selections:
+            self._selections[id(peer)] = self._cluster.selection(peer, self._namespace)
+        return self._selections[id(peer)]
 
     def _add(self, rule: Rule) -> None:
         """Add what a rule allows, but for its named ports."""
@@ -296,7 +299,7 @@ class _Reading:
         for peer in peers:
             self._union.peer_ports.append(self._on_named_port(peer, port))
 
-    def _on_named_port(self, peer: Peer | EveryPeer, port: NamedPortRef) -> frozenset[PeerPort]:
+    def _on_named_port(self, peer: Peer | EveryPeer, port: NamedPortRef) -> AbstractSet[PeerPort]:
         """Return peers with the port that each of them gives this name.
 
         An address that is no pod names no ports.

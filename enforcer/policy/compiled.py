@@ -6,6 +6,7 @@ here is a frozen value: equal clusters give equal values, whatever the order of 
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from enforcer.model.changes import Kind
@@ -32,8 +33,8 @@ class Allowed:
     """
 
     everything: bool = False
-    peers: frozenset[IPAddress] = frozenset()
-    peer_ports: frozenset[tuple[IPAddress, Protocol, int]] = frozenset()
+    peers: AbstractSet[IPAddress] = frozenset()
+    peer_ports: AbstractSet[tuple[IPAddress, Protocol, int]] = frozenset()
     ports: frozenset[PortRange] = frozenset()
     networks: frozenset[IPNetwork] = frozenset()
     network_ports: frozenset[tuple[IPNetwork, PortRange]] = frozenset()
@@ -49,6 +50,10 @@ class PolicyClass:
     direction: Direction
     policies: tuple[Key, ...]
     allowed: Allowed
+
+    def __hash__(self) -> int:
+        """Return a hash of what names the class: what it allows may be thousands of addresses."""
+        return hash((self.direction, self.policies))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +91,8 @@ class CompiledPolicy:
     pod_networks: tuple[IPNetwork, ...]
     node_addresses: frozenset[IPAddress]
     problems: tuple[Problem, ...] = ()
+
+    def classes(self) -> tuple[PolicyClass, ...]:
+        """Return each class once."""
+        found = (item for pod in self.pods for item in (pod.ingress, pod.egress) if item)
+        return tuple({id(item): item for item in found}.values())

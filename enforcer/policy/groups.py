@@ -8,26 +8,25 @@ selections that they concern, and no others.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from enforcer.model.net import IPAddress, PortRange, Protocol
 from enforcer.model.objects import Key, NamedPort, NamedPortRef, Namespace, Pod, PodPeer
 from enforcer.model.selectors import Operator, Requirement, Selector
-from enforcer.policy.images import Image
+from enforcer.policy.images import Gathered, Image
 
 PeerPort = tuple[IPAddress, Protocol, int]
 _LabelSet = frozenset[tuple[str, str]]
 _Key = TypeVar("_Key")
-
-_FEW: Final = 8
-"""Groups that change one by one; where more did, a selection is united anew."""
+_Item = TypeVar("_Item")
 
 _NEGATIVE: Final = frozenset({Operator.NOT_IN, Operator.DOES_NOT_EXIST})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class PodGroup:
     """Peers of one namespace with equal labels; all of them are selected, or none."""
 
@@ -69,10 +68,10 @@ class PodGroup:
 
     def changed(self) -> None:
         """Forget what was known of its pods, and tell the selections that hold the group."""
-        before, self._addresses = self._addresses, None
+        self._addresses = None
         self._named.clear()
         for selection in self.following():
-            selection.changed(self, before)
+            selection.changed(self)
 
     def following(self) -> list[Selection]:
         """Return the selections that hold the group and that somebody still asks."""
@@ -80,6 +79,30 @@ class PodGroup:
         if len(found) < len(self.followers):
             self.followers = list(map(weakref.ref, found))
         return found
+
+
+class _View(Generic[_Item]):
+    """One thing that is asked about all groups of a selection, and the answer as it was last."""
+
+    def __init__(
+        self, ask: Callable[[PodGroup], frozenset[_Item]], groups: AbstractSet[PodGroup]
+    ) -> None:
+        self._ask = ask
+        self._groups = groups
+        self._found: Gathered[PodGroup, _Item] = Gathered()
+        self.stale = weakref.WeakSet(groups)
+
+    def current(self) -> AbstractSet[_Item]:
+        """Return the answer as it is now; only the groups that have changed are asked."""
+        if self.stale:
+            self._found.give(
+                {
+                    group: self._ask(group) if group in self._groups else frozenset()
+                    for group in self.stale
+                }
+            )
+            self.stale.clear()
+        return self._found.all
 
 
 class Selection:
@@ -95,65 +118,35 @@ class Selection:
         self.namespace = namespace
         self.revision = 0
         self.groups: set[PodGroup] = set()
-        self._addresses: frozenset[IPAddress] | None = None
-        self._stale: dict[PodGroup, frozenset[IPAddress]] = {}
-        """The groups that have changed since, with those of ``_addresses`` that they gave."""
-
+        self._addresses = _View(lambda group: group.addresses, self.groups)
         self._on_ports: dict[PortRange, Image[IPAddress, PeerPort]] = {}
+        self._on_named: dict[NamedPortRef, _View[PeerPort]] = {}
 
-    def changed(self, group: PodGroup, before: frozenset[IPAddress] | None) -> None:
-        """Note that a group's pods, or one of their addresses or ports, have changed.
-
-        ``before`` are the addresses that it had; None where nobody has asked since another change.
-        """
+    def changed(self, group: PodGroup) -> None:
+        """Note that a group's pods, or one of their addresses or ports, have changed."""
         self.revision += 1
-        if self._addresses is None:
-            return
-        self._stale.setdefault(group, before or frozenset())
-        if len(self._stale) > _FEW:
-            self._addresses = None
-            self._stale.clear()
+        self._addresses.stale.add(group)
+        for view in self._on_named.values():
+            view.stale.add(group)
 
     def enter(self, group: PodGroup) -> None:
         """Hold a group from now on."""
         self.groups.add(group)
         group.followers.append(weakref.ref(self))
-        self.changed(group, None)
+        self.changed(group)
 
     def leave(self, group: PodGroup) -> None:
         """Hold a group no longer."""
         self.groups.discard(group)
         group.followers.remove(weakref.ref(self))
-        self.changed(group, group.addresses)
+        self.changed(group)
 
     @property
-    def addresses(self) -> frozenset[IPAddress]:
+    def addresses(self) -> AbstractSet[IPAddress]:
         """The addresses of all its pods."""
-        if self._addresses is None:
-            self._addresses = frozenset().union(*(group.addresses for group in self.groups))
-        elif self._stale:
-            self._addresses = self._renewed(self._addresses)
-        self._stale.clear()
-        return self._addresses
+        return self._addresses.current()
 
-    def _renewed(self, addresses: frozenset[IPAddress]) -> frozenset[IPAddress]:
-        """Return the addresses as they are now: what the changed groups gave, exchanged.
-
-        Pods of two groups may have one address, so what one lets go of is looked for in all.
-        """
-        let_go = frozenset[IPAddress]().union(*self._stale.values())
-        still = (group.addresses for group in self._stale if group in self.groups)
-        come = frozenset[IPAddress]().union(*still)
-        gone = [
-            item
-            for item in let_go - come
-            if not any(item in group.addresses for group in self.groups)
-        ]
-        if not gone and come <= addresses:
-            return addresses
-        return addresses.difference(gone) | come
-
-    def on_port(self, port: PortRange) -> frozenset[PeerPort]:
+    def on_port(self, port: PortRange) -> AbstractSet[PeerPort]:
         """Return the addresses, each with the same single port."""
         image = self._on_ports.get(port)
         if image is None:
@@ -162,12 +155,16 @@ class Selection:
             self._on_ports[port] = image
         return image.of(self.addresses)
 
-    def on_named_port(self, port: NamedPortRef) -> frozenset[PeerPort]:
+    def on_named_port(self, port: NamedPortRef) -> AbstractSet[PeerPort]:
         """Return the addresses with the port that each pod gives this name.
 
         A pod that names two ports alike offers both.
         """
-        return frozenset().union(*(group.on_named_port(port) for group in self.groups))
+        view = self._on_named.get(port)
+        if view is None:
+            view = _View(lambda group: group.on_named_port(port), self.groups)
+            self._on_named[port] = view
+        return view.current()
 
 
 def ports_named(given: Iterable[NamedPort], port: NamedPortRef) -> list[PortRange]:

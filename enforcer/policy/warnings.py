@@ -35,8 +35,7 @@ class Overlaps:
         ranges = frozenset(net for node in cluster.nodes.values() for net in node.pod_networks)
         if ranges != self._ranges:
             self._ranges, self._known = ranges, {}
-        classes = {item for pod in compiled.pods for item in (pod.ingress, pod.egress) if item}
-        keys = {key for item in classes for key in item.policies}
+        keys = {key for item in compiled.classes() for key in item.policies}
         self._known = {
             key: self._known_of(cluster.policies[key]) for key in keys if key in cluster.policies
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -68,6 +69,10 @@ class _Lookup:
     rule: Rule
 
 
+_Rules = tuple[tuple[Family, tuple[Rule, ...]], ...]
+"""What the chain of each family asks before it denies."""
+
+
 class ClassLowering:
     """Lowers one class of pods, time and again: a set stays the same object until it changes."""
 
@@ -76,6 +81,7 @@ class ClassLowering:
         self._name = name
         self._log_group = log_group
         self._sets = _Sets(name)
+        self._chains = Remembered(self._made_chains)
         self._last: tuple[PolicyClass, tuple[Family, ...], ClassObjects] | None = None
 
     def lower(self, item: PolicyClass, families: tuple[Family, ...]) -> ClassObjects:
@@ -85,23 +91,27 @@ class ClassLowering:
         return self._last[2]
 
     def _lower(self, item: PolicyClass, families: tuple[Family, ...]) -> ClassObjects:
-        name = self._name
         lookups = {family: tuple(_lookups(item, self._sets, family)) for family in families}
-        chains = [
-            Chain(
-                name.chain(family),
-                (*(lookup.rule for lookup in found), rule(f"goto {name.deny_chain}")),
-                comment=name.comment,
-            )
-            for family, found in lookups.items()
-        ]
+        rules = tuple(
+            (family, tuple(lookup.rule for lookup in found)) for family, found in lookups.items()
+        )
         sets = {
             set_.name: set_
             for found in lookups.values()
             for lookup in found
             for set_ in lookup.sets
         }
-        return ClassObjects((*chains, _deny_chain(name, self._log_group)), tuple(sets.values()))
+        return ClassObjects(self._chains(rules), tuple(sets.values()))
+
+    def _made_chains(self, rules: _Rules) -> tuple[Chain, ...]:
+        name = self._name
+        chains = (
+            Chain(
+                name.chain(family), (*asked, rule(f"goto {name.deny_chain}")), comment=name.comment
+            )
+            for family, asked in rules
+        )
+        return (*chains, _deny_chain(name, self._log_group))
 
 
 def _deny_chain(name: ClassName, log_group: int | None) -> Chain:
@@ -224,7 +234,7 @@ class _Sets:
         self,
         content: str,
         fields: tuple[FieldType, ...],
-        elements: frozenset[str],
+        elements: AbstractSet[str],
         *,
         interval: bool = False,
     ) -> Set:

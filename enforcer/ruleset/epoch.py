@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable
 
 from enforcer.errors import KernelError
-from enforcer.nft.objects import Ruleset, Set, Table
+from enforcer.nft.objects import Ruleset, Table
+from enforcer.pieces import difference
 from enforcer.ruleset.names import INET, is_allow_set
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.program import STAMP
@@ -59,12 +60,8 @@ def needs_bump(have: Ruleset, want: Ruleset) -> bool:
 
 def _only_allows(old: Table, new: Table, name: str) -> bool:
     before, after = old.sets[name], new.sets[name]
-    return before == after or (is_allow_set(name) and _grows(before, after))
-
-
-def _grows(before: Set, after: Set) -> bool:
-    same_type = (before.fields, before.interval) == (after.fields, after.interval)
-    return same_type and before.elements <= after.elements
+    gone, come = difference(before.elements, after.elements)
+    return before.type == after.type and not gone and (not come or is_allow_set(name))
 
 
 class FreeEpochs:

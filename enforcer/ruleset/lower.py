@@ -27,6 +27,7 @@ FORWARDERS = "forwarders"
 FAMILY_NAMES = MappingProxyType({Family.IPV4: "ipv4", Family.IPV6: "ipv6"})
 
 _Networks = tuple[IPNetwork, ...]
+_Named = tuple[tuple[ClassName, PolicyClass], ...]
 _Placed = tuple[tuple[IPAddress, ...], ClassName | None, ClassName | None]
 """A local pod: its addresses, and its classes for ingress and egress."""
 
@@ -59,7 +60,9 @@ class Lowering:
         self._strict = options.anti_spoofing is AntiSpoofing.STRICT
         self._keeps = options.existing is ExistingConnections.KEEP
         self._names = ClassNames()
-        self._classes: dict[ClassName, ClassLowering] = {}
+        self._classes: dict[str, ClassLowering] = {}
+        """By the tag of the class's name."""
+
         self._program = Remembered(program.chains)
         self._pods = Remembered(_pod_objects)
         self._nodes = Remembered(_node_sets)
@@ -119,14 +122,13 @@ class Lowering:
         flowtables = {given.flowtable.name: given.flowtable} if given.flowtable else {}
         return replace(data, chains={**data.chains, **chains}, flowtables=flowtables)
 
-    def _class_objects(
-        self, classes: Mapping[ClassName, PolicyClass], pods: _PodObjects
-    ) -> list[ClassObjects]:
+    def _class_objects(self, classes: _Named, pods: _PodObjects) -> list[ClassObjects]:
         known, group = self._classes, self._options.log_group
-        self._classes = {name: known.get(name) or ClassLowering(name, group) for name in classes}
+        self._classes = {
+            name.tag: known.get(name.tag) or ClassLowering(name, group) for name, _ in classes
+        }
         return [
-            lowering.lower(classes[name], pods.families[name])
-            for name, lowering in self._classes.items()
+            self._classes[name.tag].lower(item, pods.families[name.tag]) for name, item in classes
         ]
 
 
@@ -138,18 +140,16 @@ def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:
                 yield item
 
 
-def _placed(
-    pods: Iterable[LocalPod], classes: Mapping[ClassName, PolicyClass]
-) -> tuple[_Placed, ...]:
+def _placed(pods: Iterable[LocalPod], classes: _Named) -> tuple[_Placed, ...]:
     """Return where each pod belongs. Equal classes have one name, whichever object they are."""
-    by_id = {id(item): name for name, item in classes.items()}
+    by_id = {id(item): name for name, item in classes}
     by_value: dict[PolicyClass, ClassName] = {}
 
     def name_of(item: PolicyClass | None) -> ClassName | None:
         if item is None or item.allowed.everything:
             return None
         if id(item) not in by_id:
-            by_value.update({known: name for name, known in classes.items() if not by_value})
+            by_value.update({known: name for name, known in classes if not by_value})
             by_id[id(item)] = by_value[item]
         return by_id[id(item)]
 
@@ -158,11 +158,11 @@ def _placed(
 
 @dataclass(frozen=True, slots=True)
 class _PodObjects:
-    """What the local pods' addresses are asked in, and the families of each class's pods."""
+    """What the local pods' addresses are asked in, and by a class's tag its pods' families."""
 
     sets: tuple[Set, ...]
     dispatch: tuple[VerdictMap, ...]
-    families: Mapping[ClassName, tuple[Family, ...]]
+    families: Mapping[str, tuple[Family, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +177,10 @@ class _Pods:
 
 def _pod_objects(placed: tuple[_Placed, ...]) -> _PodObjects:
     by_family = [_pods_of(placed, family) for family in Family]
-    families: dict[ClassName, tuple[Family, ...]] = {}
+    families: dict[str, tuple[Family, ...]] = {}
     for pods in by_family:
-        for name in {name for its in pods.classes.values() for name in its.values()}:
-            families[name] = (*families.get(name, ()), pods.family)
+        for tag in {name.tag for its in pods.classes.values() for name in its.values()}:
+            families[tag] = (*families.get(tag, ()), pods.family)
     return _PodObjects(tuple(_pod_sets(by_family)), tuple(_dispatch(by_family)), families)
 
 

@@ -94,13 +94,13 @@ class ClassNames:
         """Start without a memory."""
         self._by_policies = Remembered(_named_by_policies)
 
-    def of(self, classes: Iterable[PolicyClass]) -> dict[ClassName, PolicyClass]:
-        """Return each class by its name; see :func:`name_classes`."""
+    def of(self, classes: Iterable[PolicyClass]) -> tuple[tuple[ClassName, PolicyClass], ...]:
+        """Return each class once, with its name; see :func:`name_classes`."""
         different = list({id(item): item for item in classes}.values())
         names = self._by_policies(tuple((item.direction, item.policies) for item in different))
         if names is not None:
-            return dict(zip(names, different, strict=True))
-        return {name: item for item, name in name_classes(different).items()}
+            return tuple(zip(names, different, strict=True))
+        return tuple((name, item) for item, name in name_classes(different).items())
 
 
 def _named_by_policies(

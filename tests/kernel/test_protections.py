@@ -251,4 +251,5 @@ def _path_mtu(address: str) -> int:
 
 def _flush_conntrack() -> None:
     kind = netlink.NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE
-    list(netlink._ask(kind, netlink.NLM_F_REQUEST | NLM_F_ACK, b""))
+    with netlink.Netfilter() as netfilter:
+        netfilter._ask(kind, netlink.NLM_F_REQUEST | NLM_F_ACK, b"")

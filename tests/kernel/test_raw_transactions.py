@@ -6,7 +6,6 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -88,15 +87,8 @@ def switch(kernel: NftKernel, have: Table, want: Table) -> None:
     """Bring the kernel from one table to the other without ``nft``."""
     kernel.generation()
     (change,) = diff(ruleset([have]), ruleset([want]))
-    assert batch.encode(change, kernel_rules) is not None
+    assert batch.encode(change, kernel._handles) is not None
     kernel.apply(change)
-
-
-def kernel_rules(id_: TableId, chain: str) -> list[tuple[int, str]]:
-    """Return what the encoder asks of the kernel."""
-    from enforcer.nft.kernel import _handles  # noqa: PLC0415  # the seam's own way to ask
-
-    return _handles(id_, chain)
 
 
 def load(kernel: NftKernel, want: Table) -> None:
@@ -216,19 +208,19 @@ def test_an_answer_that_the_socket_has_no_room_for_is_a_refusal(
     space: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ENOBUFS, made by the kernel: refusals that are longer than the receive buffer."""
-    kernel, real = NftKernel(), netlink._channel
+    kernel, real = NftKernel(), netlink._opened
 
-    @contextmanager
-    def narrow() -> Iterator[socket.socket]:
-        with real() as channel:
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            yield channel
+    def narrow() -> socket.socket:
+        channel = real()
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        return channel
 
     def overrun() -> None:
         load(kernel, sets(0))
+        monkeypatch.setattr(netlink, "_opened", narrow)
+        kernel._netfilter.close()
         kernel.generation()
         (delete,) = diff(ruleset([sets(9)]), ruleset([sets(0)]))
-        monkeypatch.setattr(netlink, "_channel", narrow)
         with pytest.raises(KernelError, match="no room for its answer"):
             kernel.apply(Transaction(delete.commands * 20, "more refusals than fit"))
         assert kernel.read([T]).tables[T] == sets(0)
