@@ -90,6 +90,7 @@ def command(
     if asked.changes:
         _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
         ctx.exit(changes.measure(settings, asked, results))
+    _refuse(ctx, "events of a kind are --changes'", ("events",))
     enforcer = make_enforcer(asked.enforcer, settings.cluster)
     plan = _study(asked, settings, judged=enforcer.name != "none")
     console = Console(highlight=False)

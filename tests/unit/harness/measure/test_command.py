@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from harness.clusters.base import Cluster
 from harness.commands import perf
+from harness.errors import UsageError
 
 
 @pytest.fixture
@@ -149,3 +150,25 @@ def test_full_is_the_studys_size(
     assert "100 nodes, 1000 interfering services, 8002 nginx pods" in first.output
     assert "3 nodes, 30 interfering services" in second.output
     assert [plan.services for plan in asked] == [1000, 30]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--changes", "--rounds", "2", "--seed", "1"), "leave out --rounds, --seed"),
+        (("--changes", "--enforcer", "none"), "--enforcer none has none"),
+        (("--events", "5"), "leave out --events"),
+    ],
+)
+def test_changes_and_requests_are_measured_apart(
+    harness: Any, tmp_path: Path, options: tuple[str, ...], complaint: str
+) -> None:
+    """An option of the one is wrong use of the other, and nothing is started."""
+    results = tmp_path / "results"
+
+    done = run(results, "--tiny", *options)
+
+    assert isinstance(done.exception, UsageError)
+    assert complaint in str(done.exception)
+    assert not harness.enforcer.calls
+    assert not results.exists()
