@@ -13,6 +13,7 @@ from harness.measure.changes import record
 from harness.measure.changes.record import EventRow, Load, ResourceRow
 from harness.measure.changes.resources import Phase
 from harness.measure.changes.run import STARTED_DENIED, STARTED_REACHED
+from harness.measure.voiding import MOST_LOAD
 from harness.measure.windows import changes
 from harness.measure.windows.arithmetic import quantile
 from harness.measure.windows.instrument import FLOOR
@@ -143,14 +144,18 @@ def tell(folder: RunFolder) -> Story:
     rows = record.events(folder.path / record.EVENTS)
     taken = record.resources(folder.path / record.RESOURCES)
     series, consumption = tuple(_series(rows)), tuple(_consumption(taken))
-    sentences = tuple(_sentences(str(run["settings"]["enforcer"]), series, consumption))
+    known = (folder.path / record.NOTES).exists()
+    notes = folder.read_json(record.NOTES) if known else {}
+    sentences = (
+        *_sentences(str(run["settings"]["enforcer"]), series, consumption),
+        *_busy_sentence(notes),
+    )
     drawn = bool(rows)
     files = latencies.draw(rows, sentences[0], folder.folder("figures")) if drawn else (None, None)
-    known = (folder.path / record.NOTES).exists()
     return Story(
         run=run,
         env=folder.read_json("env.json"),
-        notes=folder.read_json(record.NOTES) if known else {},
+        notes=notes,
         latencies=series,
         consumption=consumption,
         sentences=sentences,
@@ -246,6 +251,16 @@ def _churn_sentence(found: Found) -> str:
         f"While 10 pods a second are replaced: policy enforced {applied}, allowing policy created "
         f"{created}, pod reached {started}; floor {_spread(found, FLOOR, Load.CHURN)}."
     )
+
+
+def _busy_sentence(notes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is to be said of a machine that did other work, too."""
+    most = max((each["others_load"] for each in notes.get("sizes", ())), default=0.0)
+    if most > MOST_LOAD:
+        yield (
+            f"Others used up to {most:.0%} of the CPUs: these times say more of this machine at "
+            "that hour than of the enforcer, and are upper bounds."
+        )
 
 
 def _resource_sentence(mine: Sequence[Consumption]) -> str:

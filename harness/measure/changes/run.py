@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
-from harness.measure import site
+from harness.measure import environment, site
 from harness.measure.changes import record
 from harness.measure.changes.churn import Churn
 from harness.measure.changes.record import EventRow, Load, ResourceRow, Setting
@@ -41,6 +41,10 @@ DAEMON_BYTES = 100 * 2**20
 
 KEPT_FREE_BYTES = 3 * 2**30
 """Memory that stays free on the machine."""
+
+
+_LOAD_SECONDS = 1.0
+"""For how long the load of others is looked at, before each size, while nothing of ours acts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,10 @@ class Bench:
         nodes, why = affordable(self.crowd.nodes)
         pods = self.crowd.pods(size) + workload.TEST_PODS
         quiet = Setting(size, pods, len(nodes), Load.QUIET)
-        self.narrator.say(f"{pods} pods; {self.enforcer.name} on {why}")
+        others = environment.load(_LOAD_SECONDS)
+        self.narrator.say(
+            f"{pods} pods; {self.enforcer.name} on {why}; others use {others:.0%} of the CPUs"
+        )
         self._keep(quiet, self._starts(STARTED_FLOOR))
         meter = Meter.of(self.cluster, self.enforcer)
         try:
@@ -108,7 +115,13 @@ class Bench:
         self.cluster.wait_ready(timeout=READY_SECONDS)
         self.narrator.say(f"churn: {turnover.rate:.1f} pods a second replaced")
         self._sizes.append(
-            {"size": size, "pods": pods, "daemons": why, "replaced_per_second": turnover.rate}
+            {
+                "size": size,
+                "pods": pods,
+                "daemons": why,
+                "replaced_per_second": turnover.rate,
+                "others_load": others,
+            }
         )
         self.note()
 

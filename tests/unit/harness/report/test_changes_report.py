@@ -15,26 +15,28 @@ from harness.report import changes, latencies
 from harness.results import RunFolder
 
 
-def stored(tmp_path: Path) -> RunFolder:
-    """Store a run of two sizes; the second leaks at one start, and has a void event."""
+def stored(tmp_path: Path, load: float = 0.0) -> RunFolder:
+    """Store a run of two sizes; the second has void events. ``load`` is what others used."""
     folder = RunFolder.create(
         tmp_path, cluster="embedded", scenario="changes", command=["harness"], settings={}
     )
     folder.write_json("run.json", folder.read_json("run.json") | {"settings": {"enforcer": "x"}})
     times = Change(opens=True, asked=1.0, acknowledged=1.01)
-    for size, load in ((2, Load.QUIET), (2, Load.CHURN), (6, Load.QUIET), (6, Load.CHURN)):
-        setting = Setting(size, 1000 * size, 2, load)
+    for size, beside in ((2, Load.QUIET), (2, Load.CHURN), (6, Load.QUIET), (6, Load.CHURN)):
+        setting = Setting(size, 1000 * size, 2, beside)
         for change in latencies.NAMES:
             found: list[Window | Void] = [Window(0.0, 0.0), Window(0.001 * size, 0.002 * size)]
             found += [Void.SILENT] if size == 6 else []
             events = [Event(change, Flow.NEW, times, each) for each in found]
             rows = [EventRow.of(setting, event, 0.0) for event in events]
             record.append(folder.path / record.EVENTS, rows)
-        for phase in Phase if load is Load.QUIET else ():
+        for phase in Phase if beside is Load.QUIET else ():
             held = Contents(124, 23, 3400) if phase is Phase.IDLE else None
             taken = [Taken(phase, node, 10.0, 0.5, 50 * 2**20, held) for node in ("a", "b")]
             resources = [ResourceRow.of(setting, each) for each in taken]
             record.append(folder.path / record.RESOURCES, resources)
+    sizes = [{"size": 2, "pods": 2000, "daemons": "all 2 nodes", "replaced_per_second": 9.5}]
+    folder.write_json(record.NOTES, {"sizes": [each | {"others_load": load} for each in sizes]})
     folder.finish("passed")
     return folder
 
@@ -50,6 +52,13 @@ def test_the_first_screen_is_the_answer_at_the_largest_size(tmp_path: Path) -> N
     assert starts.startswith("Of 4 pods that started while a policy selected them, 2 let")
     assert churn.startswith("While 10 pods a second are replaced")
     assert "50 MiB each, 100 MiB in all; in a kernel 124 (248 in all) rules" in daemons
+
+
+def test_a_busy_machine_is_told_on_the_first_screen(tmp_path: Path) -> None:
+    """What others took is no enforcer's doing."""
+    *_, last = changes.tell(stored(tmp_path, load=0.9)).sentences
+
+    assert last.startswith("Others used up to 90% of the CPUs")
 
 
 def test_what_does_not_count_is_told_with_its_reason(tmp_path: Path) -> None:
