@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -113,6 +114,17 @@ class RunFolder:
         run["status"] = status
         run["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.write_json("run.json", run | facts)
+
+
+def enforcers_of(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words that ``run.json`` has for the enforcers of a run; older ones have one."""
+    settings = run["settings"]
+    return tuple(settings.get("enforcers") or (str(settings.get("enforcer", "none")),))
+
+
+def file_name(words: str) -> str:
+    """Return words as the name of a file: ``kube-router=/a/b`` becomes ``kube-router-a-b``."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", words).strip("-.")
 
 
 def require_writable(root: Path) -> None:

@@ -16,7 +16,7 @@ import enum
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -74,6 +74,11 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         """The interval of the ratio."""
         return math.exp(self.low), math.exp(self.high)
+
+    @property
+    def inverse(self) -> Estimate:
+        """The estimate of the inverse ratio: of requests a CPU second, say, for CPU a request."""
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
 
     @property
     def sees(self) -> float:

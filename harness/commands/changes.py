@@ -31,7 +31,10 @@ SPARE_PODS = 60
 def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
     """Measure and report; print the report's path and return the exit code."""
     require_embedded(settings, "--changes")
-    enforcer = make_enforcer(asked.enforcer)
+    if len(asked.enforcers) > 1:
+        raise UsageError("--changes asks one enforcer how soon it follows: give one --enforcer")
+    (spec,) = asked.enforcers
+    enforcer = make_enforcer(spec)
     if enforcer.name == "none":
         raise UsageError("--changes asks how soon an enforcer follows: --enforcer none has none")
     settings = replace(settings, pods_per_node=settings.pods_per_node + SPARE_PODS)
@@ -46,7 +49,7 @@ def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
         cluster=settings.cluster,
         scenario="changes",
         command=["harness", *sys.argv[1:]],
-        settings={**asdict(settings), "enforcer": asked.enforcer, **asdict(plan)},
+        settings={**asdict(settings), "enforcer": spec, **asdict(plan)},
     )
     cluster.logs_to = folder.path / "logs" / "cluster"
     ending = Ending(folder, narrator, report.write)
@@ -59,7 +62,7 @@ def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
 def _announcement(asked: Asked, plan: Plan, settings: ClusterSettings) -> str:
     pods = ", ".join(str(size * plan.services) for size in plan.sizes)
     return (
-        f"How soon does {asked.enforcer} follow changes? {settings.nodes} nodes, {plan.services} "
-        f"services, {pods} nginx pods; {plan.events} events of each kind, quiet and while {RATE} "
-        "pods a second are replaced; about 3 minutes a size, and the growth"
+        f"How soon does {asked.enforcers[0]} follow changes? {settings.nodes} nodes, "
+        f"{plan.services} services, {pods} nginx pods; {plan.events} events of each kind, quiet "
+        f"and while {RATE} pods a second are replaced; about 3 minutes a size, and the growth"
     )

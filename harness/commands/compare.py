@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.measure import blocks
 from harness.report import findings
 from harness.report.comparison import Change, changes, unlike
-from harness.results import RunFolder
+from harness.results import RunFolder, enforcers_of
 from harness.stats import Estimate
 
 
@@ -44,10 +44,10 @@ def _table(
     runs: tuple[RunFolder, RunFolder], differences: list[str], found: list[Change]
 ) -> list[str]:
     names = [
-        f"{run.path.name} ({run.read_json('run.json')['settings']['enforcer']})" for run in runs
+        f"{run.path.name} ({', '.join(enforcers_of(run.read_json('run.json')))})" for run in runs
     ]
     rows = [
-        f"| {each.connections.value} | {each.size} | {each.comparison.value} "
+        f"| {each.connections.value} | {each.size} | {each.enforcer} {each.comparison.value} "
         f"| {_ratio(each.first.rate)} | {_ratio(each.second.rate)} | {_factor(each)} "
         f"| {each.verdict} |"
         for each in found

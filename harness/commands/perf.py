@@ -18,17 +18,23 @@ from harness.commands import changes
 from harness.commands.ending import Ending
 from harness.commands.perf_options import SERVICES_PER_NODE, Asked, perf_options, writable
 from harness.commands.report import open_run
-from harness.enforcers import make_enforcer
+from harness.enforcers import make_enforcers
 from harness.errors import UsageError
 from harness.load.locust import Steps
 from harness.measure import blocks, pace, study, visit
 from harness.measure.addresses import ApiAddresses
 from harness.measure.pace import Extent, Pace
-from harness.measure.plan import Arm, Comparison, Design
+from harness.measure.plan import ELSEWHERE, NOBODY, Arm, Comparison, Design, Placement
 from harness.measure.progress import Narrator
 from harness.measure.resume import earlier
 from harness.measure.study import Lab, Study
-from harness.options import KIND_PODS, ClusterSettings, PatientOption, cluster_options
+from harness.options import (
+    KIND_PODS,
+    ClusterSettings,
+    PatientOption,
+    cluster_options,
+    require_embedded,
+)
 from harness.report import perf as report
 from harness.report.analysis import tally
 from harness.report.comparison import unlike_machines
@@ -39,12 +45,13 @@ KIND = "kind"
 KIND_OWN_PODS = 14
 """On a node of kind: control plane, proxy, DNS, the harness's and the enforcer's."""
 
-NOBODY = Steps(rates=(), each=0.0)
+NO_VISIT = Steps(rates=(), each=0.0)
 """Where locust does not run: load comes from pods, and it is not in their image."""
 
 FULL_NODES = 100
-PATH_NODES = 1
-"""With ``--full`` the enforcer runs where the measured packets pass, and nowhere else."""
+PATH_NODES = 2
+"""With ``--full`` enforcers run where measured packets pass, and nowhere else: on the servers'
+node, and on that of the client pod that is on another one."""
 
 TINY_SERVICES = 4
 FULL_BUDGET = 1200.0
@@ -91,8 +98,8 @@ def command(
         _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
         ctx.exit(changes.measure(settings, asked, results))
     _refuse(ctx, "events of a kind are --changes'", ("events",))
-    enforcer = make_enforcer(asked.enforcer, settings.cluster)
-    plan = _study(asked, settings, judged=enforcer.name != "none")
+    enforcers = make_enforcers(asked.enforcers, settings.cluster)
+    plan = _study(asked, settings, tuple(enforcers))
     console = Console(highlight=False)
     narrator = Narrator(console)
     cluster = make_cluster(settings, narrator.tell)
@@ -105,7 +112,7 @@ def command(
         settings={**asdict(settings), **_facts(asked), "services": plan.services},
     )
     cluster.logs_to = folder.path / "logs" / "cluster"
-    code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
+    code = _run(plan, Lab(cluster, enforcers, _addresses, folder, narrator))
     click.echo(str(folder.path / report.HTML))
     ctx.exit(code)
 
@@ -122,16 +129,15 @@ def _go_on(ctx: click.Context, path: Path) -> NoReturn:
         raise UsageError("\n".join((f"--resume {path}: another machine:", *differences)))
     stored = folder.read_json("run.json")["settings"]
     settings = ClusterSettings(**_known(ClusterSettings, stored))
-    arms = tuple(Arm(arm) for arm in stored["arms"])
-    asked = Asked(**(_known(Asked, stored) | {"arms": arms, "sizes": tuple(stored["sizes"])}))
-    enforcer = make_enforcer(asked.enforcer, settings.cluster)
-    plan = replace(_study(asked, settings, judged=enforcer.name != "none"), earlier=before)
+    asked = _asked(stored)
+    enforcers = make_enforcers(asked.enforcers, settings.cluster)
+    plan = replace(_study(asked, settings, tuple(enforcers)), earlier=before)
     narrator = Narrator(Console(highlight=False))
     cluster = make_cluster(settings, narrator.tell)
     cluster.logs_to = folder.path / "logs" / "cluster"
     narrator.say(f"going on with {path}: {len(before.done)} blocks are done")
     folder.go_on()
-    code = _run(plan, Lab(cluster, enforcer, _addresses, folder, narrator))
+    code = _run(plan, Lab(cluster, enforcers, _addresses, folder, narrator))
     click.echo(str(folder.path / report.HTML))
     ctx.exit(code)
 
@@ -143,7 +149,23 @@ def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def _facts(asked: Asked) -> dict[str, Any]:
     """Return the options as ``run.json`` has them."""
-    return {**asdict(asked), "arms": [arm.value for arm in asked.arms]}
+    elsewhere = None if asked.elsewhere is None else [each.value for each in asked.elsewhere]
+    arms = [arm.value for arm in asked.arms]
+    return {**asdict(asked), "arms": arms, "elsewhere": elsewhere}
+
+
+def _asked(stored: Mapping[str, Any]) -> Asked:
+    """Return the options that ``run.json`` has."""
+    elsewhere = stored["elsewhere"]
+    if elsewhere is not None:
+        elsewhere = tuple(Placement(each) for each in elsewhere)
+    kinds = {
+        "arms": tuple(Arm(arm) for arm in stored["arms"]),
+        "sizes": tuple(stored["sizes"]),
+        "enforcers": tuple(stored["enforcers"]),
+        "elsewhere": elsewhere,
+    }
+    return Asked(**(_known(Asked, stored) | kinds))
 
 
 def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
@@ -171,12 +193,16 @@ def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> Clus
     return replace(settings, pods_per_node=max(settings.pods_per_node, needed))
 
 
-_OF_REQUESTS = ("arms", "rounds", "budget", "precision", "seed", "processes")
+_OF_REQUESTS = ("arms", "elsewhere", "rounds", "budget", "precision", "seed", "processes")
 """Options of the measurement of requests."""
 
 
+_FLAGS = {"elsewhere": "placements"}
+"""Of options whose names in code are others."""
+
+
 def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
-    given = [f"--{name}" for name in names if _given(ctx, name)]
+    given = [f"--{_FLAGS.get(name, name)}" for name in names if _given(ctx, name)]
     if given:
         raise UsageError(f"{why}: leave out {', '.join(given)}")
 
@@ -198,15 +224,25 @@ def _given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def _study(asked: Asked, settings: ClusterSettings, *, judged: bool) -> Study:
+def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) -> Study:
     nodes = settings.nodes
     effects = tuple(each for each in Comparison if each.test_arm in asked.arms)
-    design = Design(sizes=asked.sizes, comparisons=effects if judged else (Comparison.CONTROL,))
+    elsewhere = asked.elsewhere if asked.elsewhere is not None else ELSEWHERE * asked.full
+    if elsewhere:
+        require_embedded(settings, "--placements")
+    if nodes < PATH_NODES and Placement.OTHER_NODE in elsewhere:
+        raise UsageError("--placements other-node: there is no other node; give --nodes 2 or more")
+    design = Design(
+        sizes=asked.sizes,
+        comparisons=(Comparison.CONTROL,) if enforcers == (NOBODY,) else effects,
+        enforcers=enforcers,
+        elsewhere=elsewhere,
+    )
     whole = Study(
         design=design,
         services=SERVICES_PER_NODE * nodes,
         seed=asked.seed,
-        visit=NOBODY
+        visit=NO_VISIT
         if settings.cluster == KIND
         else replace(visit.STEPS, processes=asked.processes),
         enforced_nodes=PATH_NODES if asked.full else None,
@@ -226,7 +262,7 @@ def _study(asked: Asked, settings: ClusterSettings, *, judged: bool) -> Study:
 
 def _visit(asked: Asked, settings: ClusterSettings) -> Steps:
     if settings.cluster == KIND:
-        return NOBODY
+        return NO_VISIT
     return replace(visit.STEPS, processes=asked.processes)
 
 
@@ -237,10 +273,16 @@ def _pilot_rounds(asked: Asked, design: Design) -> int:
 
 
 def _tiny(whole: Study, rounds: int) -> Study:
-    design = replace(whole.design, concurrencies=(1, 8), rounds=rounds, leg_seconds=0.05)
+    design = replace(
+        whole.design,
+        concurrencies=(1, 8),
+        elsewhere_concurrency=8,
+        rounds=rounds,
+        leg_seconds=0.05,
+    )
     steps = Steps(rates=(20, 40), each=1.0) if whole.visit.rates else whole.visit
     tiny = replace(whole, design=design, services=TINY_SERVICES, visit=steps)
-    return replace(tiny, budget=None, pilot_rounds=1)
+    return replace(tiny, budget=None, pilot_rounds=1, rest_window=0.1)
 
 
 def _extent(plan: Study, nodes: int) -> Extent:
@@ -254,13 +296,16 @@ def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:
     seconds = pace.total_seconds(Pace(), design, extent)
     crowd = workload.Crowd(tuple(map(str, range(settings.nodes))), plan.services)
     density = ", ".join(f"{crowd.density(size):.0f}" for size in design.sizes)
-    blocks_in_all = len(design.sizes) * design.rounds * design.blocks_per_round
+    elsewhere = ", ".join(each.value for each in design.elsewhere)
+    beside = f"; {elsewhere} at {design.elsewhere_concurrency}" if elsewhere else ""
     room = f" of {KIND_PODS} that a node of kind takes" if settings.cluster == KIND else ""
     return (
-        f"What does {asked.enforcer} cost? {settings.nodes} nodes, {plan.services} interfering "
-        f"services, {extent.pods} nginx pods in the end ({density} a node{room})\n"
+        f"What does {' and '.join(asked.enforcers)} cost? {settings.nodes} nodes, "
+        f"{plan.services} interfering services, {extent.pods} nginx pods in the end "
+        f"({density} a node{room})\n"
         f"ab at concurrency {', '.join(map(str, design.concurrencies))}, without and with "
-        f"keep-alive; {design.rounds} rounds, {blocks_in_all} blocks of two legs, seed {plan.seed}"
+        f"keep-alive{beside}; {design.rounds} rounds, {design.blocks_in_all} blocks of two legs, "
+        f"seed {plan.seed}"
         f"\ncontrol plane: {settings.control_plane}"
         f"\nabout {seconds / 60:.0f} min {seconds % 60:.0f} s; the pilot settles the rounds"
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from harness.commands.choices import enforcer_option
-from harness.measure.plan import Arm
+from harness.commands.choices import enforcers_option
+from harness.measure.plan import ELSEWHERE, Arm, Placement
 from harness.measure.windows.instrument import EVENTS
 from harness.options import PatientOption
 from harness.results import require_writable
@@ -30,7 +30,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 class Asked:
     """The options of this command, apart from the cluster's."""
 
-    enforcer: str
+    enforcers: tuple[str, ...]
     full: bool
     tiny: bool
     sizes: tuple[int, ...]
@@ -38,6 +38,9 @@ class Asked:
     budget: float | None
     precision: float | None
     arms: tuple[Arm, ...]
+    elsewhere: tuple[Placement, ...] | None
+    """None: as the size of the run has it."""
+
     seed: int
     processes: int = 1
     changes: bool = False
@@ -79,6 +82,22 @@ def _arms(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[Arm
     return tuple(arm for arm in Arm if arm.value in names)
 
 
+def _elsewhere(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[Placement, ...] | None:
+    if value is None:
+        return None
+    known = {each.value: each for each in ELSEWHERE}
+    names = [part.strip() for part in value.split(",")] if value != "none" else []
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise click.BadParameter(
+            f"{value!r}: {', '.join(map(repr, unknown))}: no such placement; there are "
+            f"{', '.join(known)}, or none"
+        )
+    return tuple(each for each in ELSEWHERE if each.value in names)
+
+
 def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
@@ -106,7 +125,7 @@ def writable(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
 
 
 _OPTIONS = (
-    enforcer_option,
+    enforcers_option,
     click.option(
         "--arms",
         cls=PatientOption,
@@ -116,6 +135,16 @@ _OPTIONS = (
         show_default=True,
         help="What is compared with off: on; rules (acting, the daemon stopped); idle (daemon "
         "running, no policy); bare (off, and nothing tracked: straight to the pods).",
+    ),
+    click.option(
+        "--placements",
+        "elsewhere",
+        cls=PatientOption,
+        callback=_elsewhere,
+        metavar="PLACE,PLACE,...",
+        help=f"Beside the sweep from outside through the Service, at concurrency 64 and in the "
+        f"largest size: {', '.join(each.value for each in ELSEWHERE)}, or none. With --full all "
+        "of them, otherwise none by default.",
     ),
     click.option("--full", is_flag=True, help="The study's size: 100 nodes, 1,000 services."),
     click.option("--tiny", is_flag=True, help="Seconds, not minutes: does the machinery work?"),

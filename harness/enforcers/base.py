@@ -51,6 +51,13 @@ class Enforcer(Protocol):
     def describe(self) -> Mapping[str, Any]:
         """Return version, command line and settings (for ``run.json``)."""
 
+    def share_nodes(self, number: int) -> None:
+        """Prepare, before :meth:`install`, to be one of several on the same nodes: ``number``.
+
+        At most one of them is enabled at a time. What is disabled leaves nothing that another
+        may take for its own; numbers, from 0, keep their ports apart.
+        """
+
     def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
         """Start it on ``nodes`` (all of them by default); its output goes to files in ``logs``."""
 

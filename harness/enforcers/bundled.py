@@ -11,7 +11,7 @@ from typing import Any
 import harness
 from harness.clusters.base import Cluster, NodeRef, Right
 from harness.enforcers.daemons import Command
-from harness.enforcers.daemonset import HEALTH_PORT, DaemonSet, Readiness, environment
+from harness.enforcers.daemonset import DaemonSet, Readiness, environment
 from harness.enforcers.nft_tables import NftTables
 from harness.enforcers.node import Node
 from harness.requirements import require_tools
@@ -64,7 +64,8 @@ class Bundled(DaemonSet):
     def command(self, cluster: Cluster, node: str) -> Command:
         """Return ``enforcer run`` for a node."""
         kubeconfig = str(cluster.kubeconfig_of(self.account, RIGHTS))
-        argv = (*_PROGRAM, "run", "--node-name", node, "--kubeconfig", kubeconfig, *self.flags)
+        where = ("--node-name", node, "--kubeconfig", kubeconfig)
+        argv = (*_PROGRAM, "run", *where, *self.port_flag(), *self.flags)
         return Command(argv, environment(NODE_NAME=node, PYTHONPATH=_SOURCES))
 
     def explain(self, cluster: Cluster, node: str, client: str, target: str) -> str:
@@ -78,7 +79,7 @@ class Bundled(DaemonSet):
     def readiness(self, node: Node, log: Path) -> Readiness:
         """Ask ``/readyz``: listed, in sync and proved."""
         del log
-        return lambda: node.why_unhealthy(HEALTH_PORT, "/readyz")
+        return lambda: node.why_unhealthy(self.health_port, "/readyz")
 
 
 def _version() -> str:

@@ -56,8 +56,18 @@ class DaemonSet(ABC):
 
     def __init__(self) -> None:
         """Prepare; nothing is started or touched."""
+        self.health_port = HEALTH_PORT
         self._daemons: Fleet | None = None
         self._spent = 0.0
+
+    def share_nodes(self, number: int) -> None:
+        """Take a health port of its own beside other enforcers; the first, 0, keeps the usual."""
+        self.health_port = HEALTH_PORT + number
+
+    def port_flag(self) -> tuple[str, ...]:
+        """Return the flag for a port that is not the usual one."""
+        usual = self.health_port == HEALTH_PORT
+        return () if usual else ("--health-port", str(self.health_port))
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:

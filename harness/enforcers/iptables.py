@@ -89,6 +89,15 @@ def again(jumps: Sequence[Jump]) -> str:
     return _script(f"-I {jump.chain} {jump.number} {jump.rule}" for jump in jumps)
 
 
+def made_again(table: FilterTable) -> str:
+    """Return the script that undoes :func:`removed`: chains, their rules, and the jumps to them."""
+    own = set(table.own_chains())
+    chains = [f":{chain} - [0:0]" for chain in table.own_chains()]
+    rules = [f"-A {chain} {rule}" for chain, rule in table.rules if chain in own]
+    jumps = [f"-I {jump.chain} {jump.number} {jump.rule}" for jump in table.jumps()]
+    return _script([*chains, *rules, *jumps])
+
+
 def removed(table: FilterTable) -> str:
     """Return the script that removes all that is kube-router's, and nothing else."""
     deleted = [f"-D {jump.chain} {jump.number}" for jump in reversed(table.jumps())]
@@ -100,6 +109,12 @@ def removed(table: FilterTable) -> str:
 def own_sets(names: str) -> tuple[str, ...]:
     """Return those of ``ipset list -n`` that are kube-router's."""
     return tuple(name for name in names.split() if name.startswith(SETS))
+
+
+def own_set_lines(saved: str) -> str:
+    """Return those lines of ``ipset save`` that make kube-router's ipsets."""
+    lines = (line.split(maxsplit=2) for line in saved.splitlines())
+    return "".join(f"{' '.join(line)}\n" for line in lines if line[1].startswith(SETS))
 
 
 def _script(lines: Iterable[str]) -> str:

@@ -76,10 +76,15 @@ class KubeRouter(DaemonSet):
         """Take the binary; nothing is started yet."""
         super().__init__()
         self.path = path
-        self.rules = IptablesRules()
+        self.rules: IptablesRules = IptablesRules()
         self._flags: dict[str, str] = {}
         self._unknown: tuple[str, ...] = ()
         self._version = "unknown: not started yet"
+
+    def share_nodes(self, number: int) -> None:
+        """Take a port of its own, and take chains and sets away whole: others have such names."""
+        super().share_nodes(number)
+        self.rules.whole = True
 
     def describe(self) -> Mapping[str, Any]:
         """Return the binary, its checksum, what it says it is, and its flags.
@@ -107,6 +112,8 @@ class KubeRouter(DaemonSet):
             said = (usage.stderr or usage.stdout).strip()[:300] or "nothing"
             raise EnforcerFailed(f"{self.path} --help names no --run-firewall, but says: {said}")
         wanted = STUDY_FLAGS | VERBOSITY
+        if self.health_port != HEALTH_PORT:
+            wanted |= {"health-port": str(self.health_port)}
         self._flags = {flag: value for flag, value in wanted.items() if flag in known}
         self._unknown = tuple(sorted(set(wanted) - known))
         told = node.try_run(str(self.path), "--version")
@@ -124,7 +131,7 @@ class KubeRouter(DaemonSet):
         Health alone would not do: it is good from the first moment on, before the first list.
         """
         seen = unsynced_since(log)
-        return lambda: seen() or node.why_unhealthy(HEALTH_PORT, "/healthz")
+        return lambda: seen() or node.why_unhealthy(self.health_port, "/healthz")
 
 
 def unsynced_since(log: Path) -> Callable[[], str]:
@@ -156,6 +163,18 @@ def _read(log: Path, start: int) -> str:
         return file.read().decode(errors="replace")
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What was taken away on a node: the table as it was, and ipsets as ``ipset save`` has them."""
+
+    table: iptables.FilterTable
+    sets: str = ""
+
+    @property
+    def jumps(self) -> tuple[iptables.Jump, ...]:
+        return self.table.jumps()
+
+
 @dataclass(slots=True)
 class IptablesRules:
     """The rules of one kube-router on all its nodes, seen and changed by the command ``tool``.
@@ -163,10 +182,14 @@ class IptablesRules:
     They are taken out of the way by deleting the jumps that lead to them, in one transaction;
     chains, ipsets and elements stay. The emptied built-in chains stay hooked, so that "off" still
     costs what an empty chain costs.
+
+    Where another enforcer's daemon would take what stays for its own and tidy it up, they are
+    taken away ``whole``: chains and ipsets are written down, removed, and made again.
     """
 
     tool: str = "iptables"
-    _taken: dict[str, tuple[iptables.Jump, ...]] = field(default_factory=dict)
+    whole: bool = False
+    _taken: dict[str, _Taken] = field(default_factory=dict)
 
     def state(self, node: Node) -> State:
         """Read whether packets get to kube-router's chains; absent where it isolates no pod."""
@@ -177,16 +200,28 @@ class IptablesRules:
 
     def take_away(self, node: Node) -> None:
         """Delete the jumps, once the last iptables that the paused daemon began has ended."""
-        jumps = self._settled(node).jumps()
-        if jumps:
-            self._taken[node.name] = jumps
+        table = self._settled(node)
+        jumps = table.jumps()
+        if not (table.own_chains() if self.whole else jumps):
+            return
+        sets = iptables.own_set_lines(node.run("ipset", "save")) if self.whole else ""
+        self._taken[node.name] = _Taken(table, sets)
+        if self.whole:
+            self._remove(node, table, "off")
+        else:
             self._restore(node, "off", iptables.without(jumps))
 
     def put_back(self, node: Node) -> None:
-        """Insert the jumps where they were."""
-        jumps = self._taken.pop(node.name, ())
-        if jumps:
-            self._restore(node, "on", iptables.again(jumps))
+        """Insert the jumps where they were, and what was taken away with them."""
+        taken = self._taken.pop(node.name, None)
+        if taken is None:
+            return
+        if taken.sets:
+            file = node.files / f"kube-router-{node.name}-on.sets"
+            file.write_text(taken.sets)
+            node.run("ipset", "restore", "-exist", "-file", str(file))
+        script = iptables.made_again(taken.table) if self.whole else iptables.again(taken.jumps)
+        self._restore(node, "on", script)
 
     def remove(self, node: Node) -> None:
         """Remove its chains and ipsets by their names.
@@ -194,11 +229,13 @@ class IptablesRules:
         Its own ``--cleanup-config`` is not used: it also clears IPVS and every ipset of the node.
         """
         self._taken.pop(node.name, None)
-        table = self._table(node)
+        self._remove(node, self._table(node), "removed")
+
+    def _remove(self, node: Node, table: iptables.FilterTable, name: str) -> None:
         if table.own_chains():
-            self._restore(node, "removed", iptables.removed(table))
-        for name in iptables.own_sets(node.run("ipset", "list", "-n")):
-            node.run("ipset", "destroy", name)
+            self._restore(node, name, iptables.removed(table))
+        for each in iptables.own_sets(node.run("ipset", "list", "-n")):
+            node.run("ipset", "destroy", each)
 
     def _table(self, node: Node) -> iptables.FilterTable:
         return iptables.parse(node.run(f"{self.tool}-save", "-t", "filter"))

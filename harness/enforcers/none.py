@@ -19,6 +19,9 @@ class NoEnforcer:
         """Return its name: it has no version, no command line and no settings."""
         return {"name": self.name}
 
+    def share_nodes(self, number: int) -> None:
+        """Change nothing: it takes no place."""
+
     def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
         """Start nothing."""
 

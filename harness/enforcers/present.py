@@ -30,6 +30,11 @@ class Present:
         """Return which programs on the cluster are known to enforce, where any is."""
         return {"name": self.name, "may be": list(self._met)}
 
+    def share_nodes(self, number: int) -> None:
+        """Refuse: it cannot be switched off beside another."""
+        del number
+        raise EnforcerFailed(_UNTOUCHED)
+
     def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
         """Install nothing; remember whom the cluster knows."""
         del logs, nodes

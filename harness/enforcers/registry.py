@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.enforcers import present
@@ -10,11 +12,12 @@ from harness.enforcers.base import Enforcer
 from harness.enforcers.bundled import Bundled
 from harness.enforcers.kube_router import KubeRouter
 from harness.enforcers.kube_router_model.enforcer import IPTABLES, KubeRouterModel
+from harness.enforcers.linear_rules import MOST_RULES, LinearRules
 from harness.enforcers.none import NoEnforcer
 from harness.enforcers.present import Present
 from harness.errors import UsageError
 
-CHOICES = "none, bundled, present, kube-router=PATH or kube-router-0.2-model"
+CHOICES = "none, bundled, present, kube-router=PATH, kube-router-0.2-model or linear-rules=N"
 """What ``--enforcer`` takes, for help texts and messages."""
 
 EMBEDDED = "embedded"
@@ -38,29 +41,65 @@ def make_enforcer(spec: str, cluster: str = EMBEDDED) -> Enforcer:
             from harness.enforcers.deployed import Deployed  # noqa: PLC0415  # clients of clusters
 
             return Deployed()
-    made = _kube_router(*spec.partition("="))
+    made = _process(*spec.partition("="))
     if cluster != EMBEDDED:
         there_is = "none, bundled or present"
         raise UsageError(f"--enforcer {spec}: on --cluster {cluster} it is {there_is}")
     return made
 
 
-def _kube_router(name: str, equals: str, value: str) -> Enforcer:
+def _process(name: str, equals: str, value: str) -> Enforcer:
     match name, bool(equals):
         case "kube-router", True:
             return KubeRouter(_binary(value))
         case "kube-router", False:
             raise UsageError("--enforcer kube-router: say which binary: kube-router=PATH")
-        case "kube-router-0.2-model", False:
-            return KubeRouterModel()
-        case "kube-router-0.2-model", True if value in IPTABLES:
-            return KubeRouterModel(value)
-        case "kube-router-0.2-model", True:
-            known = " or ".join(IPTABLES)
-            raise UsageError(f"--enforcer {name}={value}: the command for its rules is {known}")
+        case "kube-router-0.2-model", _:
+            return KubeRouterModel(_iptables(name, value if equals else IPTABLES[0]))
+        case "linear-rules", _:
+            return LinearRules(_count(value))
         case _:
             spec = f"{name}{equals}{value}"
             raise UsageError(f"--enforcer {spec}: unknown; it is one of {CHOICES}")
+
+
+def make_enforcers(specs: Sequence[str], cluster: str = EMBEDDED) -> dict[str, Enforcer]:
+    """Return the enforcers of one run, ready to share its nodes, by the names it has for them.
+
+    A name is the enforcer's own, or the words that asked for it where two have the same. Raises
+    :class:`~harness.errors.UsageError` where one is given twice, or ``none`` or ``present`` beside
+    another.
+    """
+    twice = [spec for spec, times in Counter(specs).items() if times > 1]
+    if twice:
+        raise UsageError(f"--enforcer {twice[0]}: given twice; the A/A control is always there")
+    made = [make_enforcer(spec, cluster) for spec in specs]
+    alone = [each.name for each in made if each.name in {NoEnforcer.name, present.NAME}]
+    if len(made) > 1 and alone:
+        raise UsageError(f"--enforcer {alone[0]} stands alone: off is in every run, and so is A/A")
+    if len(made) > 1:
+        for number, each in enumerate(made):
+            each.share_nodes(number)
+    named = Counter(each.name for each in made)
+    return {
+        each.name if named[each.name] == 1 else spec: each
+        for spec, each in zip(specs, made, strict=True)
+    }
+
+
+def _iptables(name: str, command: str) -> str:
+    if command not in IPTABLES:
+        known = " or ".join(IPTABLES)
+        raise UsageError(f"--enforcer {name}={command}: the command for its rules is {known}")
+    return command
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_RULES:
+        raise UsageError(
+            f"--enforcer linear-rules: say how many, to {MOST_RULES}: linear-rules=100"
+        )
+    return int(text)
 
 
 def _binary(text: str) -> Path:

@@ -10,9 +10,16 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.clusters.base import Cluster, Completed, Place
+
+_TIMES = "--- CPU time of the shell, then of ab\n"
+_TIMED = ("sh", "-c", f'"$@"; code=$?; printf "{_TIMES[:-1]}\\n" >&2; times >&2; exit $code', "sh")
+"""A shell that runs what follows and says, at the end, what CPU time it took.
+
+https://pubs.opengroup.org/onlinepubs/9699919799/utilities/V3_chap02.html#times
+"""
 
 
 class Connections(enum.Enum):
@@ -73,11 +80,16 @@ class Run:
     report: Report | None
     error: str
     raw: str
+    cpu_seconds: float = 0.0
+    """That ab itself took, user and system; step 10 ms."""
 
 
 def run(cluster: Cluster, place: Place, work: Work, timeout: float = 120.0) -> Run:
-    """Run ab inside ``place`` and judge what it printed."""
-    return judge(work, cluster.exec(place, work.argv(), timeout=timeout))
+    """Run ab inside ``place`` and judge what it printed, and what it took."""
+    done = cluster.exec(place, (*_TIMED, *work.argv()), timeout=timeout)
+    said, _, times = done.stderr.rpartition(_TIMES)
+    own = Completed(work.argv(), done.returncode, done.stdout, said)
+    return replace(judge(work, own), cpu_seconds=_children(times))
 
 
 def judge(work: Work, done: Completed) -> Run:
@@ -125,6 +137,12 @@ def _raw(done: Completed) -> str:
     head = f"$ {' '.join(done.argv)}\nexit code {done.returncode}\n"
     errors = f"--- stderr\n{done.stderr}" if done.stderr.strip() else ""
     return f"{head}{done.stdout}{errors}"
+
+
+def _children(times: str) -> float:
+    """Return the CPU seconds of a shell's children: the second line that ``times`` prints."""
+    found = re.findall(r"(\d+)m([0-9.]+)s", times)
+    return sum(60 * int(minutes) + float(seconds) for minutes, seconds in found[2:4])
 
 
 def _number(text: str, label: str) -> float | None:

@@ -8,7 +8,8 @@ https://docs.kernel.org/networking/nf_conntrack-sysctl.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.clusters.base import Cluster, NodeRef, Place
@@ -29,7 +30,7 @@ NODE_SYSCTLS: Mapping[str, str] = {
 """Set on every node."""
 
 NEARLY_FULL = 0.9
-"""A conntrack table this full voids a block: entries may have been refused."""
+"""A conntrack table, or a client's range of ports, this full voids a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,23 @@ class Conntrack:
         return self.entries > NEARLY_FULL * self.most
 
 
-def widen(cluster: Cluster, client: Place) -> dict[str, dict[str, str]]:
-    """Set the sysctls of the client and of all nodes; return what is set where."""
-    done = {str(client): _set_all(cluster, client, CLIENT_SYSCTLS)}
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """How many of a client's ports are taken, connections in TIME_WAIT included."""
+
+    client: str
+    taken: int
+    most: int
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether a connection may have had to wait for a port."""
+        return self.taken > NEARLY_FULL * self.most
+
+
+def widen(cluster: Cluster, clients: Sequence[Place]) -> dict[str, dict[str, str]]:
+    """Set the sysctls of the clients and of all nodes; return what is set where."""
+    done = {str(client): _set_all(cluster, client, CLIENT_SYSCTLS) for client in clients}
     for node in cluster.nodes():
         place = NodeRef(node.name)
         done[str(place)] = _set_all(cluster, place, NODE_SYSCTLS)
@@ -63,6 +78,26 @@ def conntrack(cluster: Cluster, node: str) -> Conntrack:
         return Conntrack(node, 0, 1)  # the node has no conntrack: it cannot be full
     entries, most = done.stdout.split()
     return Conntrack(node, int(entries), int(most))
+
+
+def ports(cluster: Cluster, client: Place) -> Ports:
+    """Read how many of a client's ports are taken."""
+    done = cluster.exec(client, ("cat", "/proc/net/sockstat"))
+    counts = dict(re.findall(r"(inuse|tw) (\d+)", _line(done.stdout, "TCP:")))
+    first, last = CLIENT_SYSCTLS["net.ipv4.ip_local_port_range"].split()
+    taken = sum(int(count) for count in counts.values())
+    return Ports(str(client), taken, int(last) - int(first) + 1)
+
+
+def forwarded(cluster: Cluster, node: str) -> int:
+    """Read how many IPv4 packets a node has forwarded (ipForwDatagrams of RFC 4293)."""
+    done = cluster.exec(NodeRef(node), ("cat", "/proc/net/snmp"))
+    names, values = (line.split() for line in done.stdout.splitlines() if line.startswith("Ip:"))
+    return int(dict(zip(names, values, strict=True))["ForwDatagrams"])
+
+
+def _line(text: str, label: str) -> str:
+    return next((line for line in text.splitlines() if line.startswith(label)), "")
 
 
 def _set_all(cluster: Cluster, place: Place, sysctls: Mapping[str, str]) -> dict[str, str]:

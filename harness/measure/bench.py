@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from harness.clusters.base import Place
 from harness.load import ab, limits
 from harness.load.ab import Connections
 from harness.measure import voiding
 from harness.measure.blocks import Row
-from harness.measure.environment import cpu_times, cpus, load
+from harness.measure.environment import CpuTimes, cpu_times, cpus, load
 from harness.measure.plan import Block, Cell, Leg, Placement, Role
 from harness.measure.switch import Switch
 from harness.results import RunFolder
@@ -30,11 +30,18 @@ class Target:
     nodes: tuple[str, ...]
     """The nodes that the measured path crosses: their conntrack tables are watched."""
 
+    inside: Mapping[Placement, Place] = field(default_factory=dict)
+    """The pods that load comes from, where it does not come from outside."""
+
+    def place(self, cell: Cell) -> Place:
+        """Return where the load of a cell comes from."""
+        return self.inside.get(cell.placement, self.client)
+
     def work(self, cell: Cell, requests: int) -> ab.Work:
         """Return ab's task in a cell."""
         return ab.Work(
             url=self.urls[cell.placement],
-            source=self.source,
+            source="" if cell.placement in self.inside else self.source,
             requests=requests,
             concurrency=cell.concurrency,
             connections=cell.connections,
@@ -61,21 +68,21 @@ class Bench:
             for position, leg in enumerate(block.legs, start=1)
         ]
         cluster = self.switch.cluster
-        tables = tuple(limits.conntrack(cluster, node) for node in self.target.nodes)
-        reasons = voiding.block_reasons((rows[0].reason, rows[1].reason), tables)
+        tables = [limits.conntrack(cluster, node) for node in self.target.nodes]
+        ports = limits.ports(cluster, self.target.place(block.cell))
+        reasons = voiding.block_reasons((rows[0].reason, rows[1].reason), (*tables, ports))
         first, second = (_voided(row, reason) for row, reason in zip(rows, reasons, strict=True))
         return first, second
 
     def _leg(self, block: Block, leg: Leg, position: int, requests: int) -> Row:
-        self.switch.to(leg.arm)
-        enforcer = self.switch.enforcer
+        self.switch.to(leg.arm, block.trial.enforcer)
         others = load(voiding.LOAD_SECONDS) if leg.role is Role.REFERENCE else 0.0
         work = self.target.work(block.cell, requests)
-        at, cpu, own = time.monotonic(), cpu_times(), enforcer.cpu_seconds()
-        done = ab.run(self.switch.cluster, self.target.client, work)
+        at, cpu, own = time.monotonic(), cpu_times(), self.switch.cpu_seconds()
+        done = ab.run(self.switch.cluster, self.target.place(block.cell), work)
         used, wall = cpu_times() - cpu, time.monotonic() - at
-        observed = voiding.Observed(done.error, used.stolen, wall * cpus(), others)
         report = done.report or _NOTHING
+        observed = _observed(done, used, wall, others)
         return Row(
             block=block.number,
             cell=str(block.cell),
@@ -83,7 +90,7 @@ class Bench:
             placement=block.cell.placement,
             keepalive=block.cell.connections is Connections.KEPT,
             concurrency=block.cell.concurrency,
-            enforcer=enforcer.name,
+            enforcer=block.trial.enforcer,
             arm=leg.arm,
             requests=report.requests,
             seconds=report.seconds,
@@ -97,10 +104,11 @@ class Bench:
             rps=report.rps,
             p50_ms=report.percentiles_ms.get(50, 0.0),
             p99_ms=report.percentiles_ms.get(99, 0.0),
-            enforcer_cpu_seconds=enforcer.cpu_seconds() - own,
+            enforcer_cpu_seconds=self.switch.cpu_seconds() - own,
             stolen_seconds=used.stolen,
             others_load=others,
             softirq_seconds=used.softirq,
+            generator_cpu_seconds=done.cpu_seconds,
             at=at - self.started,
             raw=self._keep(
                 f"{self.prefix}{block.number:05d}-{position}-{block.cell}.txt", done.raw
@@ -114,6 +122,18 @@ class Bench:
 
 
 _NOTHING = ab.Report(requests=0, failed=0, non_2xx=0, kept=0, seconds=0.0, rps=0.0)
+
+
+def _observed(done: ab.Run, used: CpuTimes, wall: float, others: float) -> voiding.Observed:
+    capacity = wall * cpus()
+    return voiding.Observed(
+        error=done.error,
+        stolen_seconds=used.stolen,
+        capacity_seconds=capacity,
+        load=others,
+        generator=done.cpu_seconds / wall,
+        idle=1 - (used.busy + used.stolen) / capacity,
+    )
 
 
 def _voided(row: Row, reason: str) -> Row:

@@ -20,6 +20,8 @@ class Row:
     cell: str
     size: int
     enforcer: str
+    """Whose arm the block compares with ``off``; ``none`` in the control and for ``bare``."""
+
     arm: Arm
     placement: Placement
     keepalive: bool
@@ -50,6 +52,8 @@ class Row:
     """Share of the CPUs that others used just before a reference leg; 0 before a test leg."""
 
     softirq_seconds: float = 0.0
+    generator_cpu_seconds: float = 0.0
+    """Of ab itself."""
 
     def as_text(self) -> dict[str, str]:
         """Return the columns as the file has them."""
@@ -85,6 +89,7 @@ class Row:
             raw=row["raw"],
             others_load=float(row.get("others_load", 0)),
             softirq_seconds=float(row.get("softirq_seconds", 0)),
+            generator_cpu_seconds=float(row.get("generator_cpu_seconds", 0)),
         )
 
     @property

@@ -14,7 +14,7 @@ from harness.results import RunFolder
 
 FILE = "study.json"
 
-FORMAT = 2
+FORMAT = 3
 """Of the file; ``results/README.md`` says what changed."""
 
 
@@ -46,7 +46,9 @@ def design_facts(design: Design, seed: int) -> dict[str, Any]:
         "concurrencies": list(design.concurrencies),
         "connections": [each.value for each in design.connections],
         "placements": [each.value for each in design.placements],
+        "elsewhere_concurrency": design.elsewhere_concurrency,
         "comparisons": [each.value for each in design.comparisons],
+        "enforcers": list(design.enforcers),
         "rounds": design.rounds,
         "leg_seconds": design.leg_seconds,
         "pairs_per_estimate": design.pairs_per_estimate,

@@ -20,6 +20,14 @@ FEWEST_PILOT_ROUNDS = 2
 MOST_PILOT_ROUNDS = 4
 
 
+REST_WINDOWS = 6
+REST_WINDOW = 1.0
+"""Seconds; a daemon that does its work once a second does it once in each."""
+
+REST_SECONDS = REST_WINDOWS * REST_WINDOW
+"""How long each daemon is watched at rest in each size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds that the parts of a run take."""
@@ -29,6 +37,9 @@ class Pace:
 
     node: float = 0.3
     pod: float = 0.04
+    install: float = 4.0
+    """Of each enforcer, until probes prove it."""
+
     visit_overhead: float = 3.0
     """Of starting and ending locust once."""
 
@@ -62,16 +73,28 @@ class Extent:
 def fixed_seconds(pace: Pace, design: Design, extent: Extent) -> float:
     """Return what a run takes apart from its blocks."""
     building = pace.node * extent.nodes + pace.pod * extent.pods
-    tastes = len(list(design.cells(0))) * (design.leg_seconds + pace.leg_overhead)
-    pilot = tastes + extent.pilot_rounds * design.blocks_per_round * block_seconds(pace, design)
-    return pace.start + building + pilot + visits_seconds(pace, extent)
+    tastes = len(list(design.cells(design.sizes[-1]))) * (design.leg_seconds + pace.leg_overhead)
+    pilot = tastes + extent.pilot_rounds * _swept_seconds(pace, design)
+    installing = pace.install * len(design.enforcers) + rests_seconds(design)
+    return pace.start + building + installing + pilot + visits_seconds(pace, extent)
 
 
 def pilot_rounds(pace: Pace, design: Design, budget: float | None) -> int:
     """Return how many rounds of blocks the pilot has: more tell the noise better."""
-    one_round = design.blocks_per_round * block_seconds(pace, design)
-    wanted = 0 if budget is None else int(PILOT_SHARE * budget / one_round)
+    wanted = 0 if budget is None else int(PILOT_SHARE * budget / _swept_seconds(pace, design))
     return max(FEWEST_PILOT_ROUNDS, min(MOST_PILOT_ROUNDS, wanted))
+
+
+def _swept_seconds(pace: Pace, design: Design) -> float:
+    """Return what a round of the sweep takes, as the pilot has it: nothing elsewhere."""
+    swept = replace(design, elsewhere=())
+    return swept.blocks_in_round(swept.sizes[0]) * block_seconds(pace, design)
+
+
+def rests_seconds(design: Design) -> float:
+    """Return what it takes to watch the daemons at rest, in every size."""
+    watched = Comparison.EFFECT in design.comparisons
+    return len(design.sizes) * len(design.enforcers) * REST_SECONDS if watched else 0.0
 
 
 def visits_seconds(pace: Pace, extent: Extent) -> float:
@@ -84,15 +107,15 @@ def block_seconds(pace: Pace, design: Design) -> float:
     if pace.block is not None:
         return pace.block
     legs = 2 * (design.leg_seconds + pace.leg_overhead)
-    effects = design.comparisons.count(Comparison.EFFECT) / len(design.comparisons)
+    controls = sum(trial.comparison is Comparison.CONTROL for trial in design.trials)
+    effects = 1 - controls / len(design.trials)
     switches = effects * (pace.switch_on + pace.switch_off) + (1 - effects) * 2 * pace.switch_off
     return legs + switches
 
 
 def blocks_seconds(pace: Pace, design: Design) -> float:
     """Return what all blocks of the design take."""
-    blocks = len(design.sizes) * design.rounds * design.blocks_per_round
-    return blocks * block_seconds(pace, design)
+    return design.blocks_in_all * block_seconds(pace, design)
 
 
 def total_seconds(pace: Pace, design: Design, extent: Extent) -> float:

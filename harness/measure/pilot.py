@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from harness import stats
 from harness.errors import ClusterError
-from harness.load import ab
+from harness.load import ab, limits
 from harness.load.ab import Connections
 from harness.measure import blocks
 from harness.measure.bench import Bench
@@ -38,6 +38,9 @@ class Pilot:
 
     requests: Mapping[str, int]
     """How many requests a leg has in each cell, by :func:`condition`."""
+
+    packets: Mapping[str, float]
+    """That the measured node forwarded for a request, in either direction; by condition, too."""
 
     spreads: Mapping[Connections, Spread]
     """Of the log ratio of a block's legs, by kind of connection, as the estimates are pooled."""
@@ -64,17 +67,20 @@ def condition(cell: Cell) -> str:
 
 
 def plan_of(design: Design, rounds: int, seed: int) -> Plan:
-    """Return the pilot's own blocks: the first size's, drawn by another coin than the run's."""
-    return make_plan(replace(design, sizes=design.sizes[:1], rounds=rounds), seed + 1)
+    """Return the pilot's own blocks: the first size's sweep, drawn by another coin."""
+    swept = replace(design, sizes=design.sizes[:1], rounds=rounds, elsewhere=())
+    return make_plan(swept, seed + 1)
 
 
-def run(bench: Bench, plan: Plan, stage: Stage) -> Pilot:
-    """Learn the rate of each cell, then run the pilot's blocks."""
+def run(bench: Bench, design: Design, plan: Plan, stage: Stage) -> Pilot:
+    """Learn the rate of each condition of the design, then run the pilot's blocks."""
     requests: dict[str, int] = {}
-    for cell in plan.design.cells(plan.design.sizes[0]):
-        rps = _taste(bench, cell)
-        requests[condition(cell)] = _requests(rps * plan.design.leg_seconds, cell)
-        stage.advance(detail=f"{rps:,.0f} requests/s")
+    packets: dict[str, float] = {}
+    for cell in tastes(design):
+        taste = _taste(bench, cell)
+        requests[condition(cell)] = _requests(taste.rps * design.leg_seconds, cell)
+        packets[condition(cell)] = taste.packets
+        stage.advance(detail=f"{taste.rps:,.0f} requests/s")
     path = bench.folder.path / FILE
     blocks.begin(path)
     rows: list[Row] = []
@@ -86,14 +92,20 @@ def run(bench: Bench, plan: Plan, stage: Stage) -> Pilot:
         stage.advance()
     return Pilot(
         requests=requests,
+        packets=packets,
         spreads={kind: spread_of(rows, kind) for kind in plan.design.connections},
         block_seconds=(time.monotonic() - started) / len(plan.blocks),
     )
 
 
-def steps(plan: Plan) -> int:
+def tastes(design: Design) -> list[Cell]:
+    """Return a cell of each condition: the largest size has them all."""
+    return list(design.cells(design.sizes[-1]))
+
+
+def steps(design: Design, plan: Plan) -> int:
     """Return how many units of progress a pilot has."""
-    return len(list(plan.design.cells(0))) + len(plan.blocks)
+    return len(tastes(design)) + len(plan.blocks)
 
 
 def spread_of(rows: Sequence[Row], kind: Connections) -> Spread:
@@ -104,7 +116,8 @@ def spread_of(rows: Sequence[Row], kind: Connections) -> Spread:
         if row.connections is kind and not row.void:
             logs[row.block, row.role] = math.log(row.rps)
             if row.position == 1:
-                groups.setdefault(row.comparison.value, []).append(row.block)
+                of = f"{row.comparison.value} {row.enforcer}"
+                groups.setdefault(of, []).append(row.block)
     return stats.spread(
         [
             [logs[block, Role.TEST] - logs[block, Role.REFERENCE] for block in numbers]
@@ -118,10 +131,19 @@ def _requests(wanted: float, cell: Cell) -> int:
     return max(fewest, min(_MOST_REQUESTS, int(wanted)))
 
 
-def _taste(bench: Bench, cell: Cell) -> float:
-    work = bench.target.work(cell, max(_TASTE, 20 * cell.concurrency))
-    done = ab.run(bench.switch.cluster, bench.target.client, work)
+@dataclass(frozen=True, slots=True)
+class _Taste:
+    rps: float
+    packets: float
+
+
+def _taste(bench: Bench, cell: Cell) -> _Taste:
+    cluster, target = bench.switch.cluster, bench.target
+    work = target.work(cell, max(_TASTE, 20 * cell.concurrency))
+    before = limits.forwarded(cluster, target.nodes[0])
+    done = ab.run(cluster, target.place(cell), work)
     if done.error or done.report is None:
         message = f"the pilot failed: {' '.join(work.argv())}: {done.error}"
         raise ClusterError(message)
-    return done.report.rps
+    packets = limits.forwarded(cluster, target.nodes[0]) - before
+    return _Taste(done.report.rps, packets / done.report.requests)

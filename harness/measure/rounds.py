@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness import stats
 from harness.measure import blocks
 from harness.measure.bench import Bench
 from harness.measure.pace import FEWEST_ROUNDS
@@ -22,6 +23,9 @@ SLACK = 1.15
 """How much longer than planned a size may take before it ends early."""
 
 
+_RESAMPLES = 200  # of an estimate that is shown in passing
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """What is run: the plan, the work of a leg, and the time of a size."""
@@ -30,28 +34,27 @@ class Course:
     requests: Mapping[str, int]
     """Of a leg, by :func:`~harness.measure.pilot.condition`."""
 
-    seconds: float | None
-    """For the blocks of one size; None: as long as they take."""
+    block_seconds: float | None
+    """Planned for each block; None: as long as it takes."""
 
     done: frozenset[int] = frozenset()
     """Numbers of the blocks that an earlier part of the run has stored."""
 
     def time_for(self, size: int) -> float:
         """Return the seconds for the blocks of a size that are still to be done."""
-        if self.seconds is None:
+        if self.block_seconds is None:
             return math.inf
-        all_of_it = self.plan.of_size(size)
-        left = sum(block.number not in self.done for block in all_of_it)
-        return self.seconds * left / len(all_of_it)
+        left = sum(block.number not in self.done for block in self.plan.of_size(size))
+        return self.block_seconds * left
 
 
 def measure(size: int, course: Course, bench: Bench, narrator: Narrator) -> int:
     """Run the blocks of a size, each stored as it ends; return how many rounds were done."""
     path = bench.folder.path / blocks.FILE
     todo = course.plan.of_size(size)
-    each = course.plan.design.blocks_per_round
+    each = course.plan.design.blocks_in_round(size)
     deadline = time.monotonic() + SLACK * course.time_for(size)
-    tally = _Tally()
+    tally = _Tally(course.plan.seed)
     with narrator.stage(f"measuring {size} pods a service", len(todo)) as stage:
         for index, block in enumerate(todo):
             if block.number in course.done:
@@ -69,21 +72,26 @@ def measure(size: int, course: Course, bench: Bench, narrator: Narrator) -> int:
 
 
 class _Tally:
-    """The estimate so far, for the person who waits."""
+    """The estimates so far, for the person who waits: of each enforcer, with its interval."""
 
-    def __init__(self) -> None:
-        self._ratios: list[float] = []
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._ratios: dict[str, list[float]] = {}
         self._void = 0
 
     def count(self, rows: tuple[blocks.Row, blocks.Row]) -> None:
         test, reference = sorted(rows, key=lambda row: row.role is not Role.TEST)
         self._void += test.void
         if not test.void and test.comparison is Comparison.EFFECT:
-            self._ratios.append(math.log(test.rps / reference.rps))
+            ratio = math.log(test.rps / reference.rps)
+            self._ratios.setdefault(test.enforcer, []).append(ratio)
 
     def __str__(self) -> str:
-        count = len(self._ratios)
-        mean = f"on/off {math.exp(sum(self._ratios) / count):.3f}" if count else ""
-        return ", ".join(
-            part for part in (mean, f"{self._void} void" if self._void else "") if part
-        )
+        parts = [self._said(*each) for each in self._ratios.items()]
+        return ", ".join([*parts, f"{self._void} void"] if self._void else parts)
+
+    def _said(self, name: str, ratios: Sequence[float]) -> str:
+        found = stats.estimate(ratios, self._seed, _RESAMPLES)
+        low, high = found.interval
+        bounds = f" ({low:.3f} to {high:.3f})" if math.isfinite(high) else ""
+        return f"{name} on/off {found.ratio:.3f}{bounds}"

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
-from harness.clusters.base import Cluster, Manifest, Outcome, OutsideRef, Probe, Verdict
+from harness.clusters.base import (
+    Cluster,
+    Manifest,
+    Outcome,
+    OutsideRef,
+    Place,
+    PodRef,
+    Probe,
+    Verdict,
+)
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
 from harness.load import limits
@@ -34,7 +43,6 @@ class Site:
     """Where the measurement happens."""
 
     cluster: Cluster
-    enforcer: Enforcer
     addresses: Addresses
     narrator: Narrator
     crowd: workload.Crowd
@@ -49,6 +57,25 @@ class Cast:
 
     crowd: workload.Crowd
     clients: Clients
+    inside: Mapping[Placement, Place] = field(default_factory=dict)
+    """The pods that load comes from, where it does not come from the clients."""
+
+    @property
+    def policies(self) -> list[Manifest]:
+        """The study's policy, and that of the client pods where there are any."""
+        return [
+            workload.policy(self.clients.cidr),
+            *([workload.placed_policy()] if self.inside else []),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a site is opened on."""
+
+    cluster: Cluster
+    enforcers: Mapping[str, Enforcer]
+    addresses: Addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +96,28 @@ class Reached:
 
 
 def settle(
-    cluster: Cluster, services: int, clients: Clients
+    cluster: Cluster, services: int, clients: Clients, elsewhere: Sequence[Placement] = ()
 ) -> tuple[Cast, dict[str, dict[str, str]]]:
-    """Widen the limits of client and nodes, deploy the measured Service and the policy."""
+    """Widen the limits of clients and nodes, deploy the measured Services and their policies."""
     nodes = tuple(node.name for node in cluster.nodes())
-    sysctls = limits.widen(cluster, clients.allowed)
-    cluster.apply([*workload.measured(nodes), workload.policy(clients.cidr)])
+    cast = Cast(workload.Crowd(nodes, services), clients, _inside(nodes, elsewhere))
+    manifests = [*workload.measured(nodes), *(workload.placed(nodes) if cast.inside else ())]
+    cluster.apply([*manifests, *cast.policies])
     cluster.wait_ready(workload.NAMESPACE, timeout=_READY_SECONDS)
-    return Cast(workload.Crowd(nodes, services), clients), sysctls
+    if cast.inside:
+        cluster.wait_ready(workload.CLIENTS_NAMESPACE, timeout=_READY_SECONDS)
+    sysctls = limits.widen(cluster, (clients.allowed, *cast.inside.values()))
+    return cast, sysctls
+
+
+def _inside(nodes: Sequence[str], elsewhere: Sequence[Placement]) -> dict[Placement, Place]:
+    """Return the pod that load comes from in each placement inside of the cluster."""
+    homes = dict(zip((Placement.SAME_NODE, Placement.OTHER_NODE), nodes, strict=False))
+    return {
+        placement: PodRef(workload.CLIENTS_NAMESPACE, f"on-{homes[placement]}")
+        for placement in elsewhere
+        if placement in homes
+    }
 
 
 def lead(cast: Cast, site: Roads) -> None:
@@ -102,34 +143,46 @@ def lead(cast: Cast, site: Roads) -> None:
         raise ClusterError(message)
 
 
-def open_site(
-    cluster: Cluster,
-    enforcer: Enforcer,
-    addresses: Addresses,
-    narrator: Narrator,
-    cast: Cast,
-) -> Site:
+def open_site(ground: Ground, narrator: Narrator, cast: Cast) -> Site:
     """Find the measured addresses and prove that nothing enforces yet."""
-    crowd, clients = cast.crowd, cast.clients
-    service = addresses.services()[workload.TEST_SERVICE]
+    clients, addresses = cast.clients, ground.addresses
+    services = addresses.services()
+    service = services[workload.TEST_SERVICE]
     names = (workload.pod_name(workload.TEST_SERVICE, each) for each in range(workload.TEST_PODS))
     pods = tuple(addresses.pod(name) for name in names)
-    witness = Witness(
-        allowed=clients.allowed,
-        denied=clients.denied,
-        addresses=(service, *pods),
-        port=workload.PORT,
-        nodes=tuple(dict.fromkeys((*crowd.nodes[:1], *clients.nodes))),
-    )
-    switch = Switch(cluster, enforcer, witness, workload.policy(clients.cidr))
+    servers = cast.crowd.nodes[: 2 if Placement.OTHER_NODE in cast.inside else 1]
+    crossed = tuple(dict.fromkeys((*servers, *clients.nodes)))
+    witness = Witness.of(clients, (service, *pods), workload.PORT, crossed)
+    switch = Switch(ground.cluster, ground.enforcers, witness, cast.policies)
     switch.guard()
+    urls = {Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])}
     target = Target(
         client=clients.allowed,
         source=clients.source,
-        urls={Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])},
-        nodes=witness.nodes,
+        urls=urls | {each: _url(services[workload.PLACED_SERVICE]) for each in cast.inside},
+        nodes=crossed,
+        inside=cast.inside,
     )
-    return Site(cluster, enforcer, addresses, narrator, crowd, clients, switch, target)
+    return Site(ground.cluster, addresses, narrator, cast.crowd, clients, switch, target)
+
+
+def newcomers(site: Site, size: int) -> Witness:
+    """Return the witness of the pods that came last to the measured node, and of client pods.
+
+    An enforcer that has not followed yet fails one of its probes: it lets both clients in to a
+    pod that it does not know, or neither.
+    """
+    crowd, pod = site.crowd, site.addresses.pod
+    numbers = [n for n in range(crowd.services) if crowd.node_of(n) == crowd.nodes[0]]
+    names = [workload.pod_name(workload.service_name(n), size - 1) for n in numbers[-_SAMPLE:]]
+    found = Witness.of(site.clients, [pod(name) for name in names], workload.PORT)
+    if not site.target.inside:
+        return found
+    address = site.addresses.services()[workload.PLACED_SERVICE]
+    strangers = (PodRef(workload.NAMESPACE, workload.pod_name(workload.TEST_SERVICE, 0)),)
+    controls = (Probe(each, address, workload.PORT) for each in site.target.inside.values())
+    denied = (Probe(each, address, workload.PORT) for each in strangers)
+    return Witness((*found.controls, *controls), (*found.denied, *denied))
 
 
 def grow(cluster: Cluster, crowd: workload.Crowd, have: int, want: int, narrator: Narrator) -> None:

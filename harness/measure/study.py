@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from harness import stats
 from harness.clusters.base import Cluster
@@ -25,9 +26,8 @@ from harness.measure.plan import Arm, Comparison, Design, make_plan
 from harness.measure.progress import Narrator
 from harness.measure.resume import Earlier, mend
 from harness.measure.rounds import Course
-from harness.measure.switch import SYNC_SECONDS
 from harness.measure.visit import visit
-from harness.results import RunFolder
+from harness.results import RunFolder, file_name
 
 CLOSING_SECONDS = 15.0
 """Kept free of a budget for the report and the teardown."""
@@ -46,7 +46,7 @@ class Study:
     """What locust does in each arm."""
 
     enforced_nodes: int | None = None
-    """On how many nodes the enforcer runs, the measured one first; None: on all of them."""
+    """On how many nodes the enforcers run, the measured one first; None: on all of them."""
 
     budget: float | None = None
     """Seconds for the whole run, or None: the design's rounds, however long they take."""
@@ -55,6 +55,9 @@ class Study:
     """The smallest effect to see (0.03 = 3 %): as many rounds as the pilot says it takes."""
 
     pilot_rounds: int = pace.FEWEST_PILOT_ROUNDS
+
+    rest_window: float = pace.REST_WINDOW
+    """Seconds of each look at a daemon at rest."""
 
     earlier: Earlier | None = None
     """What a run that was cut off had come to, where this goes on with it."""
@@ -66,7 +69,7 @@ class Study:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """The arms that a run visits."""
+        """The arms that locust visits, of the first enforcer."""
         return (Arm.OFF, Arm.ON) if self.judges else (Arm.OFF,)
 
 
@@ -75,7 +78,9 @@ class Lab:
     """What a run works with."""
 
     cluster: Cluster
-    enforcer: Enforcer
+    enforcers: Mapping[str, Enforcer]
+    """By the names that the run has for them, as its design has."""
+
     addresses: Callable[[Cluster], Addresses]
     folder: RunFolder
     narrator: Narrator
@@ -103,8 +108,7 @@ def run(study: Study, lab: Lab) -> None:
             visit(study.visit, place, lab.folder, study.arms)
             lab.narrator.say("taking the cluster down")
         finally:
-            place.switch.rest()
-            lab.enforcer.uninstall()
+            place.switch.dismiss()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +121,13 @@ class Record:
 
 def _prepare(study: Study, lab: Lab, notes: Notes) -> site.Site:
     asking = clients.deploy(lab.cluster)
-    cast, sysctls = site.settle(lab.cluster, study.services, asking)
+    cast, sysctls = site.settle(lab.cluster, study.services, asking, study.design.elsewhere)
     notes.put(nodes=len(cast.crowd.nodes), sysctls=sysctls, client=str(asking))
     size = study.design.sizes[0]
     site.grow(lab.cluster, cast.crowd, 0, size, lab.narrator)
     addresses = lab.addresses(lab.cluster)
     site.lead(cast, site.Roads(lab.cluster, addresses, lab.folder))
-    return site.open_site(lab.cluster, lab.enforcer, addresses, lab.narrator, cast)
+    return site.open_site(site.Ground(lab.cluster, lab.enforcers, addresses), lab.narrator, cast)
 
 
 def _install(study: Study, lab: Lab, place: site.Site) -> None:
@@ -131,14 +135,18 @@ def _install(study: Study, lab: Lab, place: site.Site) -> None:
         lab.narrator.say("no enforcer: an A/A control alone")
         return
     nodes = place.crowd.nodes[: study.enforced_nodes]
-    lab.narrator.say(
-        f"installing {lab.enforcer.name} on {len(nodes)} of {len(place.crowd.nodes)} nodes"
-    )
-    lab.enforcer.install(lab.cluster, lab.folder.folder("logs"), nodes)
-    lab.enforcer.wait_ready(SYNC_SECONDS)
-    place.switch.prove(Arm.ON, SYNC_SECONDS)
-    facts = {**lab.enforcer.describe(), "nodes": list(nodes)}
-    lab.folder.write_json("enforcer.json", facts)
+    facts = {}
+    for name, enforcer in lab.enforcers.items():
+        lab.narrator.say(f"installing {name} on {len(nodes)} of {len(place.crowd.nodes)} nodes")
+        place.switch.install(name, _logs(lab, name), nodes)
+        facts[name] = enforcer.describe()
+        lab.folder.write_json("enforcer.json", {"nodes": list(nodes), "enforcers": facts})
+
+
+def _logs(lab: Lab, name: str) -> Path:
+    """Return the folder of an enforcer's logs: its own, where there are several."""
+    only = len(lab.enforcers) == 1
+    return lab.folder.folder("logs" if only else f"logs/{file_name(name)}")
 
 
 def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Course:
@@ -146,8 +154,8 @@ def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Cour
     place.switch.to(Arm.OFF)
     bench = Bench(place.switch, place.target, record.folder, time.monotonic(), prefix="pilot-")
     plan = pilot.plan_of(study.design, study.pilot_rounds, study.seed)
-    with place.narrator.stage("pilot", pilot.steps(plan)) as stage:
-        found = pilot.run(bench, plan, stage)
+    with place.narrator.stage("pilot", pilot.steps(study.design, plan)) as stage:
+        found = pilot.run(bench, study.design, plan, stage)
     now = replace(Pace(), block=found.block_seconds)
     design = _settled(study, found, now, time.monotonic() - began + _rest(study, place, now))
     sees = found.sees(design)
@@ -156,6 +164,7 @@ def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Cour
         pilot={
             "rounds": study.pilot_rounds,
             "requests": dict(found.requests),
+            "packets": dict(found.packets),
             "spreads": {kind.value: _finite(asdict(each)) for kind, each in found.spreads.items()},
             "pace": asdict(now),
         },
@@ -163,18 +172,20 @@ def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Cour
     )
     for line in _announcement(study, design, now, sees):
         place.narrator.say(line)
-    each = pace.blocks_seconds(now, design) / len(design.sizes)
-    seconds = None if study.budget is None else each
-    return Course(make_plan(design, study.seed), found.requests, seconds)
+    return Course(make_plan(design, study.seed), found.requests, _planned(study, now, design))
 
 
 def _continued(study: Study, earlier: Earlier) -> Course:
     """Return the course that the earlier part of the run had settled."""
     design = replace(study.design, rounds=earlier.rounds)
     now = replace(Pace(), block=earlier.block_seconds)
-    each = pace.blocks_seconds(now, design) / len(design.sizes)
-    seconds = None if study.budget is None else each
-    return Course(make_plan(design, study.seed), earlier.requests, seconds, earlier.done)
+    planned = _planned(study, now, design)
+    return Course(make_plan(design, study.seed), earlier.requests, planned, earlier.done)
+
+
+def _planned(study: Study, now: Pace, design: Design) -> float | None:
+    """Return the seconds that are planned for each block; None: no budget binds them."""
+    return None if study.budget is None else pace.block_seconds(now, design)
 
 
 def _settled(study: Study, found: pilot.Pilot, now: Pace, elsewhere: float) -> Design:
@@ -199,8 +210,8 @@ def _announcement(
         f"{kind.value} connections {_percent(each)}" for kind, each in sees.items()
     )
     yield (
-        f"{design.rounds} rounds of {design.blocks_per_round} blocks in each of "
-        f"{len(design.sizes)} sizes, about {minutes:.1f} min; the smallest effect that "
+        f"{design.rounds} rounds, {design.blocks_in_all} blocks in {len(design.sizes)} sizes, "
+        f"about {minutes:.1f} min; the smallest effect that "
         f"{design.pairs_per_estimate} pairs an estimate will see, if the machine stays as noisy "
         f"as in the pilot ({stats.CONFIDENCE:.0%} sure): {promises}"
     )
@@ -225,7 +236,7 @@ def _rest(study: Study, place: site.Site, now: Pace) -> float:
     sizes = study.design.sizes
     pods = place.crowd.pods(sizes[-1]) - place.crowd.pods(sizes[0])
     visits = len(study.arms) * (study.visit.seconds + now.visit_overhead)
-    return pods * now.pod + visits + CLOSING_SECONDS
+    return pods * now.pod + visits + pace.rests_seconds(study.design) + CLOSING_SECONDS
 
 
 def _measure(study: Study, course: Course, place: site.Site, record: Record) -> None:
@@ -240,8 +251,6 @@ def _measure(study: Study, course: Course, place: site.Site, record: Record) -> 
         if study.judges:
             place.switch.to(Arm.ON)
         site.grow(place.cluster, place.crowd, have, size, place.narrator)
-        if study.judges:
-            place.switch.prove(Arm.ON, SYNC_SECONDS)
         reached = site.sample(place)
         record.notes.put_size(
             size,
@@ -250,5 +259,31 @@ def _measure(study: Study, course: Course, place: site.Site, record: Record) -> 
             reached=asdict(reached),
             grown_seconds=time.monotonic() - started,
         )
+        if study.judges:
+            record.notes.put_size(size, daemon=_daemons(study, place, size))
         record.notes.put_size(size, rounds=rounds.measure(size, course, bench, place.narrator))
         have = size
+
+
+def _daemons(study: Study, place: site.Site, size: int) -> dict[str, list[float]]:
+    """Have each enforcer catch up with the pods, prove it, and watch its daemon at rest.
+
+    Returns CPU seconds a second on a node, window by window, by the enforcer's name.
+    """
+    changed = site.newcomers(place, size)
+    count = len(place.crowd.nodes[: study.enforced_nodes])
+    found = {}
+    for name, enforcer in place.switch.enforcers.items():
+        place.switch.follow(name, changed)
+        found[name] = [each / count for each in at_rest(enforcer, study.rest_window)]
+    return found
+
+
+def at_rest(enforcer: Enforcer, window: float) -> list[float]:
+    """Watch the daemons while nothing changes: CPU seconds a second, all nodes together."""
+    windows = []
+    for _ in range(pace.REST_WINDOWS):
+        began, used = time.monotonic(), enforcer.cpu_seconds()
+        time.sleep(window)
+        windows.append((enforcer.cpu_seconds() - used) / (time.monotonic() - began))
+    return windows

@@ -8,14 +8,16 @@ step: its connection must open always. An arm that cannot be proved ends the run
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.clusters.base import Cluster, Manifest, Outcome, Place, Probe, Verdict
+from harness.clusters.base import Cluster, Manifest, Outcome, Probe, Verdict
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError, EnforcerFailed
 from harness.measure import tracking
-from harness.measure.plan import Arm
+from harness.measure.clients import Clients
+from harness.measure.plan import NOBODY, Arm
 
 DENIALS = frozenset({Verdict.DROPPED, Verdict.REJECTED, Verdict.RESET, Verdict.UNREACHABLE})
 """How a denial may look. A reset is one, for the control proves that a server listens."""
@@ -29,80 +31,129 @@ PATIENCE = 10.0
 SYNC_SECONDS = 180.0
 """How long an enforcer may take until it follows a change of policy or of pods."""
 
+MOST_SAID = 4
+"""Probes that a message about a failed switch names."""
+
 _PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Whom the policy allows and denies, and the addresses at which that shows."""
+    """Probes that show whether policy is enforced: one is let through always, one is denied."""
 
-    allowed: Place
-    denied: Place
-    addresses: tuple[str, ...]
-    """The Service's first, then its pods'."""
+    controls: tuple[Probe, ...]
+    """Of clients that the policy allows; the first one goes through a Service."""
 
-    port: int
-    nodes: tuple[str, ...]
+    denied: tuple[Probe, ...]
+    """Of clients that it denies; the first one goes through a Service."""
+
+    nodes: tuple[str, ...] = ()
     """That the measured path crosses."""
 
+    @classmethod
+    def of(
+        cls, clients: Clients, addresses: Sequence[str], port: int, nodes: tuple[str, ...] = ()
+    ) -> Witness:
+        """Return the witness of the allowed client and the denied one, address by address."""
+        controls, denied = (
+            tuple(Probe(client, address, port) for address in addresses)
+            for client in (clients.allowed, clients.denied)
+        )
+        return cls(controls, denied, nodes)
+
+    @property
     def probes(self) -> list[Probe]:
-        """Return the controls, then the witnesses, address by address."""
-        return [
-            Probe(client, address, self.port)
-            for client in (self.allowed, self.denied)
-            for address in self.addresses
-        ]
+        """The controls, then the witnesses."""
+        return [*self.controls, *self.denied]
 
 
 @dataclass(slots=True)
 class Switch:
-    """Puts the arm that a leg needs in force."""
+    """Puts the arm that a leg needs in force; of several enforcers one acts at most."""
 
     cluster: Cluster
-    enforcer: Enforcer
+    enforcers: Mapping[str, Enforcer]
+    """By the names that the run has for them."""
+
     witness: Witness
-    policy: Manifest
+    policies: Sequence[Manifest]
     """What is away while the arm is ``idle``."""
 
     now: Arm | None = None
     """The arm in force; None: not known."""
 
-    def to(self, arm: Arm) -> None:
-        """Switch to ``arm`` and return once probes prove it; raise EnforcerFailed if not."""
-        self._leave(arm)
+    acting: str = NOBODY
+    """Whose daemon runs or whose rules act."""
+
+    def install(self, name: str, logs: Path, nodes: Sequence[str]) -> None:
+        """Install an enforcer beside the others, prove that it enforces, and switch it off."""
+        self.to(Arm.OFF)
+        enforcer = self.enforcers[name]
+        enforcer.install(self.cluster, logs, nodes)
+        self.now, self.acting = None, name
+        enforcer.wait_ready(SYNC_SECONDS)
+        self.prove(Arm.ON, SYNC_SECONDS)
+        self.to(Arm.OFF)
+
+    def to(self, arm: Arm, name: str | None = None) -> None:
+        """Switch to an arm of an enforcer, by default the run's first.
+
+        Returns once probes prove it; raises EnforcerFailed if they do not.
+        """
+        wanted = next(iter(self.enforcers)) if name in {None, NOBODY} else str(name)
+        if arm in {Arm.OFF, Arm.BARE}:
+            wanted = NOBODY
+        self._leave(arm, wanted)
         match arm:
             case Arm.ON:
-                self.enforcer.enable()
+                self.enforcers[wanted].enable()
             case Arm.OFF:
-                self.enforcer.disable()
+                pass
             case Arm.RULES:
-                self.enforcer.hold()
+                self.enforcers[wanted].hold()
             case Arm.BARE:
-                self.enforcer.disable()
                 tracking.stop(self.cluster, self.witness.nodes)
             case Arm.IDLE:
-                self._idle()
-        self.now = arm
+                self._idle(wanted)
+        self.now, self.acting = arm, wanted
         self.prove(arm, PATIENCE)
 
-    def prove(self, arm: Arm, timeout: float) -> None:
-        """Probe until the arm shows, at most ``timeout`` seconds."""
+    def follow(self, name: str, changed: Witness) -> None:
+        """Have an enforcer catch up with pods that came while it was off, and prove it there."""
+        self._leave(Arm.ON, name)
+        self.enforcers[name].enable()
+        self.now, self.acting = Arm.ON, name
+        self.prove(Arm.ON, SYNC_SECONDS, changed)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all enforcers' daemons so far."""
+        return sum(each.cpu_seconds() for each in self.enforcers.values())
+
+    def dismiss(self) -> None:
+        """Leave nothing of ours in a node's kernel, and uninstall every enforcer. Idempotent."""
+        if self.now is Arm.BARE:
+            tracking.go_on(self.cluster, self.witness.nodes)
+        self.now = None
+        for name in sorted(self.enforcers, key=lambda each: each != self.acting):
+            self.enforcers[name].uninstall()
+
+    def prove(self, arm: Arm, timeout: float, witness: Witness | None = None) -> None:
+        """Probe until the arm shows, at most ``timeout`` seconds; by default to our witness."""
         deadline = time.monotonic() + timeout
         while True:
-            complaints = self._complaints(arm)
+            complaints = self._complaints(arm, witness or self.witness)
             if not complaints:
                 return
             if time.monotonic() >= deadline:
-                message = (
-                    f"{self.enforcer.name}: switched {arm.value}, but after {timeout:.0f} s "
-                    f"{'; '.join(complaints)}"
-                )
+                said = "; ".join(complaints[:MOST_SAID])
+                whose = ", ".join(self.enforcers) if self.acting == NOBODY else self.acting
+                message = f"{whose}: switched {arm.value}, but after {timeout:.0f} s {said}"
                 raise EnforcerFailed(message)
             time.sleep(_PAUSE)
 
     def guard(self) -> None:
         """Prove that nothing enforces before our enforcer is there; raise ClusterError if so."""
-        complaints = self._complaints(Arm.OFF)
+        complaints = self._complaints(Arm.OFF, self.witness)
         if complaints:
             message = (
                 f"with no enforcer of ours, {'; '.join(complaints)}: "
@@ -110,44 +161,44 @@ class Switch:
             )
             raise ClusterError(message)
 
-    def rest(self) -> None:
-        """Leave nothing of ours in a node's kernel but the enforcer; idempotent."""
-        if self.now is Arm.BARE:
-            tracking.go_on(self.cluster, self.witness.nodes)
-        self.now = None
-
-    def _leave(self, arm: Arm) -> None:
+    def _leave(self, arm: Arm, wanted: str) -> None:
         """Undo what only the arm in force has: rules are switched with the policy in place."""
-        if self.now is arm:
-            return
-        if self.now is Arm.BARE:
+        if self.now is Arm.BARE and arm is not Arm.BARE:
             tracking.go_on(self.cluster, self.witness.nodes)
-        if self.now is Arm.IDLE:
-            self.cluster.apply([self.policy])
+        if self.now is Arm.IDLE and (arm, wanted) != (Arm.IDLE, self.acting):
+            self.cluster.apply(self.policies)
             self.prove(Arm.ON, SYNC_SECONDS)
+            self.now = Arm.ON
+        if self.acting not in {NOBODY, wanted}:
+            self.enforcers[self.acting].disable()
+            self.acting = NOBODY
+            if wanted != NOBODY:
+                # what denies after this is the next one's doing
+                self.prove(Arm.OFF, PATIENCE)
 
-    def _idle(self) -> None:
+    def _idle(self, name: str) -> None:
         if self.now is Arm.IDLE:
             return
-        self.enforcer.enable()
+        self.enforcers[name].enable()
+        self.now, self.acting = Arm.ON, name
         self.prove(Arm.ON, SYNC_SECONDS)
-        self.cluster.delete([self.policy])
+        self.cluster.delete(self.policies)
         self.prove(Arm.IDLE, SYNC_SECONDS)
 
-    def _complaints(self, arm: Arm) -> list[str]:
+    def _complaints(self, arm: Arm, witness: Witness) -> list[str]:
         open_, shut = frozenset({Verdict.OPEN}), frozenset(Verdict) - {Verdict.OPEN}
-        controls = [open_ for _ in self.witness.addresses]
-        witnesses = list(controls)
+        controls = [open_ for _ in witness.controls]
+        denied = [open_ for _ in witness.denied]
         match arm:
             case Arm.ON | Arm.RULES:
-                witnesses = [DENIALS for _ in self.witness.addresses]
+                denied = [DENIALS for _ in witness.denied]
             case Arm.BARE:
-                controls[0] = witnesses[0] = shut
+                controls[0] = denied[0] = shut
             case Arm.OFF | Arm.IDLE:
                 pass
-        probes = self.witness.probes()
+        probes = witness.probes
         outcomes = self.cluster.probe(probes, timeout=SILENCE)
-        return _not_in([*controls, *witnesses], probes, outcomes)
+        return _not_in([*controls, *denied], probes, outcomes)
 
 
 def _not_in(

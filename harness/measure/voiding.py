@@ -5,9 +5,10 @@ A void block stays in the file with its reason. Nothing is dropped for what it s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.load.limits import NEARLY_FULL, Conntrack
+from harness.load.limits import NEARLY_FULL, Conntrack, Ports
 
 MOST_STOLEN = 0.10
 """Share of a leg's CPU time that the hypervisor may have taken."""
@@ -15,12 +16,25 @@ MOST_STOLEN = 0.10
 MOST_LOAD = 0.25
 """Share of the machine that others may use, seen while nothing of ours runs."""
 
+MOST_GENERATOR = 0.97
+"""Share of one CPU that ab may use while others stand idle: it is one thread and has no more."""
+
+LEAST_IDLE = 0.10
+"""Share of the machine's CPU time that counts as standing idle."""
+
 LOAD_SECONDS = 0.1
 """How long that is looked at, before the reference leg of each block."""
+
+_GENERATOR = (
+    f"a leg in which ab used more than {MOST_GENERATOR:.0%} of the one CPU that it can use, while "
+    f"more than {LEAST_IDLE:.0%} of the machine's CPU time was idle: its own limit was measured"
+)
 
 RULES: tuple[str, ...] = (
     "a leg with a failed request, an answer other than 2xx or an unfinished ab",
     f"a leg during which more than {MOST_STOLEN:.0%} of the machine's CPU time was stolen",
+    _GENERATOR,
+    f"a block after which more than {NEARLY_FULL:.0%} of a client's ports were taken",
     f"a block after which a node's conntrack table was more than {NEARLY_FULL:.0%} full",
     f"a reference leg, if others used more than {MOST_LOAD:.0%} of the CPUs just before it",
     "a block of which one leg is void",
@@ -39,6 +53,12 @@ class Observed:
     load: float = 0.0
     """Share of the CPUs that others used just before."""
 
+    generator: float = 0.0
+    """Share of one CPU that ab used."""
+
+    idle: float = 0.0
+    """Share of the machine's CPU time that nothing used."""
+
 
 def leg_reason(leg: Observed) -> str:
     """Return why a leg is void, or ``""``."""
@@ -49,17 +69,28 @@ def leg_reason(leg: Observed) -> str:
         return f"{share:.0%} of the CPU time was stolen"
     if leg.load > MOST_LOAD:
         return f"others used {leg.load:.0%} of the CPUs"
+    if leg.generator > MOST_GENERATOR and leg.idle > LEAST_IDLE:
+        return f"ab used {leg.generator:.0%} of its CPU while {leg.idle:.0%} of all CPUs was idle"
     return ""
 
 
-def block_reasons(legs: tuple[str, str], tables: tuple[Conntrack, ...]) -> tuple[str, str]:
+def block_reasons(
+    legs: tuple[str, str], tables: Sequence[Conntrack | Ports] = ()
+) -> tuple[str, str]:
     """Return why each leg of a block is void, given each leg's own reason."""
     full = next((table for table in tables if table.nearly_full), None)
     if full is not None:
-        said = f"{full.node}: conntrack holds {full.entries} of {full.most} entries"
-        return legs[0] or said, legs[1] or said
+        return legs[0] or _said(full), legs[1] or _said(full)
     first, second = legs
     return (
         first or (f"the other leg: {second}" if second else ""),
         second or (f"the other leg: {first}" if first else ""),
     )
+
+
+def _said(full: Conntrack | Ports) -> str:
+    match full:
+        case Conntrack():
+            return f"{full.node}: conntrack holds {full.entries} of {full.most} entries"
+        case Ports():
+            return f"{full.client}: {full.taken} of {full.most} ports are taken"

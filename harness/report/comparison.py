@@ -17,7 +17,7 @@ from harness.measure import blocks, notes
 from harness.measure.plan import Comparison
 from harness.report import analysis
 from harness.report.analysis import Cost
-from harness.results import RunFolder
+from harness.results import RunFolder, enforcers_of
 from harness.stats import MARGIN, Verdict, Word
 
 MACHINE = ("kernel", "architecture", "cpu", "cpus", "versions", "sysctls")
@@ -36,6 +36,9 @@ CLUSTER = (
 @dataclass(frozen=True, slots=True)
 class Change:
     """What became of one cost, from the first run to the second."""
+
+    enforcer: str
+    """Empty where each run has one, which may be another."""
 
     size: int
     connections: Connections
@@ -88,11 +91,13 @@ def unlike_machines(first: Mapping[str, Any], second: Mapping[str, Any]) -> list
 
 def changes(first: RunFolder, second: RunFolder) -> Iterator[Change]:
     """Yield the change of every cost that both runs measured, the A/A controls left out."""
-    known = {_key(cost): cost for cost in _costs(first)}
+    alone = all(len(enforcers_of(run.read_json("run.json"))) == 1 for run in (first, second))
+    known = {_key(cost, alone=alone): cost for cost in _costs(first)}
     for cost in _costs(second):
-        before = known.get(_key(cost))
+        key = _key(cost, alone=alone)
+        before = known.get(key)
         if before is not None and cost.comparison is not Comparison.CONTROL:
-            yield Change(*_key(cost), before, cost)
+            yield Change(*key, before, cost)
 
 
 def _costs(run: RunFolder) -> tuple[Cost, ...]:
@@ -101,8 +106,8 @@ def _costs(run: RunFolder) -> tuple[Cost, ...]:
     return analysis.analyse(rows, int(study["design"]["seed"])).costs
 
 
-def _key(cost: Cost) -> tuple[int, Connections, Comparison]:
-    return cost.size, cost.connections, cost.comparison
+def _key(cost: Cost, *, alone: bool) -> tuple[str, int, Connections, Comparison]:
+    return "" if alone else cost.enforcer, cost.size, cost.connections, cost.comparison
 
 
 def _differences(

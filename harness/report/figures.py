@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,13 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.load.ab import Connections
 from harness.measure.plan import Arm
-from harness.report import costs, findings, growth, style
-from harness.report.analysis import Analysis, Curve, Headline
+from harness.report import costs, findings, growth, style, yardstick
+from harness.report.analysis import Analysis, Curve, Sweep
 from harness.report.style import Look
 from harness.stats import Estimate
 
 FOLDER = "figures"
-_APART = 0.1  # of the effect and its control from the middle of their condition
-_LOOKS = {Arm.OFF: style.OFF, Arm.ON: style.ON}
-_ARM_NAMES = {Arm.OFF: "off", Arm.ON: "on"}
+_SPAN = 0.5  # of a condition, which the enforcers and their control share
 _NAMES = {Connections.NEW: "curves-new", Connections.KEPT: "curves-kept"}
 
 
@@ -36,29 +34,28 @@ class Picture:
     caption: str
 
 
-def draw(
-    analysis: Analysis, enforcer: str, study: Mapping[str, Any], folder: Path
-) -> list[Picture]:
+def draw(analysis: Analysis, study: Mapping[str, Any], folder: Path) -> list[Picture]:
     """Draw every figure that the analysis has data for, into ``folder``."""
-    pictures = []
     with style.applied():
-        for connections in Connections:
-            headlines = [each for each in analysis.of(connections) if each.curves]
-            if headlines:
-                figure = _curves(headlines, enforcer, study)
-                files = style.save(figure, folder, _NAMES[connections])
-                caption = _curve_caption(connections)
-                pictures.append(Picture(_NAMES[connections], *files, caption))
-        if any(each.effect or each.control for each in analysis.headlines):
-            files = style.save(_ratios(analysis, enforcer, study), folder, "ratios")
-            pictures.append(Picture("ratios", *files, _RATIO_CAPTION))
-        if costs.shown(analysis):
-            files = style.save(costs.draw(analysis, enforcer), folder, "costs")
-            pictures.append(Picture("costs", *files, costs.CAPTION))
-        if growth.shown(analysis, study):
-            files = style.save(growth.draw(analysis, enforcer, study), folder, "growth")
-            pictures.append(Picture("growth", *files, growth.CAPTION))
-    return pictures
+        return [
+            Picture(name, *style.save(figure, folder, name), caption)
+            for name, figure, caption in _drawn(analysis, study)
+        ]
+
+
+def _drawn(analysis: Analysis, study: Mapping[str, Any]) -> Iterator[tuple[str, Figure, str]]:
+    """Yield each figure with its name and caption."""
+    for kind in Connections:
+        if any(each.curves for each in analysis.sweeps if each.connections is kind):
+            yield _NAMES[kind], _curves(analysis, kind, study), _curve_caption(kind)
+    if any(each.effect or each.control for each in analysis.headlines):
+        yield "ratios", _ratios(analysis, study), _RATIO_CAPTION
+    if costs.shown(analysis):
+        yield "costs", costs.draw(analysis), costs.CAPTION
+    if growth.shown(analysis, study):
+        yield "growth", growth.draw(analysis, study), growth.CAPTION
+    if yardstick.shown(analysis):
+        yield "yardstick", yardstick.draw(analysis), yardstick.CAPTION
 
 
 _RATIO_CAPTION = (
@@ -74,37 +71,43 @@ def _curve_caption(connections: Connections) -> str:
     )
 
 
-def _curves(headlines: Sequence[Headline], enforcer: str, study: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(max(7.2, 3.6 * len(headlines)), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(headlines), sharey=True, squeeze=False)[0]
-    for each, headline in zip(axes, headlines, strict=True):
-        _panel(each, headline, study)
+def _curves(analysis: Analysis, kind: Connections, study: Mapping[str, Any]) -> Figure:
+    sweeps = [each for each in analysis.sweeps if each.connections is kind and each.curves]
+    figure = Figure(figsize=(max(7.2, 3.6 * len(sweeps)), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
+    for each, sweep in zip(axes, sweeps, strict=True):
+        _panel(each, analysis, sweep, study)
     axes[0].set_ylim(bottom=0)  # after all panels have stretched the axis that they share
     axes[0].set_ylabel("QPS (requests per second)")
     axes[0].legend(loc="lower right")
-    style.title(figure, findings.curve_title(enforcer, headlines))
+    style.title(figure, findings.curve_title(analysis.of(kind)))
     return figure
 
 
-def _panel(axes: Axes, headline: Headline, study: Mapping[str, Any]) -> None:
-    for curve in headline.curves:
-        _curve(axes, curve)
-    ticks = sorted({point.concurrency for curve in headline.curves for point in curve.points})
+def _panel(axes: Axes, analysis: Analysis, sweep: Sweep, study: Mapping[str, Any]) -> None:
+    for curve in sweep.curves:
+        _curve(axes, curve, analysis.enforcers)
+    ticks = sorted({point.concurrency for curve in sweep.curves for point in curve.points})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel("concurrency")
-    found = f"on/off {findings.ratio(headline.effect)}" if headline.effect else ""
-    where = f"{headline.size} pods a service, {findings.density(headline.size, study)} a node"
-    axes.set_title(f"{where}\n{found}", fontsize=9.5)
+    several = len(analysis.enforcers) > 1
+    found = [
+        f"{f'{each.enforcer} ' if several else 'on/off '}{findings.ratio(each.effect)}"
+        for each in analysis.of(sweep.connections)
+        if each.size == sweep.size and each.effect
+    ]
+    where = f"{sweep.size} pods a service, {findings.density(sweep.size, study)} a node"
+    axes.set_title("\n".join((where, *found)), fontsize=9.5 if not several else 8.5)
 
 
-def _curve(axes: Axes, curve: Curve) -> None:
-    look = _LOOKS[curve.arm]
+def _curve(axes: Axes, curve: Curve, enforcers: Sequence[str]) -> None:
+    off = curve.arm is Arm.OFF
+    look = style.OFF if off else style.enforcer(enforcers.index(curve.enforcer))
     x = [point.concurrency for point in curve.points]
     low, high = ([getattr(point, side) for point in curve.points] for side in ("low", "high"))
-    hatch = "////" if curve.arm is Arm.OFF else None
     axes.fill_between(
         x,
         low,
@@ -113,14 +116,10 @@ def _curve(axes: Axes, curve: Curve) -> None:
         edgecolor=look.color,
         alpha=0.18,
         linewidth=0.4,
-        hatch=hatch,
+        hatch="////" if off else None,
     )
-    axes.plot(
-        x,
-        [point.rps for point in curve.points],
-        **_line(look),
-        label=f"enforcement {_ARM_NAMES[curve.arm]}",
-    )
+    label = "enforcement off" if off else f"{curve.enforcer} on"
+    axes.plot(x, [point.rps for point in curve.points], **_line(look), label=label)
 
 
 def _line(look: Look) -> dict[str, Any]:
@@ -132,28 +131,35 @@ def _line(look: Look) -> dict[str, Any]:
     }
 
 
-def _ratios(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
+def _ratios(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
+    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(1.0, color=style.INK, linewidth=1)
-    labels = []
-    for x, headline in enumerate(analysis.headlines):
-        look = style.NEW if headline.connections is Connections.NEW else style.KEPT
-        _interval(axes, x - _APART, headline.effect, look, "on / off")
-        _interval(axes, x + _APART, headline.control, style.CONTROL, "A/A control (off / off)")
-        labels.append(_label(headline, study))
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlim(-0.5, len(labels) - 0.5)
+    several = len(analysis.enforcers) > 1
+    conditions = list(dict.fromkeys((each.connections, each.size) for each in analysis.headlines))
+    for x, condition in enumerate(conditions):
+        mine = [e for e in analysis.headlines if (e.connections, e.size) == condition]
+        shown = [
+            (each.effect, style.enforcer(number), f"{each.enforcer} on / off")
+            for number, each in enumerate(mine)
+        ]
+        shown.append((mine[0].control, style.CONTROL, "A/A control (off / off)"))
+        for number, (estimate, look, name) in enumerate(shown):
+            apart = _SPAN * ((number + 0.5) / len(shown) - 0.5)
+            if estimate is not None:
+                _interval(axes, x + apart, estimate, look, name)
+            if estimate is not None and not several:
+                _figure_beside(axes, x + apart, estimate, look)
+    axes.set_xticks(range(len(conditions)), [_label(each, study) for each in conditions])
+    axes.set_xlim(-0.5, len(conditions) - 0.5)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("ratio of requests per second")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    style.title(figure, findings.ratio_title(enforcer, analysis))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+    style.title(figure, findings.ratio_title(analysis))
     return figure
 
 
-def _interval(axes: Axes, x: float, estimate: Estimate | None, look: Look, name: str) -> None:
-    if estimate is None:
-        return
+def _interval(axes: Axes, x: float, estimate: Estimate, look: Look, name: str) -> None:
     named = name in axes.get_legend_handles_labels()[1]
     low, high = estimate.interval
     spread = [[estimate.ratio - low], [high - estimate.ratio]]
@@ -166,6 +172,9 @@ def _interval(axes: Axes, x: float, estimate: Estimate | None, look: Look, name:
         elinewidth=1.6,
         label="_" if named else name,
     )
+
+
+def _figure_beside(axes: Axes, x: float, estimate: Estimate, look: Look) -> None:
     axes.annotate(
         f"{estimate.ratio:.3f}",
         (x, estimate.ratio),
@@ -178,6 +187,7 @@ def _interval(axes: Axes, x: float, estimate: Estimate | None, look: Look, name:
     )
 
 
-def _label(headline: Headline, study: Mapping[str, Any]) -> str:
-    kind = "new" if headline.connections is Connections.NEW else "keep-alive"
-    return f"{kind}\n{headline.size} a service\n{findings.density(headline.size, study)} a node"
+def _label(condition: tuple[Connections, int], study: Mapping[str, Any]) -> str:
+    connections, size = condition
+    kind = "new" if connections is Connections.NEW else "keep-alive"
+    return f"{kind}\n{size} a service\n{findings.density(size, study)} a node"

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.load.ab import Connections
+from harness.measure.blocks import FILE as BLOCKS
+from harness.measure.plan import Comparison
 from harness.report.analysis import Analysis, Headline, change
+from harness.report.evidence import headline_href
 from harness.stats import Estimate, Word
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
@@ -24,86 +27,122 @@ def ratio(estimate: Estimate) -> str:
     return f"{estimate.ratio:.3f} ({low:.3f} to {high:.3f})"
 
 
-def curve_title(enforcer: str, headlines: Sequence[Headline]) -> str:
+def linked(text: str, href: str) -> str:
+    """Return a figure with the file that it was read from, as Markdown has links."""
+    return f"[{text}]({href})"
+
+
+def curve_title(headlines: Sequence[Headline]) -> str:
     """Return the finding that a figure of curves shows: a rate only where one can be told."""
     kind = KIND[headlines[0].connections]
     found = [each for each in headlines if each.effect is not None]
     if not found:
         return f"ab, {kind}: requests per second without an enforcer"
+    names = dict.fromkeys(each.enforcer for each in found)
+    if len(names) > 1:
+        said = (_told_at([each for each in found if each.enforcer == name]) for name in names)
+        return f"With {kind}, of the rate without enforcement: {'; '.join(said)}"
     words = "; ".join(f"{each.size} a service: {each.verdict}" for each in found)
-    if all(each.verdict and each.verdict.word is Word.INDISTINCT for each in found):
-        return f"With {kind}, no difference can be told between {enforcer} and none\n{words}"
+    name = found[0].enforcer
+    if _none_told(found):
+        return f"With {kind}, no difference can be told between {name} and none\n{words}"
+    return f"With {kind}, {_told_at(found)} of the rate without enforcement\n{words}"
+
+
+def _none_told(found: Sequence[Headline]) -> bool:
+    return all(each.verdict and each.verdict.word is Word.INDISTINCT for each in found)
+
+
+def _told_at(found: Sequence[Headline]) -> str:
+    name = found[0].enforcer
+    if _none_told(found):
+        return f"{name} no difference told"
     rates = _percentspan([each.effect.ratio for each in found if each.effect])
-    return f"With {kind}, {enforcer} runs at {rates} of the rate without enforcement\n{words}"
+    return f"{name} runs at {rates}"
 
 
-def ratio_title(enforcer: str, analysis: Analysis) -> str:
+def ratio_title(analysis: Analysis) -> str:
     """Return the finding that the summary of ratios shows."""
     found = [each for each in analysis.headlines if each.effect is not None]
     if not found:
         return "No enforcer: the A/A control alone"
-    words = Counter(each.verdict.word.value for each in found if each.verdict)
-    counted = ", ".join(f"{word} in {number}" for word, number in words.most_common())
-    return f"{enforcer} on over off: {counted} of {len(found)} conditions"
+    lines = []
+    for name in analysis.enforcers:
+        mine = [each for each in found if each.enforcer == name]
+        words = Counter(each.verdict.word.value for each in mine if each.verdict)
+        counted = ", ".join(f"{word} in {number}" for word, number in words.most_common())
+        lines.append(f"{name} on over off: {counted} of {len(mine)} conditions")
+    return "\n".join(lines)
 
 
-def sentences(
-    analysis: Analysis,
-    run: Mapping[str, Any],
-    study: Mapping[str, Any],
-    locust: Mapping[str, Any],
-) -> list[str]:
+def sentences(analysis: Analysis, study: Mapping[str, Any], locust: Mapping[str, Any]) -> list[str]:
     """Return the answer in five sentences; each figure in them is also in the tables."""
-    enforcer = run["settings"].get("enforcer", "the enforcer")
     return [
-        _kind_sentence(enforcer, analysis.of(Connections.NEW), study),
-        _kind_sentence(enforcer, analysis.of(Connections.KEPT), study),
-        _growth_sentence(analysis),
+        _kind_sentence(analysis, Connections.NEW, study),
+        _kind_sentence(analysis, Connections.KEPT, study),
+        _growth_sentence(analysis, study),
         _control_sentence(analysis, study),
         _quality_sentence(analysis, locust),
     ]
 
 
-def _kind_sentence(enforcer: str, headlines: Sequence[Headline], study: Mapping[str, Any]) -> str:
+def _kind_sentence(analysis: Analysis, kind: Connections, study: Mapping[str, Any]) -> str:
+    headlines = analysis.of(kind)
     if not headlines:
         return "Not run: one of new and kept connections was left out of this run."
-    kind = KIND[headlines[0].connections]
     found = [each for each in headlines if each.effect is not None]
     if not found:
-        points = [point for each in headlines for c in each.curves for point in c.points]
-        if not points:
-            return f"With {kind}, no block counts."
-        best = max(point.rps for point in points)
-        return f"With {kind}, ab reached {best:,.0f} requests per second; no enforcer was compared."
-    parts = (
-        f"{ratio(each.effect)} at {density(each.size, study)} pods a node, {each.verdict}"
-        for each in found
-        if each.effect is not None
+        points = (each.points for sweep in analysis.sweeps for each in sweep.curves)
+        rates = [point.rps for each in points for point in each]
+        if not rates:
+            return f"With {KIND[kind]}, no block counts."
+        return (
+            f"With {KIND[kind]}, ab reached {max(rates):,.0f} requests per second; no enforcer "
+            "was compared."
+        )
+    said = (
+        f"{name} {'; '.join(_effect(each, study) for each in found if each.enforcer == name)}"
+        for name in dict.fromkeys(each.enforcer for each in found)
     )
-    return f"With {kind}, requests per second with {enforcer} on over off: {'; '.join(parts)}."
+    return f"With {KIND[kind]}, requests per second on over off: {'. '.join(said)}."
 
 
-def _growth_sentence(analysis: Analysis) -> str:
-    found = [each for each in analysis.of(Connections.NEW) if each.effect is not None]
-    if len(found) < 2 or found[0].effect is None or found[-1].effect is None:  # noqa: PLR2004
-        return f"One size was compared: nothing is said about growth (study: {STUDY_CLAIM})."
-    mean, low, high = (math.exp(each) for each in change(found[0].effect, found[-1].effect))
+def _effect(headline: Headline, study: Mapping[str, Any]) -> str:
+    assert headline.effect is not None  # noqa: S101  # only such are told
+    figure = linked(ratio(headline.effect), headline_href(headline, Comparison.EFFECT))
+    return f"{figure} at {density(headline.size, study)} pods a node: {headline.verdict}"
+
+
+def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
+    said = []
+    for name in analysis.enforcers:
+        found = [each for each in analysis.of(Connections.NEW, name) if each.effect is not None]
+        if len(found) > 1:
+            said.append(f"{name}'s changes {_growth(found[0], found[-1], study)}")
+    claim = f"(the study, with kube-router 0.2.0: {STUDY_CLAIM})"
+    if not said:
+        return f"One size was compared: nothing is said about growth {claim}."
+    return f"With more pods that ratio, of new connections, changes: {'; '.join(said)} {claim}."
+
+
+def _growth(first: Headline, last: Headline, study: Mapping[str, Any]) -> str:
+    assert first.effect is not None  # noqa: S101  # only such are told
+    assert last.effect is not None  # noqa: S101
+    mean, low, high = (math.exp(each) for each in change(first.effect, last.effect))
     grows = "it falls" if high < 1 else "it rises" if low > 1 else "no change shows"
-    return (
-        f"From {found[0].size} to {found[-1].size} pods a service that ratio changes by a factor "
-        f"of {mean:.3f} ({low:.3f} to {high:.3f}): {grows} (the study, with kube-router 0.2.0: "
-        f"{STUDY_CLAIM})."
-    )
+    sizes = " to ".join(density(each.size, study) for each in (first, last))
+    return f"from {sizes} pods a node by a factor of {mean:.3f} ({low:.3f} to {high:.3f}), {grows}"
 
 
 def _control_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
-    found = [each.control for each in analysis.headlines if each.control is not None]
+    found = [(each, each.control) for each in analysis.headlines if each.control is not None]
     if not found:
         return "No A/A control was completed, so the instrument itself is unproved."
-    worst = max(found, key=lambda each: abs(each.mean))
+    where, worst = max(found, key=lambda each: abs(each[1].mean))
+    farthest = linked(ratio(worst), headline_href(where, Comparison.CONTROL))
     return (
-        f"The same arm against itself, interleaved, gave {span([e.ratio for e in found])}"
-        f" (farthest from 1: {ratio(worst)}){_promises(analysis, study)}."
+        f"The same arm against itself, interleaved, gave {span([each.ratio for _, each in found])}"
+        f" (farthest from 1: {farthest}){_promises(analysis, study)}."
     )
 
 
@@ -146,8 +185,8 @@ def _quality_sentence(analysis: Analysis, locust: Mapping[str, Any]) -> str:
     failures = sum(each["failures"] for each in visits)
     visited = f"; locust: {', '.join(rates)}, {failures} failures" if visits else ""
     return (
-        f"Of {tally.blocks} blocks {tally.void} are void by the rules declared beforehand, and "
-        f"{tally.failed} requests failed{visited}."
+        f"Of {linked(str(tally.blocks), BLOCKS)} blocks {tally.void} are void by the rules "
+        f"declared beforehand, and {tally.failed} requests failed{visited}."
     )
 
 

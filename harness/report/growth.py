@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -28,37 +28,44 @@ def shown(analysis: Analysis, study: Mapping[str, Any]) -> bool:
     return len({_pods(cost, study) for cost in _drawn(analysis)} - {None}) >= FEWEST_SIZES
 
 
-def draw(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> Figure:
-    """Draw a panel for each kind of connection, a line for each arm."""
+def draw(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
+    """Draw a panel for each kind of connection, a line for each arm of each enforcer."""
     kinds = [kind for kind in Connections if any(c.connections is kind for c in _drawn(analysis))]
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
-        mine = [cost for cost in _drawn(analysis) if cost.connections is kind]
-        _panel(axes, mine, study)
+        _panel(axes, analysis, kind, study)
         axes.set_title(findings.KIND[kind])
     panels[0].set_ylabel("ratio of CPU s per request")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    style.title(figure, title(analysis, enforcer, study))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    style.title(figure, title(analysis, study))
     return figure
 
 
-def title(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> str:
+def title(analysis: Analysis, study: Mapping[str, Any]) -> str:
     """Return the finding: how ``on`` changes from the fewest pods to the most, new connections."""
+    said = [
+        found for name in analysis.enforcers if (found := _grows(analysis, name, study)) is not None
+    ]
+    if not said:
+        return "CPU time per request against pods on the node"
+    return f"CPU time per request, a new connection each:\n{'; '.join(said)}"
+
+
+def _grows(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> str | None:
     found = [
         cost
         for cost in _drawn(analysis)
-        if cost.connections is Connections.NEW and cost.comparison is Comparison.EFFECT
+        if cost.connections is Connections.NEW
+        and cost.comparison is Comparison.EFFECT
+        and cost.enforcer == enforcer
     ]
     if len(found) < FEWEST_SIZES or found[0].cpu is None or found[-1].cpu is None:
-        return f"{enforcer}: CPU time per request against pods on the node"
+        return None
     mean, low, high = (math.exp(each) for each in change(found[0].cpu, found[-1].cpu))
     word = "grows" if low > 1 else "falls" if high < 1 else "shows no change"
-    first, last = (findings.density(cost.size, study) for cost in (found[0], found[-1]))
-    return (
-        f"From {first} to {last} pods a node what {enforcer} costs a request {word}: "
-        f"by a factor of {mean:.3f} ({low:.3f} to {high:.3f}), a new connection each"
-    )
+    sizes = " to ".join(findings.density(cost.size, study) for cost in (found[0], found[-1]))
+    return f"{enforcer} {word} from {sizes} pods a node, by {mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _drawn(analysis: Analysis) -> list[Cost]:
@@ -70,18 +77,20 @@ def _pods(cost: Cost, study: Mapping[str, Any]) -> float | None:
     return known
 
 
-def _panel(axes: Axes, mine: Sequence[Cost], study: Mapping[str, Any]) -> None:
+def _panel(axes: Axes, analysis: Analysis, kind: Connections, study: Mapping[str, Any]) -> None:
+    mine = [cost for cost in _drawn(analysis) if cost.connections is kind]
     axes.axhline(1.0, color=style.INK, linewidth=1)
-    for comparison, look in costs.LOOKS.items():
+    for trial in costs.trials(mine):
         points = [
             (pods, cost.cpu)
             for cost in mine
-            if cost.comparison is comparison
+            if (cost.enforcer, cost.comparison) == trial
             and cost.cpu is not None
             and (pods := _pods(cost, study)) is not None
         ]
         if not points:
             continue
-        costs.series(axes, points, look, costs.name(comparison), linestyle=look.line)
+        look = costs.look(analysis, *trial)
+        costs.series(axes, points, look, costs.name(*trial), linestyle=look.line)
     axes.set_xlim(left=0)
     axes.set_xlabel("pods on the node")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from harness.load.ab import Connections
 from harness.measure import blocks, notes, pilot, visit
 from harness.measure.blocks import Row
-from harness.report import analysis, costs, figures, findings, pages
+from harness.measure.plan import Comparison
+from harness.report import analysis, evidence, figures, findings, pages, yardstick
 from harness.report.analysis import Analysis, Headline
 from harness.report.figures import Picture
-from harness.results import RunFolder
+from harness.report.parts import FORMULA, Bounds, Parts, parts
+from harness.results import RunFolder, enforcers_of
 from harness.stats import Estimate
 
 HTML = "report.html"
@@ -48,9 +52,19 @@ class Story:
         return tuple(row for row in self.rows if row.void)
 
     @property
-    def shapes(self) -> list[str]:
-        """What the arms say of the study's nodes."""
-        return costs.sentences(self.analysis, self.study, len(self.enforcer.get("nodes", ())))
+    def names(self) -> str:
+        """Whose cost it is, in words."""
+        return " and ".join(enforcers_of(self.run))
+
+    @property
+    def parts(self) -> list[Parts]:
+        """The costs of each enforcer apart."""
+        return list(parts(self.analysis, self.study, self.seed))
+
+    @property
+    def yardsticks(self) -> list[str]:
+        """What known costs came out as."""
+        return [yardstick.words(line) for line in yardstick.lines(self.analysis)]
 
     def cells(self, headline: Headline) -> list[tuple[int, Estimate]]:
         """Return the effect at each concurrency."""
@@ -71,8 +85,8 @@ def tell(folder: RunFolder) -> Story:
     path = folder.path / blocks.FILE
     rows = tuple(blocks.read(path)) if path.exists() else ()
     found = analysis.analyse(rows, _seed(study))
+    evidence.write(folder, rows, found)
     locust = _json(folder, visit.FILE)
-    enforcer = str(run["settings"].get("enforcer", "none"))
     return Story(
         run=run,
         env=folder.read_json("env.json"),
@@ -82,8 +96,8 @@ def tell(folder: RunFolder) -> Story:
         files=_files(folder),
         rows=rows,
         analysis=found,
-        sentences=tuple(findings.sentences(found, run, study, locust)),
-        pictures=tuple(figures.draw(found, enforcer, study, folder.folder(figures.FOLDER))),
+        sentences=tuple(findings.sentences(found, study, locust)),
+        pictures=tuple(figures.draw(found, study, folder.folder(figures.FOLDER))),
     )
 
 
@@ -106,7 +120,14 @@ def _files(folder: RunFolder) -> tuple[str, ...]:
 
 def _templates() -> Environment:
     environment = pages.templates()
+    environment.globals |= {"formula": FORMULA, "kinds": tuple(Connections)}
     environment.filters |= {
+        "href": evidence.href,
+        "effect_href": lambda each: evidence.headline_href(each, Comparison.EFFECT),
+        "control_href": lambda each: evidence.headline_href(each, Comparison.CONTROL),
+        "links": _links,
+        "micro": _micro,
+        "bounds": _bounds,
         "ratio": findings.ratio,
         "kind": lambda each: findings.KIND[each],
         "short": lambda each: "keep-alive" if each is Connections.KEPT else "new",
@@ -123,6 +144,29 @@ def _milliseconds(step: Mapping[str, Any], share: str) -> str:
     """Return a percentile of one step of locust: from when it was due, and from its sending."""
     due, sent = (step[kind]["percentiles_ms"].get(share) for kind in ("arrival", "service"))
     return "-" if due is None or sent is None else f"{due:g} ({sent:g})"
+
+
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+
+
+def _links(text: str) -> Markup:
+    """Return a sentence with its Markdown links as HTML has them."""
+    return Markup(_LINK.sub(r'<a href="\2">\1</a>', str(escape(text))))  # noqa: S704  # escaped
+
+
+def _micro(found: Bounds | None) -> str:
+    """Return CPU seconds as microseconds, with their interval."""
+    if found is None:
+        return "not known"
+    return "{:.2f} ({:.2f} to {:.2f})".format(*_figures(found.scaled(1e6)))
+
+
+def _bounds(found: Bounds | None) -> str:
+    return "not known" if found is None else "{:.3f} ({:.3f} to {:.3f})".format(*_figures(found))
+
+
+def _figures(found: Bounds) -> tuple[float, float, float]:
+    return found.mean, found.low, found.high
 
 
 def _p_value(value: float) -> str:

@@ -25,20 +25,32 @@ class Look:
     """How one series is drawn."""
 
     color: str
-    line: str
+    line: Any
+    """A line style of matplotlib's."""
+
     marker: str
     fill: str
     """Of the marker."""
 
 
 OFF = Look(color="#c0641a", line="--", marker="s", fill="white")
-ON = Look(color="#123f6b", line="-", marker="o", fill="#123f6b")
-RULES = Look(color="#7a3b8f", line="-.", marker="v", fill="#7a3b8f")
-IDLE = Look(color="#2b7a4b", line="--", marker="^", fill="white")
-BARE = Look(color="#c0641a", line=":", marker="s", fill="white")
 CONTROL = Look(color=GREY, line=":", marker="D", fill="white")
-NEW = Look(color="#123f6b", line="-", marker="o", fill="#123f6b")
-KEPT = Look(color="#2b7a4b", line="-", marker="^", fill="white")
+BARE = Look(color="#c0641a", line=":", marker="s", fill="white")
+
+ENFORCERS = (
+    Look(color="#123f6b", line="-", marker="o", fill="#123f6b"),
+    Look(color="#a3195b", line="-.", marker="v", fill="white"),
+    Look(color="#2b7a4b", line="--", marker="^", fill="#2b7a4b"),
+    Look(color="#7a3b8f", line=(0, (5, 1, 1, 1, 1, 1)), marker="P", fill="white"),
+    Look(color="#8a6d00", line=(0, (1, 1)), marker="X", fill="#8a6d00"),
+)
+"""Of the enforcers of a run, in their order; a sixth looks like the first."""
+
+
+def enforcer(number: int) -> Look:
+    """Return the look of the enforcer with this number in its run, from 0."""
+    return ENFORCERS[number % len(ENFORCERS)]
+
 
 _CHARACTERS_PER_INCH = 11  # of a title, at 12 points
 

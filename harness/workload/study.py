@@ -31,6 +31,14 @@ ALLOWED_CLIENT = "14.215.0.10"
 DENIED_CLIENT = "14.216.0.10"
 """Outside of it: whether its connections are dropped tells whether enforcement acts."""
 
+PLACED_SERVICE = "placed"
+"""Asked by clients that are pods: two nginx pods on the measured node, with a policy for them."""
+
+CLIENTS_NAMESPACE = "clients"
+"""Of the pods that load comes from; the study's policy does not select them."""
+
+CLIENT_IMAGE = "busybox:1.36"
+
 POLICY_PORTS = (9090, 8080, 80)
 POLICY_CIDR = "14.215.0.0/16"
 
@@ -106,10 +114,39 @@ def measured(nodes: Sequence[str]) -> list[Manifest]:
     return [service(TEST_SERVICE), *pods]
 
 
+def placed(nodes: Sequence[str]) -> list[Manifest]:
+    """Return a Service on the first node for clients that are pods, and a client on two nodes.
+
+    The study's policy lets no pod in, so these pods have a policy more, which allows the clients.
+    """
+    pods = [pod(PLACED_SERVICE, index, nodes[0]) for index in range(TEST_PODS)]
+    namespace: Manifest = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": CLIENTS_NAMESPACE},
+    }
+    clients = [client(node) for node in nodes[:2]]
+    return [namespace, service(PLACED_SERVICE), *pods, *clients]
+
+
+def client(node: str) -> Manifest:
+    """Return the pod that load comes from on a node; it listens nowhere."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"on-{node}", "namespace": CLIENTS_NAMESPACE},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "client", "image": CLIENT_IMAGE}],
+        },
+    }
+
+
 def homes(crowd: Crowd) -> dict[str, str]:
-    """Return the node that has the pods of each Service, the measured one included."""
+    """Return the node that has the pods of each Service, the measured ones included."""
     dealt = {service_name(number): crowd.node_of(number) for number in range(crowd.services)}
-    return {TEST_SERVICE: crowd.nodes[0], **dealt}
+    return {TEST_SERVICE: crowd.nodes[0], PLACED_SERVICE: crowd.nodes[0], **dealt}
 
 
 def growth(crowd: Crowd, have: int, want: int) -> Iterator[Manifest]:
@@ -119,6 +156,22 @@ def growth(crowd: Crowd, have: int, want: int) -> Iterator[Manifest]:
     for index in range(have, want):
         for number in range(crowd.services):
             yield pod(service_name(number), index, crowd.node_of(number))
+
+
+def placed_policy() -> Manifest:
+    """Return the policy that lets the client pods ask the pods of :func:`placed`, and no other."""
+    name = "kubernetes.io/metadata.name"
+    clients = {"namespaceSelector": {"matchLabels": {name: CLIENTS_NAMESPACE}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": PLACED_SERVICE, "namespace": NAMESPACE},
+        "spec": {
+            "ingress": [{"from": [clients], "ports": [{"protocol": "TCP", "port": PORT}]}],
+            "podSelector": {"matchLabels": {"app": PLACED_SERVICE}},
+            "policyTypes": ["Ingress"],
+        },
+    }
 
 
 def policy(cidr: str = POLICY_CIDR) -> Manifest:

@@ -32,6 +32,9 @@ class Broken:
     rules: tuple[str, ...]
     name: str = "broken"
 
+    def share_nodes(self, number: int) -> None:
+        """Nobody asks for it here."""
+
     def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
         """Load a table into each node."""
         del logs, nodes

@@ -37,6 +37,7 @@ class Settings:
     node: str
     iptables: str = "iptables"
     period: float = PERIOD
+    health_port: int = HEALTH_PORT
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,13 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--iptables", default="iptables")
     parser.add_argument("--period", type=float, default=PERIOD)
-    given = parser.parse_args(arguments)
-    run(Settings(given.kubeconfig, os.environ["NODE_NAME"], given.iptables, given.period))
+    parser.add_argument("--health-port", type=int, default=HEALTH_PORT)
+    given = vars(parser.parse_args(arguments))
+    run(Settings(node=os.environ["NODE_NAME"], **given))
 
 
 def run(settings: Settings) -> None:
     """Follow the cluster and sync once a period, for ever."""
-    health = ThreadingHTTPServer(("", HEALTH_PORT), Healthy)
+    health = ThreadingHTTPServer(("", settings.health_port), Healthy)
     threading.Thread(target=health.serve_forever, daemon=True).start()
     mirror = Mirror(settings.kubeconfig, say)
     mirror.start()

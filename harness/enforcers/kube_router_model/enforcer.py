@@ -11,7 +11,7 @@ import harness
 from harness.clusters.base import Cluster, Right
 from harness.enforcers.base import State
 from harness.enforcers.daemons import Command
-from harness.enforcers.daemonset import HEALTH_PORT, DaemonSet, Readiness, environment
+from harness.enforcers.daemonset import DaemonSet, Readiness, environment
 from harness.enforcers.kube_router import IptablesRules, unsynced_since
 from harness.enforcers.node import Node
 from harness.requirements import require_tools
@@ -39,8 +39,13 @@ class KubeRouterModel(DaemonSet):
         """Take the command for its rules, one of :data:`IPTABLES`; nothing is started yet."""
         super().__init__()
         self.iptables = iptables
-        self.rules = IptablesRules(iptables)
+        self.rules: IptablesRules = IptablesRules(iptables)
         self._version = "unknown: not started yet"
+
+    def share_nodes(self, number: int) -> None:
+        """Take a port of its own, and take chains and sets away whole: others have such names."""
+        super().share_nodes(number)
+        self.rules.whole = True
 
     def describe(self) -> Mapping[str, Any]:
         """Return what it is, and the iptables that it uses: its version from install on."""
@@ -62,10 +67,11 @@ class KubeRouterModel(DaemonSet):
     def command(self, cluster: Cluster, node: str) -> Command:
         """Return the daemon's command line; ``NODE_NAME`` says which node it is on."""
         kubeconfig = str(cluster.kubeconfig_of(self.name, RIGHTS))
-        argv = (*_PROGRAM, "--kubeconfig", kubeconfig, "--iptables", self.iptables)
+        flags = ("--kubeconfig", kubeconfig, "--iptables", self.iptables, *self.port_flag())
+        argv = (*_PROGRAM, *flags)
         return Command(argv, environment(NODE_NAME=node, PYTHONPATH=_SOURCES))
 
     def readiness(self, node: Node, log: Path) -> Readiness:
         """Wait for the end of a sync that began after now."""
         seen = unsynced_since(log)
-        return lambda: seen() or node.why_unhealthy(HEALTH_PORT, "/healthz")
+        return lambda: seen() or node.why_unhealthy(self.health_port, "/healthz")

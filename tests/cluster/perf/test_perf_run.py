@@ -86,20 +86,45 @@ def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcer: str) -> None:
     } == {0}
 
 
-@pytest.mark.parametrize("enforcer", ["bundled", "kube-router-0.2-model"])
-def test_every_arm_is_proved_by_packets(tmp_path: Path, enforcer: str) -> None:
-    """Rules without their daemon, a daemon without policies, a node that tracks nothing."""
+def test_every_arm_of_every_enforcer_is_proved_by_packets(tmp_path: Path) -> None:
+    """Two enforcers on the same nodes, each on while the other is off, asked from everywhere.
+
+    Rules without their daemon, a daemon without policies, a node that tracks nothing.
+    """
     arms = ("bare", "off", "idle", "on", "rules")
-    options = ("--enforcer", enforcer, "--sizes", "2", "--rounds", "1", "--arms", ",".join(arms))
-    running = start(tmp_path, f"perf-{os.getpid()}-arms", *options)
+    places = ("other-node", "same-node", "outside-pod")
+    both = ("--enforcer", "bundled", "--enforcer", "kube-router-0.2-model")
+    options = ("--sizes", "2", "--rounds", "1", "--arms", ",".join(arms))
+    running = start(
+        tmp_path, f"perf-{os.getpid()}-arms", *both, *options, "--placements", ",".join(places)
+    )
     output, _ = running.communicate(timeout=PATIENCE)
 
     assert running.returncode == 0, output
     measured = rows(Path(output.splitlines()[-1]).parent)
-    assert {row["arm"] for row in measured} == set(arms)
     assert {row["failed"] for row in measured} == {"0"}
-    straight = {row["comparison"] for row in measured if row["placement"] == "outside-pod"}
-    assert straight == {"bare/off"}
+    assert {row["arm"] for row in measured} == set(arms)
+    for name in ("bundled", "kube-router-0.2-model"):
+        mine = [row for row in measured if row["enforcer"] == name]
+        assert {row["arm"] for row in mine} == {"off", "idle", "on", "rules"}
+        assert {row["placement"] for row in mine} == {"outside-service", *places}
+    bare = {row["placement"] for row in measured if row["comparison"] == "bare/off"}
+    assert bare == {"outside-pod"}
+
+
+def test_yardsticks_are_switched_like_enforcers(tmp_path: Path) -> None:
+    """Rules without a daemon, two sorts of them in one run, each proved by probes."""
+    names = ("linear-rules=10", "linear-rules=20")
+    options = [word for name in names for word in ("--enforcer", name)]
+    running = start(tmp_path, f"perf-{os.getpid()}-yard", *options, "--sizes", "2", "--rounds", "1")
+    output, _ = running.communicate(timeout=PATIENCE)
+
+    assert running.returncode == 0, output
+    folder = Path(output.splitlines()[-1]).parent
+    assert {row["enforcer"] for row in rows(folder)} == {*names, "none"}
+    assert "cost in order" in (folder / "report.md").read_text() or any(
+        row["void"] == "yes" for row in rows(folder)
+    )
 
 
 def test_ctrl_c_ends_with_a_partial_report_and_nothing_left(tmp_path: Path) -> None:

@@ -150,6 +150,11 @@ class FakeNode:
                 self._restore(Path(file).read_text())
             case ("ipset", "list", "-n"):
                 return "\n".join(self.sets)
+            case ("ipset", "save"):
+                return "".join(f"create {name} hash:ip timeout 0\n" for name in self.sets)
+            case ("ipset", "restore", "-exist", "-file", file):
+                made = (line.split()[1] for line in Path(file).read_text().splitlines())
+                self.sets += [name for name in made if name not in self.sets]
             case ("ipset", "destroy", name):
                 self.sets.remove(name)
             case _:
@@ -167,7 +172,10 @@ class FakeNode:
         assert (lines[0], lines[-1]) == ("*filter", "COMMIT")
         new = {chain: list(rules) for chain, rules in self.chains.items()}
         for line in lines[1:-1]:
-            _change(new, line)
+            if line.startswith(":"):
+                new[line[1:].split(maxsplit=1)[0]] = []
+            else:
+                _change(new, line)
         self.chains = new
 
 
@@ -184,6 +192,8 @@ def _change(chains: dict[str, list[str]], line: str) -> None:
             if not 0 < int(rest[0]) <= len(chains[chain]) + 1:
                 raise RefusedError(f"no place {line}")
             chains[chain].insert(int(rest[0]) - 1, rest[1])
+        case "-A":
+            chains[chain].append(" ".join(rest))
         case "-F":
             chains[chain].clear()
         case "-X":

@@ -146,6 +146,23 @@ def test_enabling_puts_every_jump_back_into_its_place(installed: KubeRouter, clu
     assert installed.state() is State.ON
 
 
+def test_beside_others_everything_is_taken_away_and_made_again(
+    cluster: Fake, installed: KubeRouter
+) -> None:
+    """Another kube-router would take chains and sets that stay for its own, and tidy them up."""
+    installed.share_nodes(1)
+    node = cluster.kernel["n1"]
+    chains, sets = {name: list(rules) for name, rules in node.chains.items()}, sorted(node.sets)
+
+    installed.disable()
+
+    assert node.chains == {"INPUT": [], "FORWARD": [FOREIGN], "OUTPUT": []}
+    assert node.sets == ["foreign"]
+    installed.enable()
+    assert node.chains == chains
+    assert sorted(node.sets) == sets
+
+
 def test_uninstalling_removes_its_chains_and_sets_and_no_others(
     installed: KubeRouter, cluster: Fake
 ) -> None:

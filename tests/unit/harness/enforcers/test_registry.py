@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.enforcers import make_enforcer
+from harness.enforcers import make_enforcer, make_enforcers
 from harness.enforcers.base import State
 from harness.errors import UsageError
 
@@ -22,17 +22,21 @@ def test_kube_router_takes_the_path_of_its_binary(binary: Path) -> None:
     assert (enforcer.name, enforcer.describe()["path"]) == ("kube-router", str(binary))
 
 
+KNOWN = "none, bundled, present, kube-router=PATH, kube-router-0.2-model or linear-rules=N"
+
+
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("nonsense", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
-        ("", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
-        ("none=1", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
-        ("bundled=x", "none, bundled, present, kube-router=PATH or kube-router-0.2-model"),
+        ("nonsense", KNOWN),
+        ("", KNOWN),
+        ("none=1", KNOWN),
+        ("bundled=x", KNOWN),
         ("kube-router", "kube-router=PATH"),
         ("kube-router=", "path"),
         ("kube-router=/nowhere/kube-router", "no such file"),
         ("kube-router=/", "no such file"),
+        ("linear-rules=some", "linear-rules=N"),
         ("kube-router-0.2-model=nft", "iptables or iptables-legacy or iptables-nft"),
     ],
 )
@@ -71,3 +75,30 @@ def test_none_is_absent_whatever_is_done_with_it(tmp_path: Path) -> None:
     none.wait_ready()
 
     assert (none.state(), none.cpu_seconds(), list(tmp_path.iterdir())) == (State.ABSENT, 0, [])
+
+
+def test_several_enforcers_have_ports_of_their_own() -> None:
+    """They share a node's namespace, so no two daemons may serve their health at one port."""
+    specs = ("bundled", "kube-router-0.2-model", "linear-rules=50", "linear-rules=100")
+
+    made = make_enforcers(specs)
+
+    assert tuple(made) == specs
+    ports = [getattr(each, "health_port", None) for each in made.values()]
+    assert ports == [20244, 20245, None, None]
+
+
+def test_two_of_one_name_are_named_by_their_words() -> None:
+    """The same model by two commands is two enforcers."""
+    specs = ("kube-router-0.2-model=iptables-legacy", "kube-router-0.2-model=iptables-nft")
+
+    assert tuple(make_enforcers(specs)) == specs
+
+
+@pytest.mark.parametrize(
+    ("specs", "hint"), [(("bundled", "bundled"), "twice"), (("none", "bundled"), "stands alone")]
+)
+def test_what_cannot_be_measured_together_is_refused(specs: tuple[str, ...], hint: str) -> None:
+    """Nothing is compared with itself but in the control."""
+    with pytest.raises(UsageError, match=hint):
+        make_enforcers(specs)

@@ -76,6 +76,9 @@ class FakeEnforcer:
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name}
 
+    def share_nodes(self, number: int) -> None:
+        self.calls.append(f"share_nodes {number}")
+
     def install(self, cluster: object, logs: Path, nodes: Sequence[str] = ()) -> None:
         self._to("install", State.ON)
 
@@ -141,6 +144,9 @@ class FakeCluster:
     """Two nodes; ab runs at a rate that the enforcer's cost, concurrency and noise decide."""
 
     enforcer: FakeEnforcer
+    others: tuple[FakeEnforcer, ...] = ()
+    """Enforcers that share its nodes."""
+
     kind: str = "fake"
     name: str = "fake"
     kubeconfig: Path = Path("/dev/null")
@@ -157,6 +163,10 @@ class FakeCluster:
     foreign_denials: bool = False
     """Whether something that is not ours enforces."""
 
+    time_wait: int = 0
+    """Connections of the client in TIME_WAIT."""
+
+    forwarded: int = 0
     policy: bool = False
     untracked: bool = False
     up: bool = False
@@ -197,7 +207,7 @@ class FakeCluster:
 
     def delete(self, manifests: Iterable[Manifest]) -> None:
         self._needs_up()
-        assert [manifest["kind"] for manifest in manifests] == ["NetworkPolicy"]
+        assert {manifest["kind"] for manifest in manifests} == {"NetworkPolicy"}
         self.policy = False
 
     def wait_ready(self, namespace: str | None = None, timeout: float = 300.0) -> None:
@@ -230,13 +240,20 @@ class FakeCluster:
         self._needs_up()
         self.commands.append((place, tuple(argv)))
         match argv[0]:
-            case "ab":
-                return Completed(tuple(argv), 0, self._ab(argv), "")
+            case "sh":
+                return Completed(tuple(argv), 0, self._ab(argv[4:]), "")
             case "sysctl" | "ip":
                 return Completed(tuple(argv), 0, "", "")
             case "nft":
                 self.untracked = "notrack" in argv[1]
                 return Completed(tuple(argv), 0, "", "")
+            case "cat" if argv[1] == "/proc/net/sockstat":
+                said = f"sockets: used 9\nTCP: inuse 3 orphan 0 tw {self.time_wait} alloc 9 mem 1\n"
+                return Completed(tuple(argv), 0, said, "")
+            case "cat" if argv[1] == "/proc/net/snmp":
+                self.forwarded += 20_000
+                said = f"Ip: Forwarding ForwDatagrams\nIp: 1 {self.forwarded}\n"
+                return Completed(tuple(argv), 0, said, "")
             case "cat":
                 return Completed(tuple(argv), 0, "10\n262144\n", "")
             case _:
@@ -258,8 +275,8 @@ class FakeCluster:
 
     def _outcome(self, probe: Probe) -> Outcome:
         assert probe.address in {*self.pods.values(), *self.services.values()}
-        denied = str(probe.source).startswith("outside/14.216.")
-        enforced = self.enforcer.now is State.ON or self.foreign_denials
+        denied = str(probe.source).startswith(("outside/14.216.", "default/"))
+        enforced = State.ON in {each.now for each in self._enforcers} or self.foreign_denials
         if self.untracked and probe.address in self.services.values():
             return Outcome(Verdict.DROPPED, 0.001)
         selected = self.policy or self.foreign_denials
@@ -273,8 +290,9 @@ class FakeCluster:
         kept = "-k" in argv
         rps = 9000 * concurrency / (concurrency + 2) * (2.5 if kept else 1.0)
         rps *= math.exp(self.coin.gauss(0, self.noise))
-        if self.enforcer.now is State.ON:
-            rps *= 1 - self.cost
+        acting = [each for each in self._enforcers if each.now is State.ON]
+        assert len(acting) <= 1, f"{acting} act at once"
+        rps *= 1 - self.cost * len(acting)
         return AB_REPORT.format(
             requests=requests,
             failed=3 if self.runs in self.fails_at else 0,
@@ -282,6 +300,10 @@ class FakeCluster:
             seconds=requests / rps,
             rps=rps,
         )
+
+    @property
+    def _enforcers(self) -> tuple[FakeEnforcer, ...]:
+        return (self.enforcer, *self.others)
 
     def _needs_up(self) -> None:
         if not self.up:
@@ -324,10 +346,17 @@ def bed(tmp_path: Path) -> Bed:
     return make_bed(tmp_path)
 
 
-def make_bed(root: Path, design: Design | None = None, name: str = "fake") -> Bed:
+@pytest.fixture
+def pair(tmp_path: Path) -> Bed:
+    """A small study of two enforcers."""
+    return make_bed(tmp_path, others=(FakeEnforcer("other"),))
+
+
+def make_bed(root: Path, name: str = "fake", others: tuple[FakeEnforcer, ...] = ()) -> Bed:
     """Put a study and its fakes together below ``root``."""
     enforcer = FakeEnforcer(name=name)
-    cluster = FakeCluster(enforcer)
+    cluster = FakeCluster(enforcer, others)
+    enforcers = {each.name: each for each in (enforcer, *others)}
     folder = RunFolder.create(
         root,
         cluster="fake",
@@ -335,8 +364,15 @@ def make_bed(root: Path, design: Design | None = None, name: str = "fake") -> Be
         command=["harness", "perf"],
         settings={"enforcer": enforcer.name},
     )
-    small = Design(sizes=(2, 6), concurrencies=(1, 8), rounds=3, leg_seconds=0.05)
-    study = Study(design or small, services=4, seed=1, visit=Steps((), 0.0))
+    design = Design(
+        sizes=(2, 6),
+        concurrencies=(1, 8),
+        elsewhere_concurrency=8,
+        enforcers=tuple(enforcers),
+        rounds=3,
+        leg_seconds=0.05,
+    )
+    study = Study(design, services=4, seed=1, visit=Steps((), 0.0), rest_window=0.001)
     narrator = Narrator(Console(quiet=True))
-    lab = Lab(cluster, enforcer, lambda _: FakeAddresses(cluster), folder, narrator)
+    lab = Lab(cluster, enforcers, lambda _: FakeAddresses(cluster), folder, narrator)
     return Bed(study, lab, cluster, enforcer, folder)

@@ -18,15 +18,15 @@ from harness.errors import UsageError
 def harness(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a bed whose fakes are what ``harness perf`` makes."""
 
-    def enforcer(spec: str, _cluster: str) -> Any:
-        bed.enforcer.name = spec
-        return bed.enforcer
+    def enforcers(specs: tuple[str, ...], _cluster: str) -> Any:
+        bed.enforcer.name = specs[0]
+        return {specs[0]: bed.enforcer}
 
     def addresses(_: Cluster) -> Any:
         return bed.lab.addresses(bed.cluster)
 
     monkeypatch.setattr(perf, "make_cluster", lambda *_: bed.cluster)
-    monkeypatch.setattr(perf, "make_enforcer", enforcer)
+    monkeypatch.setattr(perf, "make_enforcers", enforcers)
     monkeypatch.setattr(perf, "_addresses", addresses)
     return bed
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.measure import pace
 from harness.measure.pace import Extent, Pace
-from harness.measure.plan import Arm, Comparison, Design, Role, make_plan
+from harness.measure.plan import ELSEWHERE, Arm, Comparison, Design, Role, Trial, make_plan
 
 
 def test_the_same_seed_gives_the_same_plan() -> None:
@@ -74,3 +74,28 @@ def test_building_counts_in_the_estimate() -> None:
     )
 
     assert large > small + 300
+
+
+def test_every_enforcer_is_tried_as_often_as_the_control() -> None:
+    """Two enforcers double the blocks of an effect; the control is one for both."""
+    design = Design(rounds=4, enforcers=("one", "two"))
+
+    counted = Counter(block.trial for block in make_plan(design, 1).blocks)
+
+    assert set(counted) == {Trial(Comparison.EFFECT, name) for name in ("one", "two")} | {
+        Trial(Comparison.CONTROL)
+    }
+    assert len(set(counted.values())) == 1
+
+
+def test_placements_beside_the_sweep_are_in_the_plan_of_the_largest_size() -> None:
+    """At one concurrency, twice a round, with a control of their own."""
+    design = Design(rounds=3, elsewhere=ELSEWHERE)
+
+    beside = [b for b in make_plan(design, 1).blocks if b.cell.placement in ELSEWHERE]
+
+    counted = Counter((block.cell, block.trial) for block in beside)
+    assert {(cell.size, cell.concurrency) for cell, _ in counted} == {(8, 64)}
+    assert set(counted.values()) == {6}
+    assert len(counted) == 3 * 2 * 2
+    assert len(make_plan(design, 1).blocks) == design.blocks_in_all

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from harness.clusters.base import PodRef
 from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed, UsageError
 from harness.load import limits
 from harness.measure import bench, blocks, notes, pace, resume, rounds, study, switch
-from harness.measure.plan import Arm, Comparison, Placement, Role, make_plan
+from harness.measure.plan import ELSEWHERE, Arm, Comparison, Placement, Role, make_plan
 from harness.report import analysis
 from harness.stats import Word
 
@@ -77,7 +78,7 @@ def test_an_enforcer_that_does_not_switch_ends_the_run(
     bed.enforcer.stuck = True
 
     with pytest.raises(EnforcerFailed):
-        study.run(bed.study, replace(bed.lab, enforcer=bed.enforcer))
+        study.run(bed.study, bed.lab)
 
     assert rows_of(bed) == []
     assert not bed.cluster.up
@@ -117,7 +118,9 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(bed: Any) -> None:
     bed.folder.finish("partial")
     again = type(bed.cluster)(type(bed.enforcer)())
     known = type(bed.lab.addresses(again))(again)
-    lab = replace(bed.lab, cluster=again, enforcer=again.enforcer, addresses=lambda _: known)
+    lab = replace(
+        bed.lab, cluster=again, enforcers={"fake": again.enforcer}, addresses=lambda _: known
+    )
 
     study.run(replace(bed.study, earlier=resume.earlier(bed.folder)), lab)
 
@@ -207,7 +210,7 @@ def test_the_rules_are_declared_before_the_first_block(bed: Any) -> None:
 
     design = bed.folder.read_json(notes.FILE)["design"]
     assert design["seed"] == 1
-    assert len(design["voiding_rules"]) == 5
+    assert len(design["voiding_rules"]) == 7
 
 
 def test_a_row_survives_the_file(bed: Any) -> None:
@@ -233,3 +236,44 @@ def test_a_size_whose_time_is_over_ends_after_whole_rounds(
     counted = Counter((row.cell, row.comparison) for row in rows_of(bed))
     assert set(counted.values()) == {2 * pace.FEWEST_ROUNDS}
     assert bed.folder.read_json(notes.FILE)["sizes"]["6"]["rounds"] == pace.FEWEST_ROUNDS
+
+
+def test_several_enforcers_are_interleaved_and_never_act_together(pair: Any) -> None:
+    """Each has as many blocks as the control, among each other; the fakes refuse two at once."""
+    study.run(pair.study, pair.lab)
+
+    tests = [row for row in rows_of(pair) if row.role is Role.TEST]
+    whose = [row.enforcer for row in tests if row.size == 2]
+    assert Counter(whose) == {"fake": 12, "other": 12, "none": 12}
+    assert {"fake", "other", "none"} == set(whose[:4])
+    assert {each.now for each in pair.lab.enforcers.values()} == {State.ABSENT}
+    daemons = pair.folder.read_json(notes.FILE)["sizes"]["6"]["daemon"]
+    assert {name: len(windows) for name, windows in daemons.items()} == {
+        "fake": pace.REST_WINDOWS,
+        "other": pace.REST_WINDOWS,
+    }
+
+
+def test_placements_are_measured_in_the_largest_size_at_one_concurrency(pair: Any) -> None:
+    """From a pod on another node, on the same node, and straight to the pod: each enforcer."""
+    design = replace(pair.study.design, elsewhere=ELSEWHERE)
+
+    study.run(replace(pair.study, design=design), pair.lab)
+
+    beside = [row for row in rows_of(pair) if row.placement is not Placement.SERVICE]
+    assert {row.placement for row in beside} == set(ELSEWHERE)
+    assert {(row.size, row.concurrency) for row in beside} == {(6, 8)}
+    assert {row.enforcer for row in beside} == {"fake", "other", "none"}
+    asked = {place for place, argv in pair.cluster.commands if argv[0] == "sh"}
+    assert {PodRef("clients", "on-node-1"), PodRef("clients", "on-node-2")} <= asked
+
+
+def test_a_client_without_ports_voids_the_block(bed: Any) -> None:
+    """Connections that wait for a port measure the client."""
+    bed.cluster.time_wait = 64_000
+
+    study.run(bed.study, bed.lab)
+
+    assert {row.reason for row in rows_of(bed)} == {
+        "outside/14.215.0.10: 64003 of 64512 ports are taken"
+    }

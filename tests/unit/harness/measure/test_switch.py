@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,23 +28,30 @@ def switch(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Switch:
     policy: Manifest = {"kind": "NetworkPolicy", "metadata": {"name": "policy"}}
     bed.cluster.apply([service, policy])
     addresses = (*bed.cluster.services.values(), *bed.cluster.pods.values())
-    clients = OUTSIDE.allowed, OUTSIDE.denied
-    witness = Witness(*clients, addresses, 80, ("node-1",))
-    return Switch(bed.cluster, bed.enforcer, witness, policy)
+    witness = Witness.of(OUTSIDE, addresses, 80, ("node-1",))
+    return Switch(bed.cluster, {bed.enforcer.name: bed.enforcer}, witness, [policy])
 
 
-def test_on_drops_the_denied_client_and_off_lets_it_through(switch: Switch) -> None:
+@pytest.fixture
+def fake(switch: Switch) -> Any:
+    """Return its enforcer, installed."""
+    (only,) = switch.enforcers.values()
+    switch.install(only.name, Path("/dev/null"), ())
+    return only
+
+
+def test_on_drops_the_denied_client_and_off_lets_it_through(switch: Switch, fake: Any) -> None:
     """Both arms can be put in force, one after the other."""
     switch.to(Arm.ON)
-    assert switch.enforcer.state() is State.ON
+    assert fake.state() is State.ON
 
     switch.to(Arm.OFF)
-    assert switch.enforcer.state() is State.OFF
+    assert fake.state() is State.OFF
 
 
 @pytest.mark.parametrize("first", Arm)
 @pytest.mark.parametrize("then", Arm)
-def test_every_arm_follows_every_other(switch: Switch, first: Arm, then: Arm) -> None:
+def test_every_arm_follows_every_other(switch: Switch, fake: Any, first: Arm, then: Arm) -> None:
     """Whatever was in force, the next arm is proved, and nothing of the last one stays."""
     switch.to(first)
     switch.to(then)
@@ -51,14 +59,14 @@ def test_every_arm_follows_every_other(switch: Switch, first: Arm, then: Arm) ->
     cluster: Any = switch.cluster
     assert cluster.untracked is (then is Arm.BARE)
     assert cluster.policy is (then is not Arm.IDLE)
-    assert switch.enforcer.state() is (State.OFF if then in {Arm.OFF, Arm.BARE} else State.ON)
+    assert fake.state() is (State.OFF if then in {Arm.OFF, Arm.BARE} else State.ON)
 
 
-def test_with_rules_alone_the_daemon_is_stopped(switch: Switch) -> None:
+def test_with_rules_alone_the_daemon_is_stopped(switch: Switch, fake: Any) -> None:
     """The rules deny while the daemon is held in its tracks."""
     switch.to(Arm.RULES)
 
-    assert switch.enforcer.calls[-1] == "hold"  # type: ignore[attr-defined]
+    assert fake.calls[-1] == "hold"
 
 
 def test_a_service_that_still_answers_is_not_bare(
@@ -75,14 +83,16 @@ def test_nothing_of_ours_stays_when_a_run_ends_bare(switch: Switch) -> None:
     """Connection tracking goes on, whichever arm was the last."""
     switch.to(Arm.BARE)
 
-    switch.rest()
+    switch.dismiss()
 
     assert not switch.cluster.untracked  # type: ignore[attr-defined]
 
 
-def test_a_switch_that_does_nothing_is_an_error_that_says_what_was_seen(switch: Switch) -> None:
+def test_a_switch_that_does_nothing_is_an_error_that_says_what_was_seen(
+    switch: Switch, fake: Any
+) -> None:
     """An enforcer whose switch is stuck ends the run, with the probe that shows it."""
-    switch.enforcer.stuck = True  # type: ignore[attr-defined]
+    fake.stuck = True
 
     with pytest.raises(
         EnforcerFailed, match=r"switched on, .* outside/14\.216\.0\.10 .* is open, not dropped"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from harness.load.limits import Conntrack
 from harness.measure import voiding
 from harness.measure.voiding import Observed
@@ -29,6 +33,16 @@ def test_load_of_others_voids_a_leg_above_a_quarter() -> None:
     """What others used just before is what they use now, as far as can be known."""
     assert voiding.leg_reason(Observed("", 0.0, 2.0, load=0.2)) == ""
     assert voiding.leg_reason(Observed("", 0.0, 2.0, load=0.5)) == "others used 50% of the CPUs"
+
+
+@pytest.mark.parametrize(
+    ("generator", "idle", "void"), [(0.99, 0.3, True), (0.99, 0.02, False), (0.8, 0.3, False)]
+)
+def test_a_generator_at_its_limit_voids_a_leg(generator: float, idle: float, void: bool) -> None:
+    """Ab has one thread: with it busy and CPUs idle, it is ab that was measured."""
+    observed = replace(CALM, generator=generator, idle=idle)
+
+    assert bool(voiding.leg_reason(observed)) is void
 
 
 def test_a_void_leg_voids_its_partner() -> None:

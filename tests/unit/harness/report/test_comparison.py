@@ -107,7 +107,7 @@ def test_unlike_machines_are_compared_when_told(tmp_path: Path) -> None:
 
     assert done.exit_code == 0
     assert "Unlike: cpus: " in done.output
-    assert "| new | 2 | on/off |" in done.output
+    assert "| new | 2 |  on/off |" in done.output
 
 
 def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import random
 from dataclasses import replace
@@ -16,8 +17,9 @@ from harness.commands.report import command
 from harness.load.ab import Connections
 from harness.measure import blocks, notes
 from harness.measure.blocks import Row
-from harness.measure.plan import Arm, Block, Comparison, Design, Leg, make_plan
-from harness.report import analysis, growth, perf
+from harness.measure.plan import ELSEWHERE, Arm, Block, Comparison, Design, Leg, make_plan
+from harness.report import analysis, evidence, growth, perf, yardstick
+from harness.report.parts import Bounds, in_the_study, parts
 from harness.results import RunFolder
 from harness.stats import Estimate, Word
 
@@ -33,7 +35,7 @@ def leg_row(block: Block, leg: Leg, position: int, rps: float) -> Row:
         block=block.number,
         cell=str(block.cell),
         size=block.cell.size,
-        enforcer="bundled",
+        enforcer=block.trial.enforcer,
         arm=leg.arm,
         placement=block.cell.placement,
         keepalive=block.cell.connections is Connections.KEPT,
@@ -214,9 +216,44 @@ def test_the_daemon_is_a_cost_apart() -> None:
 def test_the_study_has_nodes_of_two_cpus() -> None:
     """A daemon that takes one of two CPUs halves what the rules leave; bounds go with it."""
     rules = Estimate(math.log(0.8), math.log(0.7), math.log(0.9), 0.01, 30, 0.1, 0.0, 1)
+    certain, unsure, all_of_it = (Bounds(*each) for each in ((1, 1, 1), (1, 0.5, 1.5), (3, 3, 3)))
 
-    assert analysis.in_the_study(rules, daemon=1.0) == pytest.approx((0.4, 0.35, 0.45))
-    assert analysis.in_the_study(rules, daemon=3.0) == (0.0, 0.0, 0.0)
+    found = in_the_study(rules, certain)
+    wider = in_the_study(rules, unsure)
+
+    assert (found.mean, found.low, found.high) == pytest.approx((0.4, 0.35, 0.45))
+    assert wider.mean == pytest.approx(0.4)
+    assert wider.low < found.low
+    assert wider.high > found.high
+    assert in_the_study(rules, all_of_it).high < 1e-5
+
+
+def test_the_rules_cost_is_taken_apart_by_packets() -> None:
+    """What a connection costs is what its request takes more than its packets do."""
+    packet, connection = 2e-6, 10e-6
+    packets = {"outside-service-kept-c1": 4.0, "outside-service-new-c1": 10.0}
+    more = {Connections.KEPT: 4 * packet, Connections.NEW: 10 * packet + connection}
+    rows = [
+        replace(row, cpu_seconds=row.requests * (100e-6 + more[row.connections]))
+        if row.arm is Arm.ON
+        else replace(row, cpu_seconds=row.requests * 100e-6)
+        for row in measured(cost=0.0)
+    ]
+    study = {
+        "pilot": {"packets": packets},
+        "sizes": {"2": {"daemon": {"bundled": [0.2, 0.2, 0.2]}}},
+    }
+
+    first, second = parts(analysis.analyse(rows, seed=1), study, seed=1)
+
+    assert first.packet is not None
+    assert first.connection is not None
+    assert first.daemon is not None
+    assert first.packet.mean == pytest.approx(packet)
+    assert first.connection.mean == pytest.approx(connection)
+    assert first.daemon.mean == pytest.approx(0.2)
+    assert first.shaped[Connections.NEW].mean == pytest.approx(0.9, abs=0.03)
+    assert second.daemon is None
 
 
 def test_arms_have_a_figure_and_a_table_of_their_own(tmp_path: Path) -> None:
@@ -228,7 +265,7 @@ def test_arms_have_a_figure_and_a_table_of_their_own(tmp_path: Path) -> None:
 
     assert (folder.path / "figures/costs.png").read_bytes().startswith(PNG)
     assert "rules/off" in text
-    assert "on a node of 2 CPUs" in text
+    assert "In the study's shape" in text or "in the study's shape" in text
 
 
 def test_three_sizes_make_a_curve_of_cost_against_pods(tmp_path: Path) -> None:
@@ -242,9 +279,8 @@ def test_three_sizes_make_a_curve_of_cost_against_pods(tmp_path: Path) -> None:
 
     drawn = (folder.path / "figures/growth.svg").read_text()
     assert drawn.startswith("<?xml")
-    assert (
-        "From 21 to 251 pods a node what bundled costs a request shows no change"
-        in growth.title(perf.tell(folder).analysis, "bundled", folder.read_json(notes.FILE))
+    assert "bundled shows no change from 21 to 251 pods a node" in growth.title(
+        perf.tell(folder).analysis, folder.read_json(notes.FILE)
     )
 
 
@@ -351,7 +387,7 @@ def test_without_an_enforcer_the_report_compares_nothing(tmp_path: Path) -> None
     text = perf.write(folder).with_name("report.md").read_text()
 
     assert "no enforcer was compared" in text
-    assert "slower" not in text
+    assert "| slower" not in text
 
 
 def test_report_command_redraws_a_stored_run(tmp_path: Path) -> None:
@@ -369,3 +405,99 @@ def test_report_command_refuses_what_is_not_a_run(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(tmp_path)])
 
     assert "not the folder of a run" in str(done.exception)
+
+
+PAIR = replace(DESIGN, enforcers=("bundled", "other"))
+
+
+def test_enforcers_of_one_run_are_told_apart(tmp_path: Path) -> None:
+    """Each has its own figures, beside one control; the first screen names them all."""
+    rows = [
+        replace(row, rps=row.rps * 0.8) if row.enforcer == "other" and row.arm is Arm.ON else row
+        for row in measured(cost=0.05, noise=0.01, design=PAIR)
+    ]
+    folder = stored(tmp_path, rows)
+
+    html = perf.write(folder).read_text()
+
+    found = analysis.analyse(rows, seed=1)
+    ratios = {each.enforcer: each.effect.ratio for each in found.headlines if each.effect}
+    assert ratios == pytest.approx({"bundled": 0.95, "other": 0.76}, abs=0.02)
+    assert len({each.control for each in found.headlines}) == len(found.headlines) / 2
+    answer = html.partition("</ol>")[0]
+    assert "bundled <a href=" in answer
+    assert "other <a href=" in answer
+
+
+def test_placements_have_a_table_and_no_part_in_the_headline(tmp_path: Path) -> None:
+    """What was measured from pods is told apart, with a control of its own."""
+    design = replace(DESIGN, elsewhere=ELSEWHERE)
+    rows = [
+        replace(row, rps=row.rps * 0.5) if row.placement in ELSEWHERE and row.arm is Arm.ON else row
+        for row in measured(cost=0.05, noise=0.01, design=design)
+    ]
+    folder = stored(tmp_path, rows)
+
+    text = perf.write(folder).with_name("report.md").read_text()
+
+    found = analysis.analyse(rows, seed=1)
+    assert all(
+        h.effect and h.effect.ratio == pytest.approx(0.95, abs=0.02) for h in found.headlines
+    )
+    told = {(cost.placement, cost.comparison) for cost in found.elsewhere}
+    kinds = (Comparison.EFFECT, Comparison.CONTROL)
+    assert told == {(each, kind) for each in ELSEWHERE for kind in kinds}
+    assert "## Other placements" in text
+    assert "| same-node | new | 8 | bundled | on/off |" in text
+
+
+def test_cpu_time_has_the_same_words(tmp_path: Path) -> None:
+    """More CPU seconds per request is slower; the control stands beside it."""
+    folder = stored(tmp_path, measured(cost=0.10))
+
+    perf.write(folder)
+
+    found = perf.tell(folder).analysis
+    words = {each.cpu_verdict.word for each in found.headlines if each.cpu_verdict}
+    assert words == {Word.SLOWER}
+    assert all(each.cpu_control for each in found.headlines)
+
+
+def test_each_figure_can_be_computed_again_from_its_file(tmp_path: Path) -> None:
+    """The file that a figure links to has its pairs, and their raw outputs by name."""
+    folder = stored(tmp_path, measured(cost=0.10))
+    perf.write(folder)
+    headline = perf.tell(folder).analysis.headlines[0]
+    name = evidence.headline_href(headline, Comparison.EFFECT)
+
+    with (folder.path / name).open(newline="") as file:
+        pairs = list(csv.DictReader(file))
+
+    assert headline.effect is not None
+    mean = sum(math.log(float(p["test_rps"]) / float(p["reference_rps"])) for p in pairs)
+    assert mean / len(pairs) == pytest.approx(headline.effect.mean, abs=1e-6)
+    assert all(pair["test_raw"].startswith("raw/") for pair in pairs)
+
+
+@pytest.mark.parametrize(("noise", "fits"), [(0.0, True), (0.3, False)])
+def test_known_costs_come_out_on_a_line_or_not(noise: float, fits: bool) -> None:
+    """Rules that cost so much each are in order, with R² of 1; noise is told from it."""
+    coin = random.Random(3)
+    names = tuple(f"linear-rules={count}" for count in (50, 100, 200))
+    design = replace(DESIGN, sizes=(2,), enforcers=names)
+    each = {name: int(name.partition("=")[2]) * 1e-7 for name in names}
+    wrong = {name: coin.gauss(0, noise) * 1e-4 for name in names}
+    rows = [
+        replace(
+            row,
+            cpu_seconds=row.requests
+            * (1e-4 + (each[row.enforcer] + wrong[row.enforcer] if row.arm is Arm.ON else 0)),
+        )
+        for row in measured(cost=0.0, design=design)
+    ]
+
+    found = yardstick.lines(analysis.analyse(rows, seed=1))
+
+    assert [line.connections for line in found] == [Connections.NEW, Connections.KEPT]
+    assert all((line.r2 > 0.99 and line.ordered) is fits for line in found)
+    assert not fits or all(line.slope == pytest.approx(1e-7) for line in found)
