@@ -143,15 +143,17 @@ def tell(folder: RunFolder) -> Story:
     run = folder.read_json("run.json")
     rows = record.events(folder.path / record.EVENTS)
     taken = record.resources(folder.path / record.RESOURCES)
+    enforcer = str(run["settings"]["enforcer"])
     series, consumption = tuple(_series(rows)), tuple(_consumption(taken))
     known = (folder.path / record.NOTES).exists()
     notes = folder.read_json(record.NOTES) if known else {}
     sentences = (
-        *_sentences(str(run["settings"]["enforcer"]), series, consumption),
+        *_sentences(enforcer, series, consumption),
         *_busy_sentence(notes),
     )
     drawn = bool(rows)
-    files = latencies.draw(rows, sentences[0], folder.folder("figures")) if drawn else (None, None)
+    title = _title(enforcer, _largest(series))
+    files = latencies.draw(rows, title, folder.folder("figures")) if drawn else (None, None)
     return Story(
         run=run,
         env=folder.read_json("env.json"),
@@ -190,12 +192,7 @@ def _sentences(
     if not series:
         yield f"{enforcer}: nothing was measured."
         return
-    largest = max(each.first.size for each in series)
-    found = {
-        (each.first.load, each.first.change): each
-        for each in series
-        if each.first.size == largest and each.first.flow is Flow.NEW and each.counted
-    }
+    found = _largest(series)
     yield _policy_sentence(enforcer, found)
     yield (
         "By SIG-scalability's definitions: policy creation enforcement latency "
@@ -204,11 +201,41 @@ def _sentences(
     )
     yield _open_sentence(found)
     yield _churn_sentence(found)
+    largest = max(each.first.size for each in series)
     mine = [each for each in consumption if each.first.size == largest]
     yield _resource_sentence(mine)
 
 
 Found = Mapping[tuple[Load, str], Latency]
+
+
+def _largest(series: Sequence[Latency]) -> Found:
+    """Return what new connections saw at the largest size, where events count."""
+    largest = max((each.first.size for each in series), default=0)
+    return {
+        (each.first.load, each.first.change): each
+        for each in series
+        if each.first.size == largest and each.first.flow is Flow.NEW and each.counted
+    }
+
+
+def _title(enforcer: str, found: Found) -> str:
+    """Return the figure's finding: medians at the largest size."""
+    quiet, churned, floor = (
+        found.get((load, change))
+        for load, change in (
+            (Load.QUIET, changes.denying().closes),
+            (Load.CHURN, changes.denying().closes),
+            (Load.QUIET, FLOOR),
+        )
+    )
+    if quiet is None or floor is None:
+        return f"{enforcer}: how soon changes act"
+    under = f", {churned.at(0.5):.0f} ms under churn" if churned else ""
+    return (
+        f"{enforcer} enforces a policy {quiet.at(0.5):.0f} ms after the API server's answer"
+        f"{under}, at {quiet.first.pods:,} pods (medians; floor {floor.at(0.5):.0f} ms)"
+    )
 
 
 def _policy_sentence(enforcer: str, found: Found) -> str:
