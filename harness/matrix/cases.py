@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class End:
         return self.place
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def family_of(address: str) -> Family:
     """Say which family an address is of."""
     return Family.IPV6 if ipaddress.ip_address(address).version == 6 else Family.IPV4  # noqa: PLR2004

@@ -5,18 +5,20 @@ matrix is cheap beside a cluster. So pairs of those meet wherever they can, and 
 choose are the environments (wiring, proxy and family) and which cases, by the directions that they
 isolate and the states that they ask for, go to which of them.
 
-First the environments: the one that has most pairs of wiring, proxy and family that none before
-it has, until every pair was met. Then the cases: the case and environment with most pairs still
-missing, until none is; and each case that was not chosen goes where fewest are.
+First the environments: beside those that are wanted anyhow, the one that has most pairs of wiring,
+proxy and family that none before it has, until every pair was met. Then the cases: the case and
+environment with most pairs still missing, until none is; and each case that was not chosen goes
+where least is to be done.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness.matrix.axes import Isolation, State
+from harness.matrix.axes import Family, Isolation, State
 from harness.matrix.environments import Environment
 
 Value = tuple[str, str]
@@ -58,12 +60,26 @@ def values_of(environment: Environment) -> tuple[Value, ...]:
     )
 
 
-def choose_environments(available: Sequence[Environment]) -> tuple[Environment, ...]:
-    """Choose environments until every pair of their axes was met; the first of equals wins."""
+def choose_environments(
+    available: Sequence[Environment], wanted: Sequence[Environment] = ()
+) -> tuple[Environment, ...]:
+    """Choose environments, the wanted ones among them, until every pair of their axes was met.
+
+    Of equals the one wins whose values have been chosen least, then the first.
+    """
     missing = {pair for one in available for pair in _inner_pairs(one)}
-    chosen: list[Environment] = []
+    chosen = list(wanted)
+    for one in wanted:
+        missing -= set(_inner_pairs(one))
     while missing:
-        best = max(available, key=lambda one: len(missing & set(_inner_pairs(one))))
+        used = Counter(value for one in chosen for value in values_of(one))
+        best = max(
+            available,
+            key=lambda one: (
+                len(missing & set(_inner_pairs(one))),
+                -sum(used[value] for value in values_of(one)),
+            ),
+        )
         chosen.append(best)
         missing -= set(_inner_pairs(best))
     return tuple(chosen)
@@ -73,25 +89,39 @@ def _inner_pairs(environment: Environment) -> Iterator[Pair]:
     return (frozenset(pair) for pair in combinations(values_of(environment), 2))
 
 
-def choose(available: Sequence[Environment], cases: Sequence[Candidate]) -> Choice:
-    """Choose by pairs; every case runs at least once."""
-    environments = choose_environments(available)
+def choose(
+    available: Sequence[Environment],
+    cases: Sequence[Candidate],
+    wanted: Sequence[Environment] = (),
+) -> Choice:
+    """Choose by pairs; every case runs at least once. Some environments may be wanted anyhow."""
+    environments = choose_environments(available, wanted)
+    steps = {case.id: case.steps for case in cases}
     runs: dict[Environment, list[str]] = {one: [] for one in environments}
     missing = {pair for one in environments for case in cases for pair in outer_pairs(one, case)}
     options = [(one, case) for case in cases for one in environments]
     while missing:
         gains = ((len(missing & outer_pairs(one, case)), one, case) for one, case in options)
-        _, place, case = max(gains, key=lambda entry: (entry[0], -entry[2].steps))
+        _, place, case = max(gains, key=lambda entry: (entry[0], -entry[2].steps * _cost(entry[1])))
         missing -= outer_pairs(place, case)
         runs[place].append(case.id)
     chosen = {identity for names in runs.values() for identity in names}
     for case in cases:
         if case.id not in chosen and environments:
-            runs[min(environments, key=lambda one: len(runs[one]))].append(case.id)
+            least = min(
+                environments,
+                key=lambda one: _cost(one) * (sum(steps[name] for name in runs[one]) + case.steps),
+            )
+            runs[least].append(case.id)
     order = {case.id: number for number, case in enumerate(cases)}
     return Choice(
         {one: tuple(sorted(set(ids), key=order.__getitem__)) for one, ids in runs.items()}
     )
+
+
+def _cost(environment: Environment) -> int:
+    """Return what a step costs there: both families have twice the connections."""
+    return 2 if environment.family is Family.DUAL else 1
 
 
 def outer_pairs(environment: Environment, case: Candidate) -> set[Pair]:

@@ -127,6 +127,7 @@ class Lab:
         self._laid_out: list[Manifest] = []
         self._seen: list[float] = []
         self._given_up = 0
+        self._without_policy: list[Wanted] | None = None
         self._last: dict[Probe, Outcome] = {}
         self._answered: set[Target] = set()
         self.spent: defaultdict[str, float] = defaultdict(float)
@@ -203,7 +204,8 @@ class Lab:
                 self._lay_out()
             oracle = self._oracle()
             expect = (*self.scenario.workload.always, *spec.expect)
-            wanted, disagreements = wants(self._cells, oracle, expect)
+            with self._timed("judging"):
+                wanted, disagreements = wants(self._cells, oracle, expect)
             forgive = self._forgive(case, spec.state)
             applied = self._settle(wanted, forgive)
             held = holding.ask(oracle, self._wishes.profile, self._patience.probe)
@@ -258,6 +260,7 @@ class Lab:
             for one in now.protocols
             if one not in self.not_probed and self._wishes.selection.takes("protocol", one)
         )
+        self._without_policy = None
         self._cells = cells(ends, Asked(now.ports, protocols, self._wishes.selection))
 
     def _guard(self) -> None:
@@ -293,7 +296,11 @@ class Lab:
             time.sleep(self._patience.pause)
 
     def _open(self) -> list[Wanted]:
-        return wants(self._cells, Oracle(self._stage.world), ())[0]
+        """Return what cells show without a policy; asked after every case, so kept."""
+        if self._without_policy is None:
+            with self._timed("judging"):
+                self._without_policy = wants(self._cells, Oracle(self._stage.world), ())[0]
+        return self._without_policy
 
     def _settle(
         self, wanted: Sequence[Wanted], forgive: Callable[[Finding], Finding] = lambda one: one

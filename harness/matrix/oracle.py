@@ -17,14 +17,13 @@ held to the API's "does not allow any traffic", and a rule that names no port ad
 from __future__ import annotations
 
 import enum
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from harness.matrix.axes import Isolation
 from harness.matrix.selectors import selects
-from harness.matrix.world import Backend, Manifest, Peer, Pod, World
+from harness.matrix.world import Backend, Manifest, Peer, Pod, World, network_of
 
 
 class Direction(enum.Enum):
@@ -237,9 +236,8 @@ def _rules(policy: Manifest, direction: Direction) -> list[dict[str, Any]]:
 def _in_block(block: Manifest, other: Peer) -> bool:
     # API, except: "a slice of CIDRs that should not be included within an IPBlock". An address of
     # the other family is in no CIDR of this one.
-    inside = other.address in ipaddress.ip_network(block["cidr"], strict=False)
-    excepted = (ipaddress.ip_network(one, strict=False) for one in block.get("except") or [])
-    return inside and not any(other.address in network for network in excepted)
+    inside = other.address in network_of(block["cidr"])
+    return inside and not any(other.address in network_of(one) for one in block.get("except") or [])
 
 
 def _is_port(port: Manifest, flow: _Flow) -> bool:

@@ -211,8 +211,9 @@ def _choose(
     study: set[str],
     plainest: Iterable[Environment],
 ) -> Choice:
-    chosen = choose(available, [case for case in cases if case.id not in study])
     first_ones = [one for one in plainest if one in available] or available[:1]
+    others = [case for case in cases if case.id not in study]
+    chosen = choose(available, others, first_ones if study and others else ())
     runs: dict[Environment, tuple[str, ...]] = {}
     for one in dict.fromkeys((*first_ones, *chosen.runs)):
         asked = tuple(c.id for c in cases if c.id in study) if one in first_ones else ()

@@ -6,6 +6,7 @@ Written from the Kubernetes API reference, for the oracle alone.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,16 @@ from typing import Any
 
 Manifest = Mapping[str, Any]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+address_of = functools.lru_cache(maxsize=1 << 16)(ipaddress.ip_address)
+"""Parse an address: a matrix asks about the same few hundred again and again."""
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def network_of(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Parse a CIDR, whose host bits may be set."""
+    return ipaddress.ip_network(cidr, strict=False)
+
 
 _FINISHED = {"Succeeded", "Failed"}
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -115,12 +126,12 @@ class World:
 
     def peer(self, address: str | Address) -> Peer:
         """Say whose an address is."""
-        known = ipaddress.ip_address(address)
+        known = address_of(address)
         return Peer(known, self._pods_at.get(known), self._nodes_at.get(known))
 
     def backends(self, address: str, port: int, protocol: str) -> tuple[Backend, ...]:
         """Say where a connection to an address and port may end: itself, unless a Service's."""
-        known = ipaddress.ip_address(address)
+        known = address_of(address)
         front = self._fronts.get((known, port, protocol))
         if front is None:
             return (Backend(known, port),)

@@ -8,9 +8,17 @@ from itertools import combinations
 import pytest
 
 from harness.errors import UsageError
-from harness.matrix.axes import AXES, Isolation, Placement, State, Wiring, parse_selection
+from harness.matrix.axes import (
+    AXES,
+    Isolation,
+    Placement,
+    Proxy,
+    State,
+    Wiring,
+    parse_selection,
+)
 from harness.matrix.covering import Candidate, choose, choose_environments, outer_pairs, values_of
-from harness.matrix.environments import Environment, every
+from harness.matrix.environments import Environment, every, first
 from harness.matrix.explaining import explain
 from harness.matrix.features import generated
 from harness.matrix.listing import lines_of
@@ -47,6 +55,19 @@ def test_environments_meet_every_pair_of_theirs() -> None:
 
     assert met == wanted
     assert len(chosen) <= len(EVERYWHERE) // 2
+
+
+def test_environments_that_are_wanted_anyhow_count() -> None:
+    """With the study's two clusters as a start, no more are chosen than pairs demand.
+
+    Four wirings and three proxies have twelve pairs, and a cluster has one of them.
+    """
+    without_ipvs = [one for one in EVERYWHERE if one.proxy is not Proxy.KUBE_PROXY_IPVS]
+    study = first(settings_from({"control_plane": "builtin"}))
+    chosen = choose_environments(without_ipvs, study)
+
+    assert chosen[: len(study)] == study
+    assert len(chosen) == 12
 
 
 def test_cases_meet_every_environment_value_in_pairs() -> None:
