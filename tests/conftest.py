@@ -11,6 +11,7 @@ what it needs. Without that it is left out rather than skipped, and the run says
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -160,6 +161,23 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         left_out = session.config.stash[NOT_RUN]
         said["not run"] = dict(left_out)
         said["fuzzed"] = session.config.stash[FUZZED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each worker whole modules: what the tests of one share is made once (pytest-xdist)."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  # only where it is in use
+
+    class Modules(LoadScopeScheduling):  # type: ignore[misc]  # it ships no types
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.partition("::")
+            folder = path.rpartition("/")[0]
+            if not folder.endswith("api_contract"):
+                return path
+            plane = "real" if "real" in re.split(r"[][-]", test) else "builtin"
+            return f"{folder}/{plane}"  # these modules share one control plane of each kind
+
+    return Modules(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

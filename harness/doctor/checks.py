@@ -81,7 +81,7 @@ CHECKS: tuple[Check, ...] = (
     _KERNEL("flowtables", _OPTION, "the fast path", kernel.look_flowtables),
     _KERNEL("SCTP conntrack", _OPTION, "policies for SCTP", kernel.look_sctp_conntrack),
     _KERNEL("SCTP sockets", _OPTION, "probes by SCTP", kernel.look_sctp_sockets),
-    _KERNEL("IPVS", _OPTION, "--proxy ipvs", kernel.look_ipvs),
+    _KERNEL("IPVS", _OPTION, "--proxy kube-proxy-ipvs", kernel.look_ipvs),
     _TOOLS("python", _MAIN, "all of it", programs.look_python),
     _TOOLS("nft", _MAIN, "packet programs", partial(programs.look_tool, "nft", "--version")),
     _TOOLS("ip", _MAIN, "pods and nodes", partial(programs.look_tool, "ip", "-V")),
