@@ -45,6 +45,9 @@ from harness.results import RunFolder
 
 _STABLE_WITHOUT_ENFORCER = 0.5
 """Seconds; where nothing enforces there is nothing to wait for."""
+_PROBE_ELSEWHERE = 0.5
+_GLANCE_ELSEWHERE = 0.15
+"""Seconds; on real clusters who answers is another program than who asks, on another node."""
 _GUARD_EMBEDDED = 0.5
 """Seconds; a cluster of our own making has no enforcer that we do not know of."""
 
@@ -75,6 +78,12 @@ def patience_with(enforcer: Enforcer, cluster: Cluster, patience: Patience) -> P
     if cluster.kind == "embedded":
         guard = min(patience.guard, _GUARD_EMBEDDED)
         patience = dataclasses.replace(patience, guard=guard)
+    else:
+        patience = dataclasses.replace(
+            patience,
+            probe=max(patience.probe, _PROBE_ELSEWHERE),
+            glance=max(patience.glance, _GLANCE_ELSEWHERE),
+        )
     if enforcer.name == "none":
         patience = dataclasses.replace(
             patience, stable=min(patience.stable, _STABLE_WITHOUT_ENFORCER)

@@ -7,7 +7,7 @@ messages as over its Unix socket on an embedded cluster; the runner over those o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from harness.clusters.base import Completed, Manifest, Outcome
@@ -82,6 +82,7 @@ class Agents:
         self._open = contextlib.ExitStack()
         self._pods: dict[str, str] = {}
         self._probers: dict[str, ProberClient] = {}
+        self._servers: dict[str, ProberClient] = {}
         self._runners: dict[str, Runner] = {}
 
     def __enter__(self) -> Self:
@@ -97,8 +98,8 @@ class Agents:
             self._pods = {p["spec"]["nodeName"]: p["metadata"]["name"] for p in found["items"]}
             for node, pod in self._pods.items():
                 into = self._kubectl.argv("-n", NAMESPACE, "exec", "-i", pod, "--")
-                way = stack.enter_context(talk((*into, *PROBER, SANDBOXES)))
-                self._probers[node] = stack.enter_context(ProberClient(way))
+                self._probers[node] = stack.enter_context(_prober(into))
+                self._servers[node] = stack.enter_context(_prober(into))
                 self._runners[node] = stack.enter_context(runner(into))
             self._open = stack.pop_all()
         return self
@@ -135,6 +136,20 @@ class Agents:
         """Return the way to a node's prober; its namespaces are pods' UIDs and ``node``."""
         return self._probers[node]
 
+    def server(self, node: str) -> ProberClient:
+        """Return the way to a node's other prober, which is there for echo servers.
+
+        One that asks hundreds of questions at once would leave those of other nodes unanswered.
+        """
+        return self._servers[node]
+
     def probe(self, node: str, attempts: Sequence[Attempt], timeout: float) -> list[Outcome]:
         """Try connections from pods of one node, all at once."""
         return self._probers[node].probe(attempts, timeout)
+
+
+@contextlib.contextmanager
+def _prober(into: Sequence[str]) -> Iterator[ProberClient]:
+    """Start a prober by a command that leads into an agent."""
+    with talk((*into, *PROBER, SANDBOXES)) as way, ProberClient(way) as prober:
+        yield prober

@@ -201,7 +201,7 @@ class KubeCluster(ABC):
         for pod in pods:
             host = pod["spec"].get("hostNetwork", False)
             netns = NODE if host else pod["metadata"]["uid"]
-            prober = self.agents.prober(pod["spec"]["nodeName"])
+            prober = self.agents.server(pod["spec"]["nodeName"])
             for protocol, port in echo_ports(pod):
                 for address in _WILDCARDS if protocol not in impossible else ():
                     prober.serve(netns, address, port, protocol)
@@ -244,7 +244,17 @@ class KubeCluster(ABC):
         door = self._door(place)
         addresses = (door.source,) if door.source else _WILDCARDS
         for address in addresses:
-            door.prober.serve(door.netns, address, port, protocol)
+            self._server(place, door).serve(door.netns, address, port, protocol)
+
+    def _server(self, place: Place, door: Door) -> ProberClient:
+        match place:
+            case PodRef():
+                return self.agents.server(self._whereabouts.seat(place).node)
+            case NodeRef(name):
+                return self.agents.server(name)
+            case OutsideRef():
+                return door.prober
+        assert_never(place)
 
     def unsupported(self) -> Mapping[str, str]:
         """Say which transports cannot be probed here, each with the reason."""
