@@ -90,6 +90,7 @@ def bench(session: nox.Session) -> None:
 def functional(session: nox.Session) -> None:
     """Judge with real packets whether the enforcer is correct; print the study's table (root)."""
     require_root(session)
+    require_kind(session)
     hand_over(session, "harness", "functional", *session.posargs)
 
 
@@ -104,6 +105,7 @@ def mutation(session: nox.Session) -> None:
 def perf(session: nox.Session) -> None:
     """Measure what the enforcer costs; draw the study's figure (root, about 10 minutes)."""
     require_root(session)
+    require_kind(session)
     hand_over(session, "harness", "perf", *session.posargs)
 
 
@@ -140,11 +142,8 @@ def image(session: nox.Session) -> None:
 @nox.session(python=False)
 def kind(session: nox.Session) -> None:
     """Deploy our images on a real kind cluster and test that (root, docker; about 5 minutes)."""
-    prepare(session)
-    if not list(ENVIRONMENT.glob("lib/python*/site-packages/pytest_kind")):
-        # Not of everyone's environment: pytest-kind is GPL-3.
-        session.run(str(BIN / "pip"), "install", "--quiet", "--editable", ".[kind]", external=True)
-    run(session, "harness", "image")
+    add_kind(session)
+    run(session, "harness", "image", "enforcer", "workload")
     hand_over(session, "pytest", "tests/kind", *session.posargs)
 
 
@@ -200,6 +199,20 @@ def prepare(session: nox.Session) -> None:
         external=True,
     )
     stamp.write_text(wanted)
+
+
+def require_kind(session: nox.Session) -> None:
+    """Have what ``--cluster kind`` needs, where that is asked for."""
+    words = " ".join(session.posargs)
+    if "--cluster kind" in words or "--cluster=kind" in words:
+        add_kind(session)
+
+
+def add_kind(session: nox.Session) -> None:
+    """Add pytest-kind to the environment; it is GPL-3, and so not of everyone's."""
+    prepare(session)
+    if not list(ENVIRONMENT.glob("lib/python*/site-packages/pytest_kind")):
+        session.run(str(BIN / "pip"), "install", "--quiet", "--editable", ".[kind]", external=True)
 
 
 def fingerprint() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.clusters.base import NodeInfo
-from harness.clusters.kind import tools
+from harness.clusters.kind import outside, tools
 from harness.clusters.kind.config import IpFamily, KindConfig, KubeProxyMode
 from harness.clusters.kind.network import FILE, PodWiring, commands, conflist
 from harness.clusters.kube.sandboxes import link_all, pod_of
@@ -47,6 +47,47 @@ def test_routes_lead_to_the_other_nodes() -> None:
         "ip route replace 10.244.1.0/24 via 172.18.0.3",
         "ip route replace fd00:1::/64 via fc00::3",
     ]
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_frames_that_nobody_sees_need_a_way_back(seen: bool) -> None:  # a case
+    """Where netfilter sees no frames, replies to a Service's client on the bridge are led back."""
+    script = commands(TWO, (ONE, TWO), PodWiring.BRIDGED, bridge_netfilter=seen)
+
+    assert f"bridge-nf-call-iptables={int(seen)}" in script
+    assert ("ip6 saddr fd00:1::/64 ip6 daddr fd00:1::/64 ct status dnat" in script) is not seen
+    assert "bridge-nf" not in commands(TWO, (ONE, TWO), PodWiring.ROUTED)
+
+
+def test_the_host_outside_owns_the_study_s_clients_and_reaches_every_pod() -> None:
+    """It has the public networks of its families, and a way to each node's pods."""
+    lines = outside.script(["172.18.0.9"], (ONE, TWO)).splitlines()
+
+    assert "ip route replace local 14.215.0.0/16 dev lo" in lines
+    assert "ip route replace 10.244.1.0/24 via 172.18.0.3" in lines
+    assert "ip route replace fd00:1::/64 via fc00::3" in lines
+    assert not any("2001:db8" in line for line in lines)
+
+
+def test_clusters_of_other_settings_are_told_apart() -> None:
+    """A kept cluster is taken again by a run with its own settings alone."""
+    marks = {KindConfig(workers, proxy).mark() for workers in (1, 2) for proxy in KubeProxyMode}
+
+    assert len(marks) == 6
+
+
+def test_more_nodes_need_higher_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each limit of the kernel that is too low is named, with the command that raises it."""
+    monkeypatch.setattr(tools, "LIMITS", {"fs.inotify.max_user_instances": (0, 10**9)})
+    monkeypatch.setattr(tools, "find_tool", lambda _name: None)
+
+    with pytest.raises(MissingError) as few:
+        tools.find_tools(nodes=2)
+    with pytest.raises(MissingError) as more:
+        tools.find_tools(nodes=3)
+
+    assert "inotify" not in str(few.value)
+    assert "run: sysctl -w fs.inotify.max_user_instances=1000000000" in str(more.value)
 
 
 def test_our_network_comes_before_the_studys() -> None:
