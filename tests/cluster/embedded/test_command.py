@@ -195,12 +195,12 @@ def test_all_wrong_options_at_once() -> None:
     """Wrong and unbuilt values are refused by name, all of them, before anything is made."""
     result = harness(
         *("up", "--name", "never", "--nodes", "0", "--cni", "overlay", "--proxy", "magic"),
-        *("--cluster", "kind", "--control-plane", "none", "--bridge-netfilter", "maybe"),
+        *("--cluster", "cloud", "--control-plane", "none", "--bridge-netfilter", "maybe"),
     )
 
     assert result.exit_code == 2
     assert len(result.output.splitlines()) == 6
-    assert "--cluster kind is planned and not built yet; there is: embedded" in result.output
+    assert "--cluster 'cloud' is not known; there is: embedded" in result.output
     assert not (state.root() / "never").exists()
 
 
