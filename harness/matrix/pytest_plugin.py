@@ -329,11 +329,16 @@ def describe(finding: Finding) -> str:
     """Say in one line what was expected, what was seen, and what should have decided."""
     wanted, outcome = finding.wanted, finding.outcome
     detail = f" ({outcome.detail})" if outcome.detail else ""
-    unproved = ", without a positive control" if finding.mark is Mark.UNPROVED else ""
     return (
         f"{finding.cell}: expected {wanted.expected.value}, observed {outcome.verdict.value}"
-        f"{detail}{unproved}: {wanted.judgement}"
+        f"{detail}{_REMARKS.get(finding.mark, '')}: {wanted.judgement}"
     )
+
+
+_REMARKS = {
+    Mark.UNPROVED: ", without a positive control",
+    Mark.MANNER: ", denied in another manner than the profile says",
+}
 
 
 __all__ = ["MatrixSession", "UsageError"]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import enum
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -129,15 +129,16 @@ class Court:
         asked, catches, reason = 0, [], ""
         try:
             cases = islice(self.suite.in_order(mutant.first), self.most)
-            for run in self._runs(broken(mutant), mutant, cases):
-                asked += 1
-                if caught := catch_of(run):
-                    catches.append(caught)
-                if catches and not self.every:
-                    break
+            with contextlib.closing(self._runs(broken(mutant), mutant, cases)) as runs:
+                for run in runs:
+                    asked += 1
+                    if caught := catch_of(run):
+                        catches.append(caught)
+                    if catches and not self.every:
+                        break
         except HarnessError as error:
             reason = str(error)
-        fate = Fate.FAILED if reason else Fate.CAUGHT if catches else Fate.SURVIVED
+        fate = Fate.CAUGHT if catches else Fate.FAILED if reason else Fate.SURVIVED
         seconds = round(time.monotonic() - started, 1)
         return Tried(mutant, fate, self.environment.name, asked, tuple(catches), seconds, reason)
 
@@ -154,7 +155,7 @@ class Court:
 
     def _runs(
         self, enforcer: Enforcer, what: Mutant | Kind, cases: Iterable[tuple[Scenario, Case]]
-    ) -> Iterator[CaseRun]:
+    ) -> Generator[CaseRun, None, None]:
         kind = what.kind if isinstance(what, Mutant) else what
         name = what.name if isinstance(what, Mutant) else f"sound-{what.value}"
         first = next(iter(self.suite.cases.values()))[0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +152,17 @@ def test_every_case_has_an_id_of_its_own() -> None:
 
     assert len(names) == len(set(names))
     assert len(generated().cases) >= 230
+
+
+def test_the_cases_that_the_documentation_names_are_there() -> None:
+    """Each idea of others leads to a case: docs/judge.md names ids, `*` for a part of several."""
+    groups = load_groups(Wanted(all_cases=True))
+    ids = [case.id for group in groups for case in group.cases]
+    text = (Path(__file__).parents[4] / "docs" / "judge.md").read_text()
+    named = re.findall(r"NP-[A-Z]+(?:-[A-Z0-9_*]+)+", text)
+
+    assert len(named) > 50
+    assert not [name for name in named if not fnmatch.filter(ids, name)]
 
 
 @pytest.mark.parametrize("word", ["TARGET", "RULES", "PEER", "BLOCK", "PORTS", "CONFLICT"])

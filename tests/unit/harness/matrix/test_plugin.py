@@ -123,6 +123,50 @@ def test_what_nobody_asked_for_is_not_missing(functional: Run, tmp_path: Path) -
     assert not record.missing()
 
 
+ONE = ("--cni", "bridged", "-k", "NP-STUDY-02")
+
+
+def told(functional: Run, tmp_path: Path, profile: str, defect: Any = None) -> tuple[int, str]:
+    """Run one case by a profile; return the exit code, and what terminal and report say."""
+    file = tmp_path / "profile.yaml"
+    file.write_text(profile)
+    done = functional(*ONE, "--profile", str(file), defect=defect)
+    return done.exit_code, done.output + (results(tmp_path) / "report.md").read_text()
+
+
+def test_dropping_where_the_profile_says_reject(functional: Run, tmp_path: Path) -> None:
+    """Who denies in another manner than it says is found out, although nothing leaks."""
+    code, words = told(functional, tmp_path, "denies: reject")
+
+    assert code == 1
+    assert "(manner)" in words
+    said = (results(tmp_path) / "junit.xml").read_text()
+    assert "denied in another manner than the profile says" in said
+
+
+DEVIATION = """
+deviations:
+  - {id: near, reason: no hook, link: 'https://example.org/1', placements: [same_node]}
+"""
+
+
+def test_a_declared_deviation_that_happens(functional: Run, tmp_path: Path) -> None:
+    """What the profile declares fails nothing."""
+    code, words = told(functional, tmp_path, DEVIATION, same_node_leaks)
+
+    assert code == 0
+    assert "known" in words
+    assert "did not happen" not in words
+
+
+def test_a_declared_deviation_that_no_longer_happens(functional: Run, tmp_path: Path) -> None:
+    """It is told, in the terminal and in the report, so that it comes out of the profile."""
+    code, words = told(functional, tmp_path, DEVIATION)
+
+    assert code == 0
+    assert words.count("declared deviation near did not happen") == 2
+
+
 def test_last_failed(functional: Run) -> None:
     """``--lf`` runs what failed last time, and nothing else."""
     functional("--cni", "bridged", defect=same_node_leaks)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.clusters.base import Verdict
+from harness.clusters.base import PodRef, Verdict
 from harness.matrix.axes import Placement
 from harness.matrix.compare import Mark
 from harness.matrix.engine import CaseRun, Lab, Wishes
@@ -140,6 +141,37 @@ def test_what_was_wrong_first_is_kept(run: Callable[..., CaseRun], fake_cluster:
     assert first.right
     assert first.applied.seconds is not None
     stories = [finding.story for finding in first.applied.findings if finding.story]
+    assert stories
+    assert {verdict for story in stories for _, verdict in story} == {Verdict.OPEN}
+
+
+def test_an_enforcer_that_is_late_is_not_wrong(
+    group: Scenario, fake_cluster: Any, fake_enforcer: Any, tmp_path: Path
+) -> None:
+    """However fast it was before: a change that takes seconds is waited for, and its time told."""
+    seconds = 2.0
+    since: list[float] = []
+    slow: list[bool] = []
+
+    def late(packet: Any) -> bool:
+        """Let one pod's connections to a namespace through for a while after they are denied."""
+        if packet.allowed or not slow or packet.source != PodRef("nsb", "b1"):
+            return bool(packet.allowed)
+        since.append(time.monotonic())
+        return time.monotonic() - since[0] < seconds
+
+    patience = dataclasses.replace(QUICK, stable=4 * seconds, limit=10 * seconds)
+    wishes = Wishes("fake", patience=patience, make_api=fake_cluster.api_of)
+    lab = Lab(fake_cluster(late), fake_enforcer(), group, wishes)
+    with lab.ready(tmp_path):
+        fast = lab.run(group.cases[0])
+        slow.append(True)
+        done = lab.run(group.cases[0])
+
+    assert fast.right
+    assert done.right
+    assert max(step.applied.seconds or 0.0 for step in done.steps) >= seconds
+    stories = [finding.story for finding in done.findings if finding.story]
     assert stories
     assert {verdict for story in stories for _, verdict in story} == {Verdict.OPEN}
 
