@@ -186,3 +186,21 @@ def test_a_case_that_is_not_there() -> None:
     """An unknown id is wrong use, with ids that are near."""
     with pytest.raises(UsageError, match="NP-CHANGE-001"):
         list(explain("NP-CHANGE"))
+
+
+def test_on_kind_only_what_it_has_is_run() -> None:
+    """The study is asked with kube-proxy, routed and bridged; what kind lacks is said, and why."""
+    chosen = plan_runs(settings_from({"cluster": "kind"}), Wanted(groups=("study",)))
+
+    assert tuple(chosen.choice.runs) == first(settings_from({"cluster": "kind"}))
+    assert {one.proxy for one in chosen.choice.runs} == {Proxy.KUBE_PROXY_IPTABLES}
+    assert {("proxy", "nftables"), ("wiring", "bridges")} <= chosen.reasons.keys()
+
+
+def test_a_named_wiring_of_kind_is_the_only_one() -> None:
+    """With a wiring given there is one cluster, with the proxy that kind has by default."""
+    settings = settings_from({"cluster": "kind", "cni": "bridged", "bridge_netfilter": "on"})
+
+    chosen = plan_runs(settings, Wanted(groups=("isolation",), fixed=True))
+
+    assert list(chosen.choice.runs) == [Environment(Wiring.BRIDGED_NF, Proxy.KUBE_PROXY_IPTABLES)]

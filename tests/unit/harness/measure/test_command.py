@@ -118,10 +118,12 @@ def test_a_run_in_which_no_block_counts_is_invalid(harness: Any, tmp_path: Path)
         (("--sizes", "two"), "numbers separated by commas"),
         (("--budget", "soon"), "a time such as 90s"),
         (("--cluster", "minikube"), "--cluster 'minikube' is not known"),
+        (("--cluster", "kind", "--sizes", "2,12"), "at most 9 pods a service"),
+        (("--cluster", "kind", "--full"), "--full is 100 nodes"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_built(
-    harness: Any, tmp_path: Path, options: tuple[str, str], said: str
+    harness: Any, tmp_path: Path, options: tuple[str, ...], said: str
 ) -> None:
     """A mistake is told in a sentence, and no folder is made."""
     done = run(tmp_path / "runs", *options)
