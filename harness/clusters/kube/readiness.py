@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from harness.clusters.base import Manifest
@@ -80,8 +81,9 @@ class Readiness:
 
     def _proxies_idle(self) -> bool:
         command = ("python3", "-m", proxies.MODULE)
-        said = (self.agents.run(node, command).stdout for node in self.nodes)
-        return all(one != Proxying.BUSY.value for one in said)
+        with ThreadPoolExecutor(len(self.nodes)) as threads:
+            said = threads.map(lambda node: self.agents.run(node, command).stdout, self.nodes)
+            return all(one != Proxying.BUSY.value for one in said)
 
     def _list(self, plural: str, namespace: str | None, group: str = "/api/v1") -> list[Manifest]:
         scope = "" if namespace is None else f"/namespaces/{namespace}"
