@@ -146,12 +146,16 @@ class Analysis:
         )
 
 
-def analyse(rows: Sequence[Row], seed: int) -> Analysis:
-    """Estimate everything; the same rows and seed give the same figures."""
+def analyse(rows: Sequence[Row], seed: int, order: Sequence[str] = ()) -> Analysis:
+    """Estimate everything; the same rows and seed give the same figures.
+
+    ``order`` is that of the enforcers, by default the one in which the coin drew them.
+    """
     swept = [row for row in rows if row.placement is row.comparison.placement]
     keys = sorted({(row.size, row.connections.value) for row in swept}, key=_new_first)
     conditions = [(size, Connections(value)) for size, value in keys]
-    enforcers = enforcers_of(rows)
+    known = enforcers_of(rows)
+    enforcers = tuple(sorted(known, key=(*order, *known).index))
     headlines = (
         _headline(name, swept, (size, connections), seed)
         for size, connections in conditions
@@ -160,8 +164,8 @@ def analyse(rows: Sequence[Row], seed: int) -> Analysis:
     return Analysis(
         headlines=tuple(headlines),
         tally=tally(rows),
-        costs=tuple(_costs(swept, conditions, seed)),
-        elsewhere=tuple(_elsewhere(rows, conditions, seed)),
+        costs=tuple(_costs(swept, conditions, enforcers, seed)),
+        elsewhere=tuple(_elsewhere(rows, conditions, enforcers, seed)),
         sweeps=tuple(_sweep(swept, each, enforcers, seed) for each in conditions),
     )
 
@@ -250,19 +254,28 @@ def _headline(
 
 
 def _costs(
-    rows: Sequence[Row], conditions: Iterable[tuple[int, Connections]], seed: int
+    rows: Sequence[Row],
+    conditions: Iterable[tuple[int, Connections]],
+    enforcers: Sequence[str],
+    seed: int,
 ) -> Iterator[Cost]:
     """Yield the cost of every trial in every condition."""
     for condition in conditions:
         mine = _of(rows, *condition)
         for comparison in Comparison:
-            tried = [row for row in mine if row.comparison is comparison]
-            names = enforcers_of(tried) if comparison.has_enforcer else (NOBODY,)
-            yield from (_cost(mine, comparison, name, seed) for name in names if tried)
+            names = enforcers if comparison.has_enforcer else (NOBODY,)
+            yield from (
+                _cost(mine, comparison, name, seed)
+                for name in names
+                if _tried(mine, comparison, name)
+            )
 
 
 def _elsewhere(
-    rows: Sequence[Row], conditions: Iterable[tuple[int, Connections]], seed: int
+    rows: Sequence[Row],
+    conditions: Sequence[tuple[int, Connections]],
+    enforcers: Sequence[str],
+    seed: int,
 ) -> Iterator[Cost]:
     """Yield the costs beside the sweep, placement by placement, each with its own control."""
     kinds = {Comparison.EFFECT, Comparison.CONTROL}
@@ -271,7 +284,7 @@ def _elsewhere(
     ]
     for placement in Placement:
         there = [row for row in beside if row.placement is placement]
-        yield from _costs(there, conditions, seed)
+        yield from _costs(there, conditions, enforcers, seed)
 
 
 def _cost(mine: Sequence[Row], comparison: Comparison, name: str, seed: int) -> Cost:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.load.ab import Connections
-from harness.measure.plan import Comparison
+from harness.measure.plan import NOBODY, Comparison
 from harness.report import findings, style
 from harness.report.analysis import Analysis, Cost
 from harness.report.style import Look
@@ -23,11 +23,9 @@ CAPTION = (
     "enforcer's daemons left out."
 )
 
-MARKERS: Mapping[Comparison, str] = {
-    Comparison.EFFECT: "o",
-    Comparison.RULES: "v",
-    Comparison.IDLE: "^",
-}
+MARKERS: Mapping[Comparison, str] = {Comparison.RULES: "<", Comparison.IDLE: ">"}
+"""Of the arms beside ``on``, whose marker is the enforcer's own."""
+
 _SPAN = 0.64  # of a condition, which the arms share
 
 
@@ -39,20 +37,21 @@ def shown(analysis: Analysis) -> bool:
 
 def draw(analysis: Analysis) -> Figure:
     """Draw both quantities, one above the other, condition by condition."""
-    figure = Figure(figsize=(8.4, 6.4), layout="constrained")
+    conditions = len({(cost.connections, cost.size) for cost in analysis.costs})
+    figure = Figure(figsize=(style.width(conditions), 6.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _panel(above, analysis, lambda cost: cost.rate)
     _panel(below, analysis, lambda cost: cost.cpu)
     above.set_ylabel("ratio of requests per second")
     below.set_ylabel("ratio of CPU s per request")
-    above.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     style.title(figure, title(analysis))
     return figure
 
 
 def title(analysis: Analysis) -> str:
     """Return the finding: how far each arm is from off, with new connections."""
-    parts = []
+    said: dict[str, list[str]] = {}
     for enforcer, comparison in trials(analysis.costs):
         found = [
             cost.rate.ratio
@@ -63,9 +62,13 @@ def title(analysis: Analysis) -> str:
             and comparison is not Comparison.CONTROL
         ]
         if found:
-            parts.append(f"{name(enforcer, comparison)} {findings.span(found)}")
-    said = "; ".join(parts) or "no arm could be compared"
-    return f"Requests per second with a new connection each: {said}"
+            arm = comparison.test_arm.value
+            said.setdefault(enforcer, []).append(f"{arm} {findings.span(found)}")
+    lines = (
+        ", ".join(arms if enforcer == NOBODY else [f"{enforcer}: {arms[0]}", *arms[1:]])
+        for enforcer, arms in said.items()
+    )
+    return "\n".join(("Requests per second over those in off, a new connection each", *lines))
 
 
 def trials(costs: Sequence[Cost]) -> list[tuple[str, Comparison]]:
@@ -86,7 +89,7 @@ def look(analysis: Analysis, enforcer: str, comparison: Comparison) -> Look:
     if not comparison.has_enforcer:
         return style.CONTROL if comparison is Comparison.CONTROL else style.BARE
     of = style.enforcer(analysis.enforcers.index(enforcer))
-    return replace(of, marker=MARKERS[comparison])
+    return replace(of, marker=MARKERS.get(comparison, of.marker))
 
 
 def _panel(axes: Axes, analysis: Analysis, quantity: Callable[[Cost], Estimate | None]) -> None:

@@ -132,11 +132,11 @@ def _line(look: Look) -> dict[str, Any]:
 
 
 def _ratios(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    conditions = list(dict.fromkeys((each.connections, each.size) for each in analysis.headlines))
+    figure = Figure(figsize=(style.width(len(conditions)), 4.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(1.0, color=style.INK, linewidth=1)
     several = len(analysis.enforcers) > 1
-    conditions = list(dict.fromkeys((each.connections, each.size) for each in analysis.headlines))
     for x, condition in enumerate(conditions):
         mine = [e for e in analysis.headlines if (e.connections, e.size) == condition]
         shown = [

@@ -15,6 +15,9 @@ from harness.report.evidence import headline_href
 from harness.stats import Estimate, Word
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
+MOST_SIZES = 3
+"""That a sentence tells one by one; of more it tells the first and the last."""
+
 STUDY_CLAIM = "10 to 20 % lower"
 """Of the study, for kube-router 0.2.0 and connections not kept."""
 
@@ -100,10 +103,11 @@ def _kind_sentence(analysis: Analysis, kind: Connections, study: Mapping[str, An
             f"With {KIND[kind]}, ab reached {max(rates):,.0f} requests per second; no enforcer "
             "was compared."
         )
-    said = (
-        f"{name} {'; '.join(_effect(each, study) for each in found if each.enforcer == name)}"
-        for name in dict.fromkeys(each.enforcer for each in found)
-    )
+    said = []
+    for name in dict.fromkeys(each.enforcer for each in found):
+        mine = [each for each in found if each.enforcer == name]
+        ends = mine if len(mine) <= MOST_SIZES else [mine[0], mine[-1]]
+        said.append(f"{name} {'; '.join(_effect(each, study) for each in ends)}")
     return f"With {KIND[kind]}, requests per second on over off: {'. '.join(said)}."
 
 
@@ -122,7 +126,7 @@ def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
     claim = f"(the study, with kube-router 0.2.0: {STUDY_CLAIM})"
     if not said:
         return f"One size was compared: nothing is said about growth {claim}."
-    return f"With more pods that ratio, of new connections, changes: {'; '.join(said)} {claim}."
+    return f"With more pods that ratio, of new connections: {'; '.join(said)} {claim}."
 
 
 def _growth(first: Headline, last: Headline, study: Mapping[str, Any]) -> str:

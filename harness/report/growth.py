@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def draw(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
         _panel(axes, analysis, kind, study)
         axes.set_title(findings.KIND[kind])
     panels[0].set_ylabel("ratio of CPU s per request")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     style.title(figure, title(analysis, study))
     return figure
 
@@ -49,7 +49,7 @@ def title(analysis: Analysis, study: Mapping[str, Any]) -> str:
     ]
     if not said:
         return "CPU time per request against pods on the node"
-    return f"CPU time per request, a new connection each:\n{'; '.join(said)}"
+    return "\n".join(("CPU time per request, a new connection each:", *said))
 
 
 def _grows(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> str | None:
@@ -80,7 +80,7 @@ def _pods(cost: Cost, study: Mapping[str, Any]) -> float | None:
 def _panel(axes: Axes, analysis: Analysis, kind: Connections, study: Mapping[str, Any]) -> None:
     mine = [cost for cost in _drawn(analysis) if cost.connections is kind]
     axes.axhline(1.0, color=style.INK, linewidth=1)
-    for trial in costs.trials(mine):
+    for trial in _lines(analysis, mine):
         points = [
             (pods, cost.cpu)
             for cost in mine
@@ -94,3 +94,11 @@ def _panel(axes: Axes, analysis: Analysis, kind: Connections, study: Mapping[str
         costs.series(axes, points, look, costs.name(*trial), linestyle=look.line)
     axes.set_xlim(left=0)
     axes.set_xlabel("pods on the node")
+
+
+def _lines(analysis: Analysis, mine: Sequence[Cost]) -> list[tuple[str, Comparison]]:
+    """Return whose arms are drawn: of several enforcers ``on`` alone, or nothing can be seen."""
+    kinds = set(Comparison)
+    if len(analysis.enforcers) > 1:
+        kinds = {Comparison.EFFECT, Comparison.CONTROL}
+    return [trial for trial in costs.trials(mine) if trial[1] in kinds]

@@ -84,7 +84,7 @@ def tell(folder: RunFolder) -> Story:
     run, study = folder.read_json("run.json"), _json(folder, notes.FILE)
     path = folder.path / blocks.FILE
     rows = tuple(blocks.read(path)) if path.exists() else ()
-    found = analysis.analyse(rows, _seed(study))
+    found = analysis.analyse(rows, _seed(study), study.get("design", {}).get("enforcers", ()))
     evidence.write(folder, rows, found)
     locust = _json(folder, visit.FILE)
     return Story(

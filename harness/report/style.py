@@ -89,6 +89,11 @@ def applied() -> Iterator[None]:
         yield
 
 
+def width(conditions: int) -> float:
+    """Return how wide a figure has to be (inches) for so many conditions beside each other."""
+    return max(8.4, 1.25 * conditions)
+
+
 def title(figure: Figure, text: str) -> None:
     """Write the finding above a figure, folded to its width."""
     width = int(_CHARACTERS_PER_INCH * figure.get_figwidth())

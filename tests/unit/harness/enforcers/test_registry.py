@@ -36,7 +36,7 @@ KNOWN = "none, bundled, present, kube-router=PATH, kube-router-0.2-model or line
         ("kube-router=", "path"),
         ("kube-router=/nowhere/kube-router", "no such file"),
         ("kube-router=/", "no such file"),
-        ("linear-rules=some", "linear-rules=N"),
+        ("linear-rules=some", "linear-rules=100"),
         ("kube-router-0.2-model=nft", "iptables or iptables-legacy or iptables-nft"),
     ],
 )

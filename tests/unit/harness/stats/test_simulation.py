@@ -74,7 +74,7 @@ def test_a_planted_effect_is_found_with_the_power_that_was_stated() -> None:
     """An effect of 3 % is found about as often as the smallest visible effect promises: 80 %."""
     effect = math.log(0.97)
     pairs = 150
-    studies = simulate(pairs, effect, runs=400)
+    studies = simulate(pairs, effect)
     sees = np.median([each.sees for each in studies])
 
     found = np.mean([each.p < stats.ALPHA and each.high < 0 for each in studies])
