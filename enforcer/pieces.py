@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from itertools import chain
+from itertools import chain, compress
+from operator import is_not
 from typing import Final, TypeVar
 
 _T = TypeVar("_T")
@@ -90,10 +91,10 @@ class Pieces(AbstractSet[_T]):
             return None
         here: set[_T] = set()
         there: set[_T] = set()
-        for mine, others in zip(self._pieces, other._pieces, strict=True):
-            if mine is not others:
-                here |= mine - others
-                there |= others - mine
+        pairs = zip(self._pieces, other._pieces, strict=True)
+        for mine, others in compress(pairs, map(is_not, self._pieces, other._pieces)):
+            here |= mine - others
+            there |= others - mine
         return here, there
 
 

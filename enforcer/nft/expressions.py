@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from enforcer.nft.netlink import attribute, nested
@@ -46,12 +47,17 @@ def rule_expressions(rule: Rule) -> bytes | None:
     while rest:
         for words, meaning in _MEANINGS:
             if match := words.match(rest):
-                found += meaning(*(int(text, 16) for text in match.groups()))
+                found += _meant(meaning, *match.groups())
                 rest = rest[match.end() :]
                 break
         else:
             return None
     return found
+
+
+@lru_cache(maxsize=64)  # an epoch changes two words of a dozen
+def _meant(meaning: Callable[..., bytes], *numbers: str) -> bytes:
+    return meaning(*(int(text, 16) for text in numbers))
 
 
 def _expression(name: str, data: bytes) -> bytes:

@@ -102,6 +102,8 @@ class NodeCompiler:
         return _Member(pod, among, self._classes)
 
 
+_REVISION = operator.attrgetter("revision")
+
 Policies = tuple[Policy, ...]
 _Names = tuple[NamedPort, ...]
 _ClassKey = tuple[Direction, tuple[Key, ...], _Names]
@@ -188,7 +190,7 @@ class _Class:
         """Return what its pods may exchange now."""
         if self._turn != self._classes.turn:
             self._turn = self._classes.turn
-            unions = tuple(part.current() for part in self.parts)
+            unions = tuple([part.current() for part in self.parts])
             if len(unions) != len(self._unions) or not all(map(operator.is_, unions, self._unions)):
                 self._unions = unions
                 self._renew(self._normaliser.normal(Union.of(unions)))
@@ -212,15 +214,15 @@ class _Part:
         self._turn = 0
         self._union = Union()
         self._reader = _Reader(classes.cluster, policy.key.namespace)
-        self._asked: tuple[tuple[Selection, int], ...] | None = None
+        self._read: tuple[int, ...] | None = None
 
     def current(self) -> Union:
         """Return what the policy allows now."""
         if self._turn != self._classes.turn:
             self._turn = self._classes.turn
-            if self._asked is None or any(item.revision != then for item, then in self._asked):
+            if self._read is None or self._read != self._reader.revisions():
                 self._union = self._reader.union(self.policy, self._direction, self._names)
-                self._asked = self._reader.asked()
+                self._read = self._reader.revisions()
         return self._union
 
 
@@ -234,9 +236,9 @@ class _Reader:
         self._selections: dict[int, Selection] = {}
         """By the identity of their peers, which are the policy's: equal ones are as good."""
 
-    def asked(self) -> tuple[tuple[Selection, int], ...]:
-        """Return the selections that were asked, with their revisions."""
-        return tuple((selection, selection.revision) for selection in self._selections.values())
+    def revisions(self) -> tuple[int, ...]:
+        """Return the revisions of the selections that were asked."""
+        return tuple(map(_REVISION, self._selections.values()))
 
     def union(self, policy: Policy, direction: Direction, names: _Names) -> Union:
         """Return what the policy allows; ``names`` are the named ports of the pods themselves."""

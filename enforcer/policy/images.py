@@ -113,9 +113,10 @@ class United(Generic[_Item]):
         let_go: set[_Item] = set()
         come: set[_Item] = set()
         for old, new in zip(self._parts, parts, strict=True):
-            gone, fresh = difference(old, new)
-            let_go |= gone
-            come |= fresh
+            if old is not new:
+                gone, fresh = difference(old, new)
+                let_go |= gone
+                come |= fresh
         gone = {item for item in let_go - come if not any(item in part for part in parts)}
         self._whole = changed(self._whole, gone, come - self._whole)
 

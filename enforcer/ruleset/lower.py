@@ -67,6 +67,7 @@ class Lowering:
         self._pods = Remembered(_pod_objects)
         self._nodes = Remembered(_node_sets)
         self._networks = Remembered(_network_sets)
+        self._collapsed = Remembered(_by_family)
         self._wiring = Remembered(partial(_wiring_sets, options))
 
     def lower(
@@ -107,7 +108,7 @@ class Lowering:
         return ProgramInput(
             epoch,
             self._options,
-            {family: tuple(collapse(compiled.pod_networks, family)) for family in Family},
+            self._collapsed(compiled.pod_networks),
             fast,
             frozenset(
                 (direction, family)
@@ -130,6 +131,11 @@ class Lowering:
         return [
             self._classes[name.tag].lower(item, pods.families[name.tag]) for name, item in classes
         ]
+
+
+def _by_family(networks: _Networks) -> dict[Family, _Networks]:
+    """Return the fewest networks of each family that cover the same addresses."""
+    return {family: tuple(collapse(networks, family)) for family in Family}
 
 
 def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:
