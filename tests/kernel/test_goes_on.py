@@ -130,6 +130,16 @@ def test_the_path_mtu_is_found(lab: Lab, version: int) -> None:
 
 
 @FAMILIES
+def test_a_datagram_in_fragments_is_judged_as_one(lab: Lab, version: int) -> None:
+    """What is longer than any packet arrives whole where it is allowed, and nowhere else."""
+    addresses = [pod.ip4 if version == 4 else pod.ip6 for pod in lab.pods]
+    lab.sync(compiled(lab.pods, {2: [ingress(peers(lab.pods[0]))]}))
+
+    assert lab.spaces["p1"].call(_is_echoed, addresses[1], 4000)
+    assert not lab.spaces["p3"].call(_is_echoed, addresses[1], 4000)
+
+
+@FAMILIES
 def test_one_way_datagrams_and_a_server_that_alone_sends_go_on(lab: Lab, version: int) -> None:
     """What never gets an answer is judged again in a new epoch like any connection."""
     one, two, three = lab.pods
@@ -302,6 +312,18 @@ def _first_hop_error(target: str) -> int:
         except OSError as error:
             return error.errno or 0
         return 0
+
+
+def _is_echoed(target: str, length: int) -> bool:
+    """Whether a datagram to port 80 is answered, by as much of it as the server takes."""
+    with socket.socket(family(target), socket.SOCK_DGRAM) as sock:
+        sock.settimeout(1)
+        sock.connect((target, 80))
+        try:
+            sock.send(bytes(length))
+            return len(sock.recv(length)) > 1500
+        except TimeoutError:
+            return False
 
 
 def _ping(target: str) -> bool:

@@ -152,6 +152,24 @@ def test_a_named_port_of_another_protocol_is_not_meant(story: Story) -> None:
     assert story.open("a", "d", UDP) == NONE
 
 
+def test_one_name_for_two_protocols_is_a_number_of_each(story: Story) -> None:
+    """Two ports of a pod may have one name: the rule's protocol says which of them is meant."""
+    over_udp: Json = {"port": "dns", "protocol": "UDP"}
+    story(
+        tenants={"b": pod("b", ("dns", "UDP", 80), ("dns", "TCP", 81))},
+        policy=policy(ingress=[{"ports": [over_udp]}]),
+    )
+    assert story.open("a", "b", UDP, 80) == BOTH
+    assert story.open("a", "b", TCP, 81) == NONE
+
+    story(policy=policy(ingress=[{"ports": [over_udp, {"port": "dns"}]}]))
+
+    assert story.open("a", "b", UDP, 80) == BOTH
+    assert story.open("a", "b", TCP, 81) == BOTH
+    assert story.open("a", "b", UDP, 81) == NONE
+    assert story.open("a", "b", TCP, 80) == NONE
+
+
 def test_a_named_port_that_moves_takes_the_rule_along(story: Story) -> None:
     """A pod that is made again with another number is reached there, and no longer at the old."""
     allow = policy(ingress=[{"ports": [{"port": "http"}]}])
