@@ -51,6 +51,11 @@ def outside(
 ) -> Iterator[OutsideHost]:
     """Start the host and lay the routes; both are gone afterwards."""
     name = f"npd-outside-{cluster}"
+    if _docker(tools, "ps", "--all", "--quiet", f"--filter=name=^{name}$"):
+        raise ClusterError(
+            f"another run uses the cluster {cluster}; if none does, one crashed there: docker rm"
+            f" --force {name}"
+        )
     with contextlib.ExitStack() as stack:
         stack.callback(_docker, tools, "rm", "--force", "--volumes", name, required=False)
         network = os.environ.get(NETWORK_VARIABLE, "kind")
