@@ -18,6 +18,7 @@ from harness.options import ClusterSettings
 if TYPE_CHECKING:
     from harness.clusters.base import Cluster
     from harness.clusters.embedded.cluster import EmbeddedCluster
+    from harness.clusters.embedded.settings import Shape
     from harness.clusters.kind.cluster import KindCluster
 
 Tell = Callable[[str, int, int], None]
@@ -65,14 +66,32 @@ def make_kind(settings: ClusterSettings, tell: Tell = _say_nothing) -> KindClust
     return KindCluster(settings.name or names.fresh(), tools, shape, tell)
 
 
+def require(settings: ClusterSettings) -> None:
+    """Find out now what this machine lacks for a cluster: MissingError with all of it.
+
+    What a cluster of kind lacks :func:`make_cluster` says by itself.
+    """
+    if settings.cluster == "embedded":
+        from harness.clusters.embedded import requirements  # noqa: PLC0415
+
+        requirements.require(_shape(settings))
+
+
 def make_embedded(settings: ClusterSettings, tell: Tell = _say_nothing) -> EmbeddedCluster:
     """Return a cluster of network namespaces."""
-    from harness.clusters.embedded.addresses import IpFamily  # noqa: PLC0415
     from harness.clusters.embedded.cluster import EmbeddedCluster  # noqa: PLC0415  # heavy
+
+    cluster = EmbeddedCluster(_shape(settings), tell)
+    cluster.may_fall_back = settings.control_plane == "auto" and not settings.needs_real
+    return cluster
+
+
+def _shape(settings: ClusterSettings) -> Shape:
+    from harness.clusters.embedded.addresses import IpFamily  # noqa: PLC0415
     from harness.clusters.embedded.settings import Cni, Proxy, Shape  # noqa: PLC0415
 
     found = _control_plane(settings)
-    shape = Shape(
+    return Shape(
         name=settings.name or names.fresh(),
         nodes=settings.nodes,
         cni=Cni(settings.cni),
@@ -88,9 +107,6 @@ def make_embedded(settings: ClusterSettings, tell: Tell = _say_nothing) -> Embed
         kubernetes="" if found is None else found.version,
         pod_logs=settings.pod_logs,
     )
-    cluster = EmbeddedCluster(shape, tell)
-    cluster.may_fall_back = settings.control_plane == "auto" and not settings.needs_real
-    return cluster
 
 
 def _control_plane(settings: ClusterSettings) -> Programs | None:

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.core import ParameterSource
 
+from harness.clusters import require
 from harness.commands import windows
 from harness.commands.choices import enforcer_option
 from harness.commands.consent import yes_option
@@ -151,6 +152,7 @@ def command(
     was as expected, 1 if not, 2 if it could not run; the last line is the path of the report.
     """
     if own["windows"]:
+        require(settings)
         windows.measure(settings, own["enforcer"], Path(own["results"]))
         return
     files = tuple(Path(one.partition("::")[0]) for one in pytest_arguments if ".yaml" in one)
@@ -159,6 +161,7 @@ def command(
         for line in lines_of(chosen):
             click.echo(line)
         return
+    require(settings)
     given = [*_given(ctx), *pytest_arguments]
     if settings.cluster == KUBECONFIG:
         cases = len({case for cases in chosen.choice.runs.values() for case in cases})

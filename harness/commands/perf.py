@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from harness.clusters import make_cluster
+from harness.clusters import make_cluster, require
 from harness.clusters.base import Cluster
 from harness.commands import changes
 from harness.commands.ending import Ending
@@ -94,6 +94,7 @@ def command(
         raise UsageError("--sweep and --sizes both say how many pods there are: give one of them")
     asked = _budgeted(ctx, Asked(**(options | ({"sizes": sweep} if sweep else {}))))
     settings = _fitted(ctx, asked, settings)
+    require(settings)
     if asked.changes:
         _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
         ctx.exit(changes.measure(settings, asked, results))

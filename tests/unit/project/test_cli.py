@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import cli
+from harness.clusters.embedded import requirements
 from harness.errors import ClusterError, HarnessError, UsageError
 
 PLAIN_INSTALL = """
@@ -93,6 +94,21 @@ def test_all_wrong_options_are_told_at_once(command: tuple[str, ...], tmp_path: 
     assert len(said) == len(lines), result.stderr
     for line in lines:
         assert any(one.startswith(f"harness: {line}") for one in said), (line, result.stderr)
+
+
+@pytest.mark.parametrize("words", ["perf", "perf --changes", "functional", "functional --windows"])
+def test_what_the_machine_lacks_is_one_sentence_and_nothing_is_made(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing tool is told before a run's folder is made, a plan printed or pytest started."""
+    sentence = "not found: nft; run: apt-get install nftables"
+    monkeypatch.setattr(requirements, "missing_privileges", tuple)
+    monkeypatch.setattr(requirements, "missing_tools", lambda: (sentence,))
+
+    result = CliRunner().invoke(cli.main, [*words.split(), f"--results={tmp_path}/results"])
+
+    assert (result.exit_code, result.output) == (2, f"harness: {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scenario_that_cannot_be_read_is_wrong_use(tmp_path: Path) -> None:

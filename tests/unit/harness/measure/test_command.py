@@ -25,6 +25,7 @@ def harness(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def addresses(_: Cluster) -> Any:
         return bed.lab.addresses(bed.cluster)
 
+    monkeypatch.setattr(perf, "require", lambda _: None)
     monkeypatch.setattr(perf, "make_cluster", lambda *_: bed.cluster)
     monkeypatch.setattr(perf, "make_enforcers", enforcers)
     monkeypatch.setattr(perf, "_addresses", addresses)
