@@ -16,7 +16,13 @@ from harness.clusters import make_cluster, require
 from harness.clusters.base import Cluster
 from harness.commands import changes
 from harness.commands.ending import Ending
-from harness.commands.perf_options import SERVICES_PER_NODE, Asked, perf_options, writable
+from harness.commands.perf_options import (
+    DEFAULT_BUDGET,
+    SERVICES_PER_NODE,
+    Asked,
+    perf_options,
+    writable,
+)
 from harness.commands.report import open_run
 from harness.enforcers import make_enforcers
 from harness.errors import UsageError
@@ -56,6 +62,13 @@ node, and on that of the client pod that is on another one."""
 TINY_SERVICES = 4
 FULL_BUDGET = 1200.0
 """Seconds, of the study at its size."""
+
+OWN_PODS = 8
+"""On a node beside the interfering ones, at most: measured ones, for clients that are pods, and
+such a client."""
+
+EACH_MORE = 0.25
+"""Share of a default budget by which each enforcer beside the first lengthens it."""
 
 
 @click.command()
@@ -177,7 +190,8 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
         return asked
     if asked.precision is not None:
         return replace(asked, budget=None)
-    return replace(asked, budget=FULL_BUDGET) if asked.full else asked
+    budget = FULL_BUDGET if asked.full else DEFAULT_BUDGET
+    return replace(asked, budget=budget * (1 + EACH_MORE * (len(asked.enforcers) - 1)))
 
 
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
@@ -187,7 +201,7 @@ def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> Clus
         return replace(settings, control_plane="real")
     if asked.full and not _given(ctx, "nodes"):
         settings = replace(settings, nodes=FULL_NODES)
-    needed = SERVICES_PER_NODE * asked.sizes[-1] + 2 * workload.TEST_PODS
+    needed = SERVICES_PER_NODE * asked.sizes[-1] + OWN_PODS
     if settings.control_plane == "auto" and not settings.needs_real:
         # An idle kube-apiserver and its controllers take CPU that would be measured, too.
         settings = replace(settings, control_plane="builtin")

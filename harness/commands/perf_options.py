@@ -172,7 +172,8 @@ _OPTIONS = (
         metavar="TIME",
         default=f"{DEFAULT_BUDGET:.0f}s",
         show_default=True,
-        help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds.",
+        help="Time of the whole run, as 90s, 10m or 1h; it decides the number of rounds. By "
+        "default a quarter more for each enforcer beside the first; 20m with --full.",
     ),
     click.option(
         "--precision",

@@ -81,11 +81,6 @@ class KubeRouter(DaemonSet):
         self._unknown: tuple[str, ...] = ()
         self._version = "unknown: not started yet"
 
-    def share_nodes(self, number: int) -> None:
-        """Take a port of its own, and take chains and sets away whole: others have such names."""
-        super().share_nodes(number)
-        self.rules.whole = True
-
     def describe(self) -> Mapping[str, Any]:
         """Return the binary, its checksum, what it says it is, and its flags.
 

@@ -80,11 +80,18 @@ def make_enforcers(specs: Sequence[str], cluster: str = EMBEDDED) -> dict[str, E
     if len(made) > 1:
         for number, each in enumerate(made):
             each.share_nodes(number)
+    _keep_apart([each for each in made if isinstance(each, KubeRouter | KubeRouterModel)])
     named = Counter(each.name for each in made)
     return {
         each.name if named[each.name] == 1 else spec: each
         for spec, each in zip(specs, made, strict=True)
     }
+
+
+def _keep_apart(alike: Sequence[KubeRouter | KubeRouterModel]) -> None:
+    """Have those that would take each other's chains for their own leave none behind."""
+    for each in alike:
+        each.rules.whole = len(alike) > 1
 
 
 def _iptables(name: str, command: str) -> str:

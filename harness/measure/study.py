@@ -22,7 +22,7 @@ from harness.measure.addresses import Addresses
 from harness.measure.bench import Bench
 from harness.measure.notes import Notes, design_facts
 from harness.measure.pace import Pace
-from harness.measure.plan import Arm, Comparison, Design, make_plan
+from harness.measure.plan import NOBODY, Arm, Comparison, Design, make_plan
 from harness.measure.progress import Narrator
 from harness.measure.resume import Earlier, mend
 from harness.measure.rounds import Course
@@ -68,9 +68,10 @@ class Study:
         return Comparison.EFFECT in self.design.comparisons
 
     @property
-    def arms(self) -> tuple[Arm, ...]:
-        """The arms that locust visits, of the first enforcer."""
-        return (Arm.OFF, Arm.ON) if self.judges else (Arm.OFF,)
+    def arms(self) -> tuple[tuple[Arm, str], ...]:
+        """The arms that locust visits, and whose they are."""
+        on = tuple((Arm.ON, name) for name in self.design.enforcers)
+        return ((Arm.OFF, NOBODY), *(on if self.judges else ()))
 
 
 @dataclass(frozen=True, slots=True)

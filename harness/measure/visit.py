@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 from harness.load import locust
 from harness.load.locust import Steps
-from harness.measure.plan import Arm
+from harness.measure.plan import NOBODY, Arm
 from harness.measure.site import Site
-from harness.results import RunFolder
+from harness.results import RunFolder, file_name
 from harness.workload import study as workload
 
 FILE = "locust.json"
@@ -19,11 +19,14 @@ FOLDER = "locust"
 FORMAT = 2
 """Of the file; ``results/README.md`` says what changed."""
 
+Arms = tuple[tuple[Arm, str], ...]
+"""Which arms are visited, and whose they are."""
+
 STEPS = Steps(rates=(100, 200, 400, 800), each=4.0)
 """What a process of locust does with ease, over a thousand kept connections."""
 
 
-def visit(asked: Steps, site: Site, folder: RunFolder, arms: tuple[Arm, ...]) -> None:
+def visit(asked: Steps, site: Site, folder: RunFolder, arms: Arms) -> None:
     """Run locust in each arm and store what it counted; without steps nobody comes."""
     if not asked.rates:
         return
@@ -36,12 +39,16 @@ def visit(asked: Steps, site: Site, folder: RunFolder, arms: tuple[Arm, ...]) ->
     facts = {"format": FORMAT, "services": len(services), **asdict(asked)}
     found = []
     with site.narrator.stage(f"locust over {len(services)} services", len(arms)) as stage:
-        for arm in arms:
-            site.switch.to(arm)
-            prefix = folder.folder(FOLDER) / arm.value
+        for arm, name in arms:
+            site.switch.to(arm, name)
+            prefix = folder.folder(FOLDER) / file_name(f"{arm.value}-{name}")
             report = locust.run(site.cluster, site.target.client, crowd, prefix)
-            found.append({"arm": arm.value, **asdict(report)})
+            found.append({"arm": _words(arm, name), **asdict(report)})
             folder.write_json(FILE, {**facts, "rules": list(locust.RULES), "visits": found})
             void = sum(bool(step.void) for step in report.steps)
             said = f"{report.rps:,.0f} requests/s, {report.failures} failures, {void} steps void"
             stage.advance(detail=said)
+
+
+def _words(arm: Arm, name: str) -> str:
+    return arm.value if name == NOBODY else f"{name} {arm.value}"

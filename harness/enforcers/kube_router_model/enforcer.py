@@ -42,11 +42,6 @@ class KubeRouterModel(DaemonSet):
         self.rules: IptablesRules = IptablesRules(iptables)
         self._version = "unknown: not started yet"
 
-    def share_nodes(self, number: int) -> None:
-        """Take a port of its own, and take chains and sets away whole: others have such names."""
-        super().share_nodes(number)
-        self.rules.whole = True
-
     def describe(self) -> Mapping[str, Any]:
         """Return what it is, and the iptables that it uses: its version from install on."""
         return {

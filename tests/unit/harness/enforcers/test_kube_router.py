@@ -150,7 +150,7 @@ def test_beside_others_everything_is_taken_away_and_made_again(
     cluster: Fake, installed: KubeRouter
 ) -> None:
     """Another kube-router would take chains and sets that stay for its own, and tidy them up."""
-    installed.share_nodes(1)
+    installed.rules.whole = True
     node = cluster.kernel["n1"]
     chains, sets = {name: list(rules) for name, rules in node.chains.items()}, sorted(node.sets)
 

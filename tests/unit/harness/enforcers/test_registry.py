@@ -6,6 +6,7 @@ import pytest
 
 from harness.enforcers import make_enforcer, make_enforcers
 from harness.enforcers.base import State
+from harness.enforcers.kube_router_model.enforcer import KubeRouterModel
 from harness.errors import UsageError
 
 
@@ -92,7 +93,11 @@ def test_two_of_one_name_are_named_by_their_words() -> None:
     """The same model by two commands is two enforcers."""
     specs = ("kube-router-0.2-model=iptables-legacy", "kube-router-0.2-model=iptables-nft")
 
-    assert tuple(make_enforcers(specs)) == specs
+    made = make_enforcers(specs)
+
+    assert tuple(made) == specs
+    rules = [each.rules for each in made.values() if isinstance(each, KubeRouterModel)]
+    assert [each.whole for each in rules] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -175,3 +175,26 @@ def test_changes_and_requests_are_measured_apart(
     assert complaint in str(done.exception)
     assert not harness.enforcer.calls
     assert not results.exists()
+
+
+def test_more_enforcers_have_more_time(
+    harness: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A default budget grows by a quarter with each; one that was given does not."""
+    asked: list[Any] = []
+
+    def note(plan: Any, _lab: Any) -> int:
+        asked.append(plan.budget)
+        return 0
+
+    def enforcers(specs: tuple[str, ...], _cluster: str) -> Any:
+        return dict.fromkeys(specs, harness.enforcer)
+
+    monkeypatch.setattr(perf, "_run", note)
+    monkeypatch.setattr(perf, "make_enforcers", enforcers)
+    pair = ("--enforcer", "bundled", "--enforcer", "kube-router-0.2-model")
+
+    for options in (("--full",), ("--full", *pair), ("--budget", "9m", *pair)):
+        run(tmp_path, *options)
+
+    assert asked == [1200.0, 1500.0, 540.0]
