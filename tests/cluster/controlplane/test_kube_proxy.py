@@ -39,7 +39,7 @@ def proxied(request: pytest.FixtureRequest, shaped: Any) -> Iterator[EmbeddedClu
                 },
             ]
         )
-        cluster.wait_ready(timeout=60)
+        cluster.wait_ready(timeout=180)
         yield cluster
 
 
@@ -74,7 +74,7 @@ def test_a_service_is_reached_as_soon_as_the_cluster_says_so(proxied: EmbeddedCl
 def test_a_backend_that_goes_is_not_chosen_any_more(proxied: EmbeddedCluster) -> None:
     """Once the cluster says that Services are in step, only the other one answers."""
     proxied.delete([server("s2", "node-2")])
-    proxied.wait_ready(timeout=60)
+    proxied.wait_ready(timeout=180)
     spec = service(proxied)
 
     probes = [Probe(NodeRef("node-2"), spec["clusterIP"], 8080)] * 20

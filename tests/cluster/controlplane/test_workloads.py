@@ -35,7 +35,7 @@ def test_an_exposed_deployment_is_reached(cluster: EmbeddedCluster, kubectl: Any
     kubectl("create", "deployment", "shop", "--image=nginx", "--replicas=3")
     kubectl("expose", "deployment", "shop", "--port=80")
     kubectl("rollout", "status", "deployment", "shop", "--timeout=60s")
-    cluster.wait_ready(timeout=60)
+    cluster.wait_ready(timeout=180)
 
     address = kubectl.json("get", "service", "shop")["spec"]["clusterIP"]
     pod = kubectl.json("get", "pods", "-l", "app=shop")["items"][0]["metadata"]["name"]
@@ -166,7 +166,7 @@ def test_a_probe_that_is_not_run_here_is_named(
     sentence = "main: gRPC readiness probes are not run here; use httpGet, tcpSocket or exec"
     assert ready()["message"] == sentence
     with pytest.raises(ClusterError, match=sentence):
-        cluster.wait_ready(timeout=60)
+        cluster.wait_ready(timeout=180)
     kubectl("delete", "pod", "grpc", "--now")
 
 

@@ -68,7 +68,7 @@ class Kit:
         return cluster.exec(where, argv).stdout.strip()
 
     @staticmethod
-    def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def until(true: Callable[[], Any], seconds: float = 90.0) -> Any:
         """Wait until something is true and return it; what it was at last fails the test."""
         deadline = time.monotonic() + seconds
         while not (value := true()):

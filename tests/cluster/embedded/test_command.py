@@ -31,7 +31,7 @@ def cluster(kit: Any) -> Iterator[EmbeddedCluster]:
     with EmbeddedCluster(Shape(NAME)) as made:
         made.apply([kit.pod("web", "node-1"), kit.pod("cli", "node-2")])
         made.apply([kit.service("web", {"app": "web"})])
-        made.wait_ready(timeout=30)
+        made.wait_ready(timeout=180)
         yield made
 
 

@@ -52,7 +52,7 @@ def cluster(request: pytest.FixtureRequest, kit: Any) -> Iterator[EmbeddedCluste
                 *(kit.service(name, {"app": name}, **wanted) for name in PODS),
             ]
         )
-        made.wait_ready(timeout=60)
+        made.wait_ready(timeout=180)
         yield made
 
 

@@ -68,7 +68,7 @@ def serves(cluster: EmbeddedCluster, kit: Any, name: str) -> bool:
 def test_liveness_restarts_a_container(cluster: EmbeddedCluster, kit: Any, switch: Path) -> None:
     """A container whose liveness probe fails is ended and started again, and that is counted."""
     cluster.apply([nginx(kit, "live", livenessProbe=asking(switch))])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     assert container(cluster, kit, "live")["restartCount"] == 0
 
     switch.unlink()
@@ -77,7 +77,7 @@ def test_liveness_restarts_a_container(cluster: EmbeddedCluster, kit: Any, switc
 
     seen = kit.until(lambda: (c := container(cluster, kit, "live"))["ready"] and c)
     assert seen["lastState"]["terminated"]["exitCode"] == 0  # nginx ends well on SIGTERM
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     assert serves(cluster, kit, "live")
 
 
@@ -85,12 +85,12 @@ def test_a_container_that_hangs_is_killed(cluster: EmbeddedCluster, kit: Any) ->
     """A server that neither answers its liveness probe nor ends on SIGTERM is killed."""
     probe = {"httpGet": {"port": 80}} | OFTEN | {"timeoutSeconds": 1, "failureThreshold": 2}
     cluster.apply([nginx(kit, "hung", livenessProbe=probe | {"terminationGracePeriodSeconds": 1})])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     assert container(cluster, kit, "hung")["restartCount"] == 0
 
     cluster.exec(PodRef("default", "hung"), ("sh", "-c", STOP_NGINX))
 
-    seen = kit.until(lambda: (c := container(cluster, kit, "hung"))["restartCount"] and c, 60)
+    seen = kit.until(lambda: (c := container(cluster, kit, "hung"))["restartCount"] and c)
     assert seen["lastState"]["terminated"]["exitCode"] == 128 + signal.SIGKILL
     kit.until(lambda: serves(cluster, kit, "hung"))
 
@@ -153,11 +153,11 @@ def test_without_restarts_a_container_that_fails_ends(
 def test_kubectl_shows_restarts(cluster: EmbeddedCluster, kit: Any, switch: Path) -> None:
     """``kubectl get pods`` counts the restarts of a pod."""
     cluster.apply([nginx(kit, "shown", livenessProbe=asking(switch))])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     switch.unlink()
     kit.until(lambda: container(cluster, kit, "shown")["restartCount"] > 0)
     switch.touch()
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     count = container(cluster, kit, "shown")["restartCount"]
 
     argv = ("kubectl", "--kubeconfig", cluster.kubeconfig, "get", "pod", "shown", "--no-headers")

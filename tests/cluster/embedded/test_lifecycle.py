@@ -66,7 +66,7 @@ def test_up_and_down_leaves_the_host_as_it_was(kit: Any, name: str, cni: Cni) ->
 
     with EmbeddedCluster(Shape(name, cni=cni)) as cluster:
         cluster.apply([kit.pod("web")])
-        cluster.wait_ready(timeout=30)
+        cluster.wait_ready(timeout=180)
         assert before == host()
 
     assert before == host()
@@ -106,8 +106,8 @@ def test_two_clusters_at_once(kit: Any, name: str) -> None:
     with EmbeddedCluster(Shape(f"{name}-a")) as one, EmbeddedCluster(Shape(f"{name}-b")) as two:
         one.apply([kit.pod("web", "node-1")])
         two.apply([kit.pod("other", "node-1")])
-        one.wait_ready(timeout=30)
-        two.wait_ready(timeout=30)
+        one.wait_ready(timeout=180)
+        two.wait_ready(timeout=180)
 
         assert kit.address(one, "web") == kit.address(two, "other")
         assert kit.fetch(one, NodeRef("node-2"), kit.address(one, "web")).startswith("web to")
@@ -128,7 +128,7 @@ def test_kill_9_takes_everything_along(kit: Any, name: str) -> None:
     cluster = EmbeddedCluster(Shape(name))
     with cluster:
         cluster.apply([kit.pod("web")])
-        cluster.wait_ready(timeout=30)
+        cluster.wait_ready(timeout=180)
         os.kill(cluster.folder.facts()["pid"], signal.SIGKILL)
 
         kit.until(lambda: not kit.processes_of(name))
@@ -210,7 +210,7 @@ def test_a_cluster_that_stays(kit: Any, name: str) -> None:
     try:
         cluster = EmbeddedCluster.attach(name)
         cluster.apply([kit.pod("web")])
-        cluster.wait_ready(timeout=30)
+        cluster.wait_ready(timeout=180)
         rules = cluster.exec(NodeRef("node-1"), ("nft", "list", "tables")).stdout
         assert "inet npd" in rules
         assert cluster.exec(PodRef("default", "web"), ("true",)).returncode == 0

@@ -35,7 +35,7 @@ def workload(cluster: EmbeddedCluster, kit: Any) -> None:
             kit.service("nobody", {"app": "missing"}),
         ]
     )
-    cluster.wait_ready(timeout=60)
+    cluster.wait_ready(timeout=180)
 
 
 def front(cluster: EmbeddedCluster, kit: Any, service: str) -> str:
@@ -73,7 +73,7 @@ def test_every_way_is_open(cluster: EmbeddedCluster, kit: Any) -> None:
         for node in cluster.nodes()
     ]
 
-    outcomes = cluster.probe(probes, timeout=2.0)
+    outcomes = cluster.probe(probes, timeout=20.0)
 
     wrong = [
         (probe, outcome)
@@ -88,7 +88,7 @@ def test_a_node_reaches_its_node_ports_by_loopback(cluster: EmbeddedCluster, kit
     spec = kit.live(cluster, "services", "all")["spec"]
     probe = Probe(NodeRef("node-1"), "127.0.0.1", spec["ports"][0]["nodePort"])
 
-    outcomes = cluster.probe([probe] * 20, timeout=2.0)
+    outcomes = cluster.probe([probe] * 20, timeout=20.0)
 
     assert {outcome.verdict for outcome in outcomes} == {Verdict.OPEN}
 
@@ -198,7 +198,7 @@ def test_a_service_without_endpoints_rejects(cluster: EmbeddedCluster, kit: Any)
     address = front(cluster, kit, "nobody")
     sources: tuple[Place, ...] = (PodRef("default", "a1"), NodeRef("node-1"))
 
-    outcomes = cluster.probe([Probe(source, address, 80) for source in sources], timeout=2.0)
+    outcomes = cluster.probe([Probe(source, address, 80) for source in sources], timeout=20.0)
 
     assert {outcome.verdict for outcome in outcomes} == {Verdict.REJECTED}
 
@@ -214,11 +214,11 @@ def test_named_ports_and_udp(cluster: EmbeddedCluster, kit: Any) -> None:
             kit.service("named", {"app": "named"}, ports=wanted),
         ]
     )
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     cluster.prober.serve(cluster.netns(PodRef("default", "named")), "0.0.0.0", 5353, "UDP")
     address = front(cluster, kit, "named")
 
-    (outcome,) = cluster.probe([Probe(PodRef("default", "a1"), address, 53, "UDP")], timeout=2.0)
+    (outcome,) = cluster.probe([Probe(PodRef("default", "a1"), address, 53, "UDP")], timeout=20.0)
 
     assert outcome.verdict is Verdict.OPEN
 
@@ -311,7 +311,7 @@ def test_masquerading_hides_pods(kit: Any, name: str) -> None:
     }
     with EmbeddedCluster(shape) as cluster:
         cluster.apply([pod])
-        cluster.wait_ready(timeout=30)
+        cluster.wait_ready(timeout=180)
 
         assert peer_of_a_pod(cluster, kit, INSIDE_CIDR) == cluster.nodes()[1].address
 

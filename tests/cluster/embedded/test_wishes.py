@@ -32,7 +32,7 @@ def cluster(kit: Any) -> Iterator[EmbeddedCluster]:
     shape = Shape(f"t{os.getpid()}-wishes", cni=Cni.BRIDGED, bridges=2)
     with EmbeddedCluster(shape) as made:
         made.apply([kit.pod("client", "node-1")])
-        made.wait_ready(timeout=60)
+        made.wait_ready(timeout=180)
         yield made
 
 
@@ -74,7 +74,7 @@ def test_every_container_port_has_a_server(cluster: EmbeddedCluster, kit: Any, i
     probe = {"httpGet": {"port": "http"}, "periodSeconds": 1}
     container = {"name": "main", "image": image, "ports": ports, "readinessProbe": probe}
     cluster.apply([kit.pod(name, "node-2", containers=[container])])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     address = kit.address(cluster, name)
 
     seen = {
@@ -107,7 +107,7 @@ def test_a_finished_pod_keeps_its_address_in_the_api_alone(
     """A pod told to end is Succeeded or Failed, nobody answers, and its podIP stays written."""
     name = f"ends-{code}"
     pod = make(cluster, kit.pod(name, "node-2"))
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     address = kit.address(cluster, name)
     before = verdict(cluster, address, 80)
 
@@ -125,7 +125,7 @@ def test_an_address_is_used_again(cluster: EmbeddedCluster, kit: Any) -> None:
     kit.until(lambda: phase(cluster, kit, "first") == "Succeeded")
     address = kit.address(cluster, "first")
     make(cluster, kit.pod("second", "node-2"), address=address)
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     make(cluster, kit.pod("third", "node-2"), address=address)
     kit.until(lambda: phase(cluster, kit, "third") == "Failed")
 
@@ -142,7 +142,7 @@ def test_an_address_is_waited_for(cluster: EmbeddedCluster, kit: Any) -> None:
         heir = kit.pod(f"heir-{number}", "node-1")
         heir["spec"]["terminationGracePeriodSeconds"] = 0
         name = make(cluster, heir, **({"address": address} if address else {})).name
-        cluster.wait_ready(timeout=60)
+        cluster.wait_ready(timeout=180)
         address = address or kit.address(cluster, name)
         assert kit.address(cluster, name) == address
         cluster.delete([heir])
@@ -151,7 +151,7 @@ def test_an_address_is_waited_for(cluster: EmbeddedCluster, kit: Any) -> None:
 def test_a_pod_can_be_kept_without_an_address(cluster: EmbeddedCluster, kit: Any) -> None:
     """A held pod is Pending on its node, nobody waits for it, and it starts when let go."""
     pod = make(cluster, kit.pod("held", "node-2"), hold="network")
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     before = kit.live(cluster, "pods", "held")
     cluster.annotate(pod, {PodAnnotation.HOLD: None})
     kit.until(lambda: phase(cluster, kit, "held") == "Running")
@@ -170,7 +170,7 @@ def test_a_pod_can_be_up_before_anybody_knows(cluster: EmbeddedCluster, kit: Any
     (outcome,) = cluster.probe([target], timeout=1.0)
     before = kit.live(cluster, "pods", "secret")["status"]
     cluster.annotate(secret, {PodAnnotation.HOLD: None})
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
 
     assert outcome.verdict is Verdict.OPEN
     assert (before["phase"], before.get("podIP")) == ("Pending", None)
@@ -191,7 +191,7 @@ def test_a_pod_can_choose_its_bridge(cluster: EmbeddedCluster, kit: Any) -> None
     """Pods asked onto one bridge are there, whoever came before."""
     for name in ("x1", "x2", "x3"):
         make(cluster, kit.pod(name, "node-2"), bridge="1")
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     argv = ("ip", "link", "show", "master", "kube-bridge1")
     ports = cluster.exec(NodeRef("node-2"), argv).stdout
 
@@ -204,12 +204,12 @@ def test_made_again_under_its_name(cluster: EmbeddedCluster, kit: Any) -> None:
     container = {"name": "main", "image": "x", "ports": ports}
     manifest = kit.pod("again", "node-2", containers=[container])
     cluster.apply([manifest])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     old = kit.live(cluster, "pods", "again")
     cluster.delete([manifest])
     kit.until(lambda: "again" not in names(cluster))
     cluster.apply([manifest])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     address = kit.address(cluster, "again")
 
     assert address != old["status"]["podIP"]
@@ -221,7 +221,7 @@ def test_host_network(cluster: EmbeddedCluster, kit: Any) -> None:
     ports = [{"name": "echo", "containerPort": 7070, "protocol": "UDP"}]
     container = {"name": "main", "image": "x", "ports": ports}
     cluster.apply([kit.pod("host", "node-2", hostNetwork=True, containers=[container])])
-    cluster.wait_ready(timeout=30)
+    cluster.wait_ready(timeout=180)
     node = cluster.nodes()[1]
 
     assert kit.address(cluster, "host") == node.address

@@ -68,7 +68,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[G
     enforcer = make_enforcer("bundled")
     with EmbeddedCluster(shape) as cluster:
         cluster.apply([*(pod(*item) for item in PODS.items()), SERVICE])
-        cluster.wait_ready(timeout=60)
+        cluster.wait_ready(timeout=180)
         enforcer.install(cluster, Path(tmp_path_factory.mktemp("logs")))
         try:
             enforcer.wait_ready()
