@@ -169,7 +169,7 @@ def command(
         given.append("--yes")
     status, report = _run(given, own["all_cases"], chosen)
     if own["versus"]:
-        second = [word for word in given if not word.startswith("--enforcer=")]
+        second = [word for word in given if not word.startswith(("--enforcer=", "--profile="))]
         other, other_report = _run(
             [*second, f"--enforcer={own['versus']}"], own["all_cases"], chosen
         )

@@ -193,8 +193,9 @@ class Picture:
                     va="center", color=theme.bad)  # fmt: skip
         cases = len({step.case for step in record.steps})
         under = (
-            f"{cases} cases, {len(self._names)} kinds of cluster; a tile is everything seen at a"
-            " placement (row) by a kind of address (column): light open, dark denied"
+            f"{_count(cases, 'case')}, {_count(len(self._names), 'kind')} of cluster; a tile is"
+            " everything seen at a placement (row) by a kind of address (column): light open,"
+            " dark denied"
         )
         ax.text(0.2, 0.66, under, size=8, color=theme.soft, va="center")
 
@@ -350,6 +351,10 @@ def possible(placement: Placement, column: int) -> bool:
 def _worse(one: Mark | None, other: Mark | None) -> Mark | None:
     both = [mark for mark in (one, other) if mark is not None]
     return min(both, key=_LOUDEST.index) if both else None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _short(count: int) -> str:

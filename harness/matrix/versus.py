@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def compare_runs(first: Path, second: Path) -> Path:
     text = environment.get_template("versus.html.j2").render(
         names=[str(one.enforcer.get("name", "?")) for one in records],
         links=["report.html", str(Path("..") / second.name / "report.html")],
-        pictures=["matrix.svg", str(Path("..") / second.name / "matrix.svg")],
+        pictures=[Path(), Path("..") / second.name],
         sums=[_sum(one) for one in records],
         rows=list(_rows(*records)),
     )
@@ -35,8 +36,10 @@ def compare_runs(first: Path, second: Path) -> Path:
 def _sum(record: MatrixRecord) -> str:
     wrong, probes = len(failures(record)), sum(len(one.cells.marks) for one in record.steps)
     settled = sorted(one.settled for one in record.steps if one.settled is not None and one.due)
-    middle = f"{settled[len(settled) // 2] * 1000:.0f} ms" if settled else "never"
-    return f"{wrong} of {probes} wrong; as expected after {middle} (median)"
+    if not settled:
+        return f"{wrong} of {probes} wrong; no change ended as expected"
+    middle = statistics.median(settled) * 1000
+    return f"{wrong} of {probes} wrong; as expected after {middle:.0f} ms (median)"
 
 
 Row = tuple[str, str, str, int | None, int | None]

@@ -167,6 +167,21 @@ def test_a_declared_deviation_that_no_longer_happens(functional: Run, tmp_path: 
     assert words.count("declared deviation near did not happen") == 2
 
 
+def test_two_enforcers_side_by_side(functional: Run, tmp_path: Path) -> None:
+    """``--versus``: both on the same cases, a run each, and a page that leads to both."""
+    done = functional(*ONE, "--versus", "none", defect=same_node_leaks)
+
+    first, second = sorted((tmp_path / "results").iterdir())
+    page = first / "versus.html"
+    assert done.exit_code == 1
+    assert str(page.relative_to(tmp_path)) == done.output.splitlines()[-1]
+    text = page.read_text()
+    assert f'href="../{second.name}/report.html"' in text
+    assert f'src="../{second.name}/matrix.svg"' in text
+    assert text.count("wrong; no change ended as expected") == 2
+    assert "NP-STUDY-02" in text
+
+
 def test_last_failed(functional: Run) -> None:
     """``--lf`` runs what failed last time, and nothing else."""
     functional("--cni", "bridged", defect=same_node_leaks)
