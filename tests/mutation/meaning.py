@@ -304,16 +304,18 @@ def not_in_needs_the_label() -> None:
     """NotIn is met only by things that carry the label."""
 
     def present(real: Function) -> Function:
-        def matches(self: Requirement, labels: Any) -> bool:
-            missing = self.operator is Operator.NOT_IN and self.key not in labels
-            return not missing and bool(real(self, labels))
+        def selector(given: Any, where: str) -> Selector:
+            found: Selector = real(given, where)
+            named = [one.key for one in found.requirements if one.operator is Operator.NOT_IN]
+            there = tuple(Requirement(key, Operator.EXISTS) for key in named)
+            return Selector((*found.requirements, *there))
 
-        return matches
+        return selector
 
-    wrap(Requirement, "matches", present)
+    wrap(policies, "_selector", present)
 
 
-@mutant(first="NP-PEER-007")
+@mutant(first="NP-PEER-006")
 def ignores_expressions() -> None:
     """Of a selector only requirements of one value count: matchExpressions are skipped."""
 
