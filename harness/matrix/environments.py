@@ -41,6 +41,7 @@ class Environment:
         )
 
 
+_IPV4_FIRST = "kind clusters are IPv4 unless --ip-family asks for another"
 _NO_IPVS = "the kernel has no IPVS (CONFIG_IP_VS)"
 _SEVERAL = 2
 """Bridges a node, where there are several."""
@@ -102,6 +103,8 @@ def _unavailable_on_kind() -> Reasons:
     reasons = {
         ("proxy", Proxy.NFTABLES.value): "it is ours, and runs on embedded clusters alone",
         ("wiring", Wiring.BRIDGES.value): "a node of kind has one bridge for its pods",
+        ("family", Family.IPV6.value): _IPV4_FIRST,
+        ("family", Family.DUAL.value): _IPV4_FIRST,
     }
     if not look_ipvs().present:
         reasons["proxy", Proxy.KUBE_PROXY_IPVS.value] = _NO_IPVS

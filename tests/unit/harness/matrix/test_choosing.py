@@ -194,7 +194,8 @@ def test_on_kind_only_what_it_has_is_run() -> None:
 
     assert tuple(chosen.choice.runs) == first(settings_from({"cluster": "kind"}))
     assert {one.proxy for one in chosen.choice.runs} == {Proxy.KUBE_PROXY_IPTABLES}
-    assert {("proxy", "nftables"), ("wiring", "bridges")} <= chosen.reasons.keys()
+    lacking = {("proxy", "nftables"), ("wiring", "bridges"), ("family", "ipv6")}
+    assert lacking <= chosen.reasons.keys()
 
 
 def test_a_named_wiring_of_kind_is_the_only_one() -> None:
