@@ -125,14 +125,12 @@ _NOTHING = ab.Report(requests=0, failed=0, non_2xx=0, kept=0, seconds=0.0, rps=0
 
 
 def _observed(done: ab.Run, used: CpuTimes, wall: float, others: float) -> voiding.Observed:
-    capacity = wall * cpus()
     return voiding.Observed(
         error=done.error,
         stolen_seconds=used.stolen,
-        capacity_seconds=capacity,
+        capacity_seconds=wall * cpus(),
         load=others,
-        generator=done.cpu_seconds / wall,
-        idle=1 - (used.busy + used.stolen) / capacity,
+        generator=done.user_seconds / wall,
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.clusters.base import Completed
+from harness.clusters.base import Completed, OutsideRef, Place
 from harness.load import ab
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -90,3 +94,29 @@ def test_the_command_line_says_source_and_keep_alive() -> None:
     assert "-k" in kept.argv()
     assert "-k" not in WORK.argv()
     assert WORK.argv()[WORK.argv().index("-B") + 1] == "14.215.0.10"
+
+
+class Shell:
+    """A place in which commands are really run, on this machine."""
+
+    def exec(self, place: Place, argv: Sequence[str], timeout: float = 60.0) -> Completed:
+        """Run a command."""
+        del place
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+
+def test_what_ab_took_is_told_and_kept_out_of_its_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The shell's account of CPU time is read; the raw output is ab's alone, its exit code too."""
+    burn = "import sys; sum(range(10**7)); sys.stderr.write('refused\\n'); sys.exit(3)"
+    monkeypatch.setattr(ab.Work, "argv", lambda _: (sys.executable, "-c", burn))
+    shell: Any = Shell()
+
+    run = ab.run(shell, OutsideRef("14.215.0.10"), WORK)
+
+    assert run.user_seconds > 0
+    assert run.cpu_seconds >= run.user_seconds
+    assert run.error == "ab ended with code 3 before its report: refused"
+    assert "CPU time" not in run.raw
