@@ -117,9 +117,9 @@ class StepRecord(msgspec.Struct, frozen=True):
     """A step of a case in one environment: seconds since the API acknowledged it.
 
     ``settled`` is None where the matrix never was as expected; ``wait`` is the silence that counted
-    as dropped. ``due`` is how many cells had to change. ``established`` are connections that were
-    opened before the step. The step numbered 0 is the matrix after everything was taken back,
-    stored where something lingered.
+    as dropped, ``look`` how long the last look at everything took. ``due`` is how many cells had to
+    change. ``established`` are connections that were opened before the step. The step numbered 0
+    is the matrix after everything was taken back, stored where something lingered.
     """
 
     case: str
@@ -134,6 +134,7 @@ class StepRecord(msgspec.Struct, frozen=True):
     disagreements: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     due: int = 0
+    look: float = 0.0
 
 
 class StepText(msgspec.Struct, frozen=True):

@@ -66,6 +66,7 @@ class Recorder:
             disagreements=tuple(map(str, step.disagreements)),
             evidence=step.evidence,
             due=step.applied.due,
+            look=round(step.applied.whole, 3),
         )
 
     def columns(self, findings: Sequence[Finding]) -> Columns:

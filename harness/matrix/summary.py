@@ -123,16 +123,24 @@ def _not_run(record: MatrixRecord) -> Iterator[str]:
 
 def _convergence(record: MatrixRecord) -> str:
     settled = [(s.settled, s.case) for s in record.steps if s.settled is not None and s.due]
+    look = _look(record)
     if not settled:
-        return "converged: never"
+        return f"converged: never; {look}"
     times = sorted(seconds for seconds, _ in settled)
     slowest, case = max(settled)
     never = sum(step.settled is None for step in record.steps)
     late = f", never {never}" if never else ""
     return (
         f"converged: median {statistics.median(times) * 1000:.0f} ms, slowest"
-        f" {slowest * 1000:.0f} ms ({case}){late}"
+        f" {slowest * 1000:.0f} ms ({case}){late}; {look}"
     )
+
+
+def _look(record: MatrixRecord) -> str:
+    """Say how long it takes to ask everything once, in the step in the middle."""
+    looks = sorted((s.look, len(s.cells.marks)) for s in record.steps if s.number) or [(0.0, 0)]
+    seconds, connections = looks[len(looks) // 2]
+    return f"a look at {connections} connections takes {seconds * 1000:.0f} ms"
 
 
 def _time(record: MatrixRecord) -> str:

@@ -49,8 +49,8 @@ class Settled:
     """The last look at a matrix that was watched until it was right, or changed no more.
 
     ``seconds`` is how long it took to be right for the first time; ``None``: it never was. ``wait``
-    is the silence that counted as dropped, ``looked`` how long the looks took, ``due`` how many
-    cells had to change.
+    is the silence that counted as dropped, ``looked`` how long the looks took, ``whole`` how long
+    the last one at everything took, ``due`` how many cells had to change.
     """
 
     findings: tuple[Finding, ...]
@@ -58,6 +58,7 @@ class Settled:
     wait: float
     looked: float = 0.0
     due: int = 0
+    whole: float = 0.0
 
     @property
     def right(self) -> bool:
@@ -92,6 +93,7 @@ class Watch:
     _started: float = 0.0
     _changed: float = 0.0
     _wait: float = 0.0
+    _whole: float = 0.0
 
     def __post_init__(self) -> None:
         """Begin with what was seen last."""
@@ -104,7 +106,7 @@ class Watch:
         right_at = self._elapsed() if not wrong else None
         if not due:
             time.sleep(max(0.0, self.patience.still - self._elapsed()))
-        while wrong := self._look(range(len(self.cells)), self.patience.probe):
+        while wrong := self._look_at_all():
             if self._is_certain(wrong):
                 break
             wrong = self._follow(wrong, SURE * self.patience.probe)
@@ -121,7 +123,7 @@ class Watch:
 
     def look(self) -> tuple[Finding, ...]:
         """Look once, with the full silence."""
-        self._look(range(len(self.cells)), self.patience.probe)
+        self._look_at_all()
         return self._judge()
 
     def _begin(self) -> list[int]:
@@ -159,6 +161,12 @@ class Watch:
         quiet = time.monotonic() - self._changed > self.patience.stable
         return quiet or self._elapsed() > self.patience.limit
 
+    def _look_at_all(self) -> list[int]:
+        started = time.monotonic()
+        wrong = self._look(range(len(self.cells)), self.patience.probe)
+        self._whole = time.monotonic() - started
+        return wrong
+
     def _look(self, numbers: Iterable[int], wait: float) -> list[int]:
         """Probe some cells; return those of all that are wrong now."""
         asked = list(numbers)
@@ -195,7 +203,7 @@ class Watch:
         elif right_at is None:
             right_at = self._elapsed()
         told = tuple(self._told(at, finding) for at, finding in findings)
-        return Settled(told, right_at, self._wait, self._elapsed(), due)
+        return Settled(told, right_at, self._wait, self._elapsed(), due, self._whole)
 
     def _told(self, at: int, finding: Finding) -> Finding:
         story = tuple(self._stories.get(at, ()))
