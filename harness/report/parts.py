@@ -30,7 +30,9 @@ STUDY_CPUS = 2
 
 FORMULA = (
     "A node of the study has 2 CPUs, of which its daemon takes its part: rate on / off = rules / "
-    "off * (1 - daemon / 2), the daemon in CPU seconds a second on one node."
+    "off * (1 - daemon / 2), the daemon in CPU seconds a second on one node; rules / off of the "
+    "rates in the arm rules, or without it of the requests a CPU second in on, the daemon's own "
+    "CPU time taken out."
 )
 
 _NEARLY_NOTHING = 1e-6
@@ -132,11 +134,21 @@ def _parts(
     one = next(iter(found.values()))
     packet, connection = _by_packets(found, study)
     shaped = {
-        kind: in_the_study(cost.rate, daemon)
+        kind: in_the_study(rules, daemon)
         for kind, cost in found.items()
-        if cost.rate is not None and daemon is not None
+        if (rules := _rules_alone(cost)) is not None and daemon is not None
     }
     return Parts(one.enforcer, one.size, one.comparison, packet, connection, daemon, shaped)
+
+
+def _rules_alone(cost: Cost) -> Estimate | None:
+    """Return the ratio of rates that the rules leave, whatever the daemon does meanwhile.
+
+    Of ``on``, whose rate the daemon has lowered already, it is that of requests a CPU second.
+    """
+    if cost.comparison is Comparison.RULES:
+        return cost.rate
+    return cost.cpu.inverse if cost.cpu is not None else None
 
 
 def _by_packets(
