@@ -55,18 +55,22 @@ class KindNodes:
 
     def __enter__(self) -> Self:
         """Make the cluster, and return when every node is ready; else nothing is left behind."""
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, contextlib.ExitStack() as undo:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npd-kind-")))
             self.kubectl = Kubectl(self._tools.kubectl, folder / "kubeconfig")
             if self.name in self._clusters():
                 self.stays = True
                 self._take(folder)
             else:
-                self._make(folder, stack)
+                undo.callback(self._delete)
+                self._make(folder)
             self._nodes = _nodes(self.kubectl)
             self.wire(PodWiring.ROUTED)
             self._mark()
+            made = undo.pop_all()
             self._open = stack.pop_all()
+            if not self.stays:
+                self._open.push(made)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -82,7 +86,7 @@ class KindNodes:
         for node in self._nodes:
             script = commands(node, self._nodes, wiring, bridge_netfilter=bridge_netfilter)
             self.on_node(node.name, ["sh", "-c", script])
-        self.kubectl.run("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
+        self.kubectl.run("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=240s")
 
     def load(self, *images: str) -> None:
         """Bring images from docker's store to every node that has not got them."""
@@ -92,7 +96,7 @@ class KindNodes:
         """Run a command on a node, as its root; ClusterError with its last words."""
         return _require(node, self._run(node, argv))
 
-    def _make(self, folder: Path, stack: contextlib.ExitStack) -> None:
+    def _make(self, folder: Path) -> None:
         from pytest_kind.cluster import KindCluster  # noqa: PLC0415  # optional: GPL-3
 
         config = folder / "config.yaml"
@@ -105,8 +109,6 @@ class KindNodes:
                 kind_path=self._tools.kind,
                 kubectl_path=self._tools.kubectl,
             )
-        if not self.stays:
-            stack.callback(self._delete)
         with _errors_to(folder / "kind.log") as log:
             try:
                 cluster.create(config)
@@ -176,7 +178,7 @@ def _end(log: Path) -> str:
 
 
 def _nodes(kubectl: Kubectl) -> tuple[NodeInfo, ...]:
-    kubectl.run("wait", "--for=jsonpath={.spec.podCIDRs}", "nodes", "--all", "--timeout=60s")
+    kubectl.run("wait", "--for=jsonpath={.spec.podCIDRs}", "nodes", "--all", "--timeout=240s")
     found = []
     for item in kubectl.get("nodes")["items"]:
         addresses = tuple(
