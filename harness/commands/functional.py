@@ -165,7 +165,7 @@ def command(
     given = [*_given(ctx), *pytest_arguments]
     if settings.cluster == KUBECONFIG:
         cases = len({case for cases in chosen.choice.runs.values() for case in cases})
-        agree(chosen.base, amounts(chosen.groups, cases), yes=own["yes"])
+        agree(chosen.base, lambda _: amounts(chosen.groups, cases), yes=own["yes"])
         given.append("--yes")
     status, report = _run(given, own["all_cases"], chosen)
     if own["versus"]:

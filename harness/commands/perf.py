@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +14,9 @@ from rich.console import Console
 
 from harness.clusters import make_cluster, require
 from harness.clusters.base import Cluster
+from harness.clusters.kube.cluster import KubeCluster
 from harness.commands import changes
+from harness.commands.consent import yes_option
 from harness.commands.ending import Ending
 from harness.commands.perf_options import (
     DEFAULT_BUDGET,
@@ -24,10 +26,12 @@ from harness.commands.perf_options import (
     writable,
 )
 from harness.commands.report import open_run
-from harness.enforcers import make_enforcers
+from harness.commands.visiting import agree
+from harness.enforcers import make_enforcers, present
+from harness.enforcers.registry import UNINSTALLED
 from harness.errors import UsageError
 from harness.load.locust import Steps
-from harness.measure import blocks, pace, study, visit
+from harness.measure import blocks, clients, pace, study, visit
 from harness.measure.addresses import ApiAddresses
 from harness.measure.pace import Extent, Pace
 from harness.measure.plan import ELSEWHERE, NOBODY, Arm, Comparison, Design, Placement
@@ -47,12 +51,15 @@ from harness.report.comparison import unlike_machines
 from harness.results import RunFolder, environment
 from harness.workload import study as workload
 
-KIND = "kind"
+KUBECONFIG = "kubeconfig"
+REAL = ("kind", KUBECONFIG)
+"""Kinds of cluster whose pods are Kubernetes' own."""
+
 KIND_OWN_PODS = 14
-"""On a node of kind: control plane, proxy, DNS, the harness's and the enforcer's."""
+"""On a real node: control plane, proxy, DNS, the harness's and the enforcer's."""
 
 NO_VISIT = Steps(rates=(), each=0.0)
-"""Where locust does not run: load comes from pods, and it is not in their image."""
+"""Where locust does not run: load comes from pods there, and no image with locust was named."""
 
 FULL_NODES = 100
 PATH_NODES = 2
@@ -90,14 +97,17 @@ EACH_MORE = 0.25
     metavar="RUN",
     help="Go on with the run in this folder, which was cut off; no other option beside it.",
 )
+@yes_option
 @click.pass_context
-def command(
+def command(  # noqa: PLR0913  # each is an option
     ctx: click.Context,
     /,
     settings: ClusterSettings,
     results: Path,
     resume: Path | None,
     sweep: tuple[int, ...],
+    *,
+    yes: bool,
     **options: Any,
 ) -> None:
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
@@ -108,6 +118,8 @@ def command(
     asked = _budgeted(ctx, Asked(**(options | ({"sizes": sweep} if sweep else {}))))
     settings = _fitted(ctx, asked, settings)
     require(settings)
+    if settings.cluster == KUBECONFIG:
+        settings = _agreed(asked, settings, yes=yes)
     if asked.changes:
         _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
         ctx.exit(changes.measure(settings, asked, results))
@@ -196,7 +208,7 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
 
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
-    if settings.cluster == KIND:
+    if settings.cluster in REAL:
         _require_room(asked)
         return replace(settings, control_plane="real")
     if asked.full and not _given(ctx, "nodes"):
@@ -206,6 +218,26 @@ def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> Clus
         # An idle kube-apiserver and its controllers take CPU that would be measured, too.
         settings = replace(settings, control_plane="builtin")
     return replace(settings, pods_per_node=max(settings.pods_per_node, needed))
+
+
+def _agreed(asked: Asked, settings: ClusterSettings, *, yes: bool) -> ClusterSettings:
+    """Return settings for a cluster whose owner has agreed; UsageError where none can be asked."""
+    if present.NAME in asked.enforcers:
+        if len(asked.enforcers) > 1:
+            raise UsageError(f"--enforcer {present.NAME} goes with no other beside it")
+        if set(asked.arms) != {Arm.OFF, Arm.ON}:
+            raise UsageError(f"--enforcer {present.NAME} is never stopped: --arms off,on")
+    spaces = (workload.NAMESPACE, clients.NAMESPACE)
+    installs = ", ".join(one for one in asked.enforcers if one not in UNINSTALLED)
+    settings = replace(settings, namespaces=spaces, installs=installs)
+
+    def amounts(nodes: int) -> Iterator[str]:
+        plan = _study(asked, replace(settings, nodes=nodes), asked.enforcers)
+        pods = _extent(plan, nodes).pods
+        yield f"{pods} nginx pods and {plan.services + 1} Services in the end, a NetworkPolicy"
+        yield "2 privileged pods that make load, from within the cluster alone"
+
+    return agree(settings, amounts, yes=yes)
 
 
 _OF_REQUESTS = ("arms", "elsewhere", "rounds", "budget", "precision", "seed", "processes")
@@ -223,14 +255,14 @@ def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
 
 
 def _require_room(asked: Asked) -> None:
-    """Raise UsageError where a node of kind cannot take the pods that are asked for."""
+    """Raise UsageError where a real node cannot take the pods that are asked for."""
     if asked.full:
         raise UsageError("--full is 100 nodes: --cluster embedded has as many")
     services = TINY_SERVICES if asked.tiny else SERVICES_PER_NODE
     if services * asked.sizes[-1] + workload.TEST_PODS > KIND_PODS - KIND_OWN_PODS:
         most = (KIND_PODS - KIND_OWN_PODS - workload.TEST_PODS) // services
         raise UsageError(
-            f"a node of kind takes {KIND_PODS} pods, up to {KIND_OWN_PODS} of them the cluster's"
+            f"a node takes {KIND_PODS} pods, up to {KIND_OWN_PODS} of them the cluster's"
             f" and the harness's own: at most {most} pods a service (--sizes)"
         )
 
@@ -257,9 +289,7 @@ def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) 
         design=design,
         services=SERVICES_PER_NODE * nodes,
         seed=asked.seed,
-        visit=NO_VISIT
-        if settings.cluster == KIND
-        else replace(visit.STEPS, processes=asked.processes),
+        visit=_visit(asked, settings),
         enforced_nodes=PATH_NODES if asked.full else None,
         budget=asked.budget,
         precision=asked.precision,
@@ -276,9 +306,9 @@ def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) 
 
 
 def _visit(asked: Asked, settings: ClusterSettings) -> Steps:
-    if settings.cluster == KIND:
+    if settings.cluster in REAL and not asked.load_image:
         return NO_VISIT
-    return replace(visit.STEPS, processes=asked.processes)
+    return replace(visit.STEPS, processes=asked.processes, image=asked.load_image)
 
 
 def _pilot_rounds(asked: Asked, design: Design) -> int:
@@ -295,7 +325,9 @@ def _tiny(whole: Study, rounds: int) -> Study:
         rounds=rounds,
         leg_seconds=0.05,
     )
-    steps = Steps(rates=(20, 40), each=1.0) if whole.visit.rates else whole.visit
+    # Workers in pods tell their master every three seconds what they have counted.
+    few = replace(whole.visit, rates=(20, 40), each=4.0 if whole.visit.image else 1.0)
+    steps = few if whole.visit.rates else whole.visit
     tiny = replace(whole, design=design, services=TINY_SERVICES, visit=steps)
     return replace(tiny, budget=None, pilot_rounds=1, rest_window=0.1)
 
@@ -313,7 +345,7 @@ def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:
     density = ", ".join(f"{crowd.density(size):.0f}" for size in design.sizes)
     elsewhere = ", ".join(each.value for each in design.elsewhere)
     beside = f"; {elsewhere} at {design.elsewhere_concurrency}" if elsewhere else ""
-    room = f" of {KIND_PODS} that a node of kind takes" if settings.cluster == KIND else ""
+    room = f" of {KIND_PODS} that a node takes" if settings.cluster in REAL else ""
     return (
         f"What does {' and '.join(asked.enforcers)} cost? {settings.nodes} nodes, "
         f"{plan.services} interfering services, {extent.pods} nginx pods in the end "
@@ -327,7 +359,9 @@ def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:
 
 
 def _addresses(cluster: Cluster) -> ApiAddresses:
-    return ApiAddresses(cluster.kubeconfig, workload.NAMESPACE)
+    own = workload.NAMESPACE
+    space = cluster.space(own) if isinstance(cluster, KubeCluster) else own
+    return ApiAddresses(cluster.kubeconfig, space)
 
 
 def _run(plan: Study, lab: Lab) -> int:

@@ -43,6 +43,7 @@ class Asked:
 
     seed: int
     processes: int = 1
+    load_image: str = ""
     changes: bool = False
     events: int = EVENTS
 
@@ -196,6 +197,14 @@ _OPTIONS = (
         default=1,
         show_default=True,
         help="Processes of locust: one takes a core for some 2,000 requests a second.",
+    ),
+    click.option(
+        "--load-image",
+        cls=PatientOption,
+        default="",
+        metavar="NAME:TAG",
+        help="On real clusters: an image with locust (nox -s image makes npd-load), which then runs"
+        " in pods, a master and as many workers as --processes; without it locust is not run.",
     ),
     click.option(
         "--changes",

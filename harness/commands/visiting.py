@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -16,20 +17,26 @@ from harness.clusters.kube.owned import SELECTOR
 from harness.commands.consent import ask
 from harness.options import ClusterSettings
 
+Amounts = Callable[[int], Iterable[str]]
+"""What and how much a run creates on so many nodes, sentence by sentence."""
 
-def agree(settings: ClusterSettings, amounts: Iterable[str], *, yes: bool) -> None:
+
+def agree(settings: ClusterSettings, amounts: Amounts, *, yes: bool) -> ClusterSettings:
     """Look at the cluster, say what a run would create there, and ask.
 
-    ``amounts``: what and how much it is, sentence by sentence. Raises UsageError with all that
-    stands in the way, or where nobody can be asked; Abort where the answer is no.
+    Returns the settings with the owner's consent, and as many nodes as can be used. Raises
+    UsageError with all that stands in the way, or where nobody can be asked; Abort where the
+    answer is no.
     """
     with tempfile.TemporaryDirectory(prefix="npd-guest-") as folder:
         access = find_access(settings.kubeconfig, settings.context, Path(folder))
         invited = invitation(settings)
         found = survey(access.kubectl, invited.intent)
-    sentences = _plan(access, invited, found, amounts)
+    nodes = len(found.machines.used)
+    sentences = _plan(access, invited, found, amounts(nodes))
     if not ask(sentences, "Go on?", yes=yes):
         raise click.Abort
+    return dataclasses.replace(settings, nodes=nodes, agreed=True)
 
 
 def _plan(

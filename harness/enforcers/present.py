@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.clusters.base import Cluster
+from harness.clusters.base import Cluster, Manifest
 from harness.enforcers.base import State, Usage
 from harness.errors import EnforcerFailed
 
@@ -72,6 +72,30 @@ class Present:
     def usage(self) -> Mapping[str, Usage]:
         """Return nothing: whose daemons they are is not known to us."""
         return {}
+
+
+class ByPolicy(Present):
+    """The same where load is measured: its switch is the policies, which come and go."""
+
+    def __init__(self, cluster: Cluster, policies: Sequence[Manifest]) -> None:
+        """Take the policies away at once: as long as it is off there are none."""
+        super().__init__()
+        self._cluster = cluster
+        self._policies = policies
+        self.disable()
+
+    def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
+        """Put the policies in force."""
+        super().install(cluster, logs, nodes)
+        self.enable()
+
+    def disable(self) -> None:
+        """Take the policies away."""
+        self._cluster.delete(self._policies)
+
+    def enable(self) -> None:
+        """Put the policies in force again."""
+        self._cluster.apply(self._policies)
 
 
 _UNTOUCHED = f"--enforcer {NAME}: what is present on the cluster is judged, and never touched"

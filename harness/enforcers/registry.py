@@ -21,6 +21,8 @@ CHOICES = "none, bundled, present, kube-router=PATH, kube-router-0.2-model or li
 """What ``--enforcer`` takes, for help texts and messages."""
 
 EMBEDDED = "embedded"
+UNINSTALLED = ("none", present.NAME)
+"""What installs nothing on a cluster."""
 
 
 def make_enforcer(spec: str, cluster: str = EMBEDDED) -> Enforcer:

@@ -29,6 +29,8 @@ NODE_SYSCTLS: Mapping[str, str] = {
 }
 """Set on every node."""
 
+_NOT_OURS = "kubeconfig"
+
 NEARLY_FULL = 0.9
 """A conntrack table, or a client's range of ports, this full voids a block."""
 
@@ -62,9 +64,12 @@ class Ports:
 
 
 def widen(cluster: Cluster, clients: Sequence[Place]) -> dict[str, dict[str, str]]:
-    """Set the sysctls of the clients and of all nodes; return what is set where."""
+    """Set the sysctls of the clients and of all nodes; return what is set where.
+
+    Nodes of a cluster that is not ours are left as they are: a table that fills voids blocks.
+    """
     done = {str(client): _set_all(cluster, client, CLIENT_SYSCTLS) for client in clients}
-    for node in cluster.nodes():
+    for node in () if cluster.kind == _NOT_OURS else cluster.nodes():
         place = NodeRef(node.name)
         done[str(place)] = _set_all(cluster, place, NODE_SYSCTLS)
     return done

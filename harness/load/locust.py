@@ -54,7 +54,10 @@ class Steps:
     """Seconds of a step."""
 
     processes: int = 1
-    """Of locust, each on a core of its own."""
+    """Of locust, each on a core of its own; where it runs in pods, as many workers."""
+
+    image: str = ""
+    """What such pods run; empty where there are none."""
 
     @property
     def seconds(self) -> float:

@@ -21,8 +21,7 @@ from harness.errors import HarnessError
 from harness.load.locust import LOCUSTFILE, Crowd, Report, parse
 
 MASTER, WORKER = "locust-master", "locust-worker"
-PORT = 5557
-"""Where the master waits for its workers: locust's own."""
+LABELS = {"app": "locust"}
 
 _FOLDER = "/tmp/npd"  # noqa: S108  # of a pod, which has it to itself
 _MARK = "=== npd"
@@ -90,7 +89,7 @@ def _pod(squad: Squad, crowd: Crowd, name: str, script: str) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": squad.namespace, "labels": {"app": "locust"}},
+        "metadata": {"name": name, "namespace": squad.namespace, "labels": dict(LABELS)},
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from harness.enforcers.registry import UNINSTALLED
 from harness.matrix.axes import AXES, AddressKind, Placement, Selection
 from harness.matrix.model import Case, Expected
 from harness.matrix.scenario import Scenario
 from harness.options import ClusterSettings
 
 KUBECONFIG = "kubeconfig"
-_NOT_INSTALLED = ("none", "present")
 _WHY = "no host outside of a cluster that is not ours could own the scenarios' addresses"
 
 NOT_ASKED: dict[tuple[str, str], str] = {
@@ -65,7 +65,7 @@ def _opens_outside_alone(case: Case, outside: Collection[str]) -> bool:
 def prepared(base: ClusterSettings, groups: Iterable[Scenario], enforcer: str) -> ClusterSettings:
     """Return settings that say which namespaces a run needs, and what it is going to install."""
     spaces = {space.name for group in groups for space in group.workload.namespaces}
-    installs = "" if enforcer in _NOT_INSTALLED else enforcer
+    installs = "" if enforcer in UNINSTALLED else enforcer
     return dataclasses.replace(base, namespaces=tuple(sorted(spaces)), installs=installs)
 
 

@@ -17,15 +17,17 @@ from harness.clusters.base import (
     Probe,
     Verdict,
 )
+from harness.enforcers import present
 from harness.enforcers.base import Enforcer
+from harness.enforcers.present import ByPolicy
 from harness.errors import ClusterError
 from harness.load import limits
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Target
 from harness.measure.clients import Clients
-from harness.measure.plan import Placement
+from harness.measure.plan import Arm, Placement
 from harness.measure.progress import Narrator
-from harness.measure.switch import SILENCE, Switch, Witness
+from harness.measure.switch import SILENCE, SYNC_SECONDS, Switch, Witness
 from harness.results import RunFolder
 from harness.workload import study as workload
 
@@ -153,7 +155,10 @@ def open_site(ground: Ground, narrator: Narrator, cast: Cast) -> Site:
     servers = cast.crowd.nodes[: 2 if Placement.OTHER_NODE in cast.inside else 1]
     crossed = tuple(dict.fromkeys((*servers, *clients.nodes)))
     witness = Witness.of(clients, (service, *pods), workload.PORT, crossed)
-    switch = Switch(ground.cluster, ground.enforcers, witness, cast.policies)
+    enforcers = {name: _own(one, ground, cast) for name, one in ground.enforcers.items()}
+    switch = Switch(ground.cluster, enforcers, witness, cast.policies)
+    if present.NAME in enforcers:
+        switch.prove(Arm.OFF, SYNC_SECONDS)
     switch.guard()
     urls = {Placement.SERVICE: _url(service), Placement.POD: _url(pods[0])}
     target = Target(
@@ -164,6 +169,13 @@ def open_site(ground: Ground, narrator: Narrator, cast: Cast) -> Site:
         inside=cast.inside,
     )
     return Site(ground.cluster, addresses, narrator, cast.crowd, clients, switch, target)
+
+
+def _own(enforcer: Enforcer, ground: Ground, cast: Cast) -> Enforcer:
+    """Return an enforcer as it is switched here: what is present by the policies alone."""
+    if enforcer.name == present.NAME:
+        return ByPolicy(ground.cluster, cast.policies)
+    return enforcer
 
 
 def newcomers(site: Site, size: int) -> Witness:

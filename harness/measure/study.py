@@ -137,7 +137,7 @@ def _install(study: Study, lab: Lab, place: site.Site) -> None:
         return
     nodes = place.crowd.nodes[: study.enforced_nodes]
     facts = {}
-    for name, enforcer in lab.enforcers.items():
+    for name, enforcer in place.switch.enforcers.items():
         lab.narrator.say(f"installing {name} on {len(nodes)} of {len(place.crowd.nodes)} nodes")
         place.switch.install(name, _logs(lab, name), nodes)
         facts[name] = enforcer.describe()

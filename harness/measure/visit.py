@@ -6,9 +6,13 @@ One visit an arm is no comparison: no verdict is drawn from it.
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
-from harness.load import locust
-from harness.load.locust import Steps
+from harness.clusters.kube.cluster import KubeCluster
+from harness.load import locust, pods
+from harness.load.locust import Crowd, Report, Steps
+from harness.load.pods import Squad
+from harness.measure import clients
 from harness.measure.plan import NOBODY, Arm
 from harness.measure.site import Site
 from harness.results import RunFolder, file_name
@@ -42,7 +46,7 @@ def visit(asked: Steps, site: Site, folder: RunFolder, arms: Arms) -> None:
         for arm, name in arms:
             site.switch.to(arm, name)
             prefix = folder.folder(FOLDER) / file_name(f"{arm.value}-{name}")
-            report = locust.run(site.cluster, site.target.client, crowd, prefix)
+            report = _run(site, crowd, prefix, arm)
             found.append({"arm": _words(arm, name), **asdict(report)})
             folder.write_json(FILE, {**facts, "rules": list(locust.RULES), "visits": found})
             void = sum(bool(step.void) for step in report.steps)
@@ -52,3 +56,19 @@ def visit(asked: Steps, site: Site, folder: RunFolder, arms: Arms) -> None:
 
 def _words(arm: Arm, name: str) -> str:
     return arm.value if name == NOBODY else f"{name} {arm.value}"
+
+
+def _run(site: Site, crowd: Crowd, prefix: Path, arm: Arm) -> Report:
+    """Run locust beside the client, or as pods: there it is admitted by a policy of its own."""
+    if not isinstance(site.cluster, KubeCluster):
+        return locust.run(site.cluster, site.target.client, crowd, prefix)
+    space = site.cluster.space(clients.NAMESPACE)
+    squad = Squad(site.cluster.kubectl, space, crowd.steps.image, crowd.steps.processes)
+    admitted = [workload.admission(clients.NAMESPACE, pods.LABELS)]
+    if arm is not Arm.ON:
+        return pods.run(squad, crowd, prefix)
+    site.cluster.apply(admitted)
+    try:
+        return pods.run(squad, crowd, prefix)
+    finally:
+        site.cluster.delete(admitted)

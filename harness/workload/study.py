@@ -13,7 +13,7 @@ other node it would have to be masqueraded, and the policy would judge the node 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.clusters.base import Manifest
@@ -188,6 +188,22 @@ def policy(cidr: str = POLICY_CIDR) -> Manifest:
                 }
                 for port in POLICY_PORTS
             ],
+            "podSelector": {},
+            "policyTypes": ["Ingress"],
+        },
+    }
+
+
+def admission(namespace: str, labels: Mapping[str, str]) -> Manifest:
+    """Return a policy that lets pods with these labels, of another namespace, reach every pod."""
+    name = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    peer = {"namespaceSelector": name, "podSelector": {"matchLabels": dict(labels)}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "npd-load", "namespace": NAMESPACE},
+        "spec": {
+            "ingress": [{"from": [peer], "ports": [{"protocol": "TCP", "port": PORT}]}],
             "podSelector": {},
             "policyTypes": ["Ingress"],
         },

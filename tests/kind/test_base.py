@@ -18,6 +18,7 @@ import pytest
 from harness.clusters.base import Verdict
 from harness.prober.protocol import Attempt
 from tests.kind.deployed import (
+    ENFORCER_IMAGE,
     NAMESPACE,
     SECRET,
     SYSTEM,
@@ -47,6 +48,8 @@ ALLOW_FRIENDS = policy(
         "ingress": [{"from": [{"podSelector": {"matchLabels": {"role": "friend"}}}]}],
     },
 )
+DAEMONS = "daemonset/npd-enforcer"
+UNDO = ("rollout", "undo", DAEMONS)
 NO_FAILURE = "Failed requests:        0"
 
 
@@ -130,24 +133,48 @@ def test_a_sysdump_explains_and_has_no_secrets(installed: Place, pods: dict[str,
     assert "deny-all" in answer
 
 
-def test_an_update_lets_nothing_slip(installed: Place, pods: dict[str, Pod]) -> None:
+@pytest.fixture
+def next_tag(lab: Place) -> Iterator[str]:
+    """Give the image by another tag, on every node; the base's own comes back at the end."""
+    tag = f"{ENFORCER_IMAGE.partition(':')[0]}:next"
+    subprocess.run(["docker", "tag", ENFORCER_IMAGE, tag], check=True)
+    lab.cluster.load(tag)
+    yield tag
+    subprocess.run(["docker", "rmi", tag], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_upgrade_and_its_way_back_let_nothing_slip(
+    installed: Place, pods: dict[str, Pod], next_tag: str
+) -> None:
     """While every daemon is replaced, not one denied connection passes, and no allowed one fails.
 
-    ab loads the server all the while from an allowed pod on the other node.
+    First by an image of another tag, then back. ab loads the server all the while from an allowed
+    pod on the other node.
     """
-    kubectl = installed.kubectl
+    kubectl, ran = installed.kubectl, []
     with applied(installed, DENY_ALL, ALLOW_FRIENDS):
         wanted = {pods[STRANGER]: Verdict.DROPPED, pods[OTHER]: Verdict.OPEN}
         expect(installed, pods[SERVER], wanted)
         with flood(installed, pods) as (seen, loads):
-            kubectl.run("-n", SYSTEM, "rollout", "restart", "daemonset/npd-enforcer")
-            kubectl.rollout(SYSTEM, "daemonset/npd-enforcer")
-    logger.info("during the update: %s, %d times 1,000 requests", dict(seen), len(loads))
+            for step in (("set", "image", DAEMONS, f"enforcer={next_tag}"), UNDO):
+                kubectl.run("-n", SYSTEM, *step)
+                kubectl.rollout(SYSTEM, DAEMONS)
+                ran.append(_images(installed))
+    logger.info("during the upgrade: %s, %d times 1,000 requests", dict(seen), len(loads))
 
+    assert ran == [{next_tag}, {ENFORCER_IMAGE}]
     assert set(seen) == {(STRANGER, Verdict.DROPPED), (SAME, Verdict.OPEN)}
     assert min(seen.values()) > 100
     assert loads
     assert all(NO_FAILURE in load for load in loads)
+
+
+def _images(lab: Place) -> set[str]:
+    """Return what the enforcer's pods run."""
+    label = "app.kubernetes.io/name=npd-enforcer"
+    found = lab.kubectl.get("pods", "-n", SYSTEM, "-l", label)["items"]
+    live = (pod for pod in found if "deletionTimestamp" not in pod["metadata"])
+    return {pod["spec"]["containers"][0]["image"] for pod in live}
 
 
 def test_nothing_is_left_on_the_nodes(

@@ -112,6 +112,14 @@ class GuestCluster(KubeCluster):
         for one in own:
             super().wait_ready(one, timeout)
 
+    def address_of(self, pod: PodRef) -> str:
+        """Return the address of a pod of ours."""
+        return super().address_of(self._border.pod(pod))
+
+    def space(self, namespace: str) -> str:
+        """Return what a scenario's namespace is called on the cluster."""
+        return self._border.outer(namespace)
+
     def _door(self, place: Place) -> Door:
         return super()._door(self._border.pod(place) if isinstance(place, PodRef) else place)
 

@@ -27,6 +27,12 @@ FOR_A_RUN = (
 )
 """What a run does, whichever enforcer is judged. Newer kubectl opens an exec by ``get``."""
 
+FOR_INSTALLING = (
+    Right(("serviceaccounts",), _KEEP),
+    Right(("clusterroles", "clusterrolebindings"), _KEEP, "rbac.authorization.k8s.io"),
+)
+"""What it takes besides to deploy an enforcer of ours."""
+
 FOR_CLEANUP = (
     Right(("namespaces",), ("get", "list", "watch", "delete")),
     Right(("daemonsets",), ("get", "list", "watch", "delete"), "apps"),

@@ -38,7 +38,8 @@ class Survey:
 
 def survey(kubectl: Kubectl, intent: Intent) -> Survey:
     """Look, and change nothing. UsageError with every reason why the run must not begin."""
-    lacking = rights.missing(kubectl, rights.FOR_A_RUN)
+    more = rights.FOR_INSTALLING if intent.installs else ()
+    lacking = rights.missing(kubectl, (*rights.FOR_A_RUN, *more))
     if lacking:
         raise UsageError(rights.in_words(lacking))
     machines = choose(kubectl.get("nodes")["items"], architectures_of(intent.image))

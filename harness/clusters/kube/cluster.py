@@ -189,6 +189,10 @@ class KubeCluster(ABC):
             self.agents.refresh()
             self._open_echoes(pods)
 
+    def space(self, namespace: str) -> str:
+        """Return what a scenario's namespace is called here."""
+        return namespace
+
     def address_of(self, pod: PodRef) -> str:
         """Return the address of a pod that was seen ready."""
         return self._whereabouts.seat(pod).address

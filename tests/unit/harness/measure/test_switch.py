@@ -9,6 +9,7 @@ import pytest
 
 from harness.clusters.base import Manifest
 from harness.enforcers.base import State
+from harness.enforcers.present import ByPolicy
 from harness.errors import ClusterError, EnforcerFailed
 from harness.measure import switch as switching
 from harness.measure import tracking
@@ -60,6 +61,22 @@ def test_every_arm_follows_every_other(switch: Switch, fake: Any, first: Arm, th
     assert cluster.untracked is (then is Arm.BARE)
     assert cluster.policy is (then is not Arm.IDLE)
     assert fake.state() is (State.OFF if then in {Arm.OFF, Arm.BARE} else State.ON)
+
+
+@pytest.mark.parametrize("arms", [(Arm.ON, Arm.OFF), (Arm.OFF, Arm.ON), (Arm.OFF, Arm.OFF)])
+def test_what_is_present_is_switched_by_policy(switch: Switch, arms: tuple[Arm, Arm]) -> None:
+    """Off is without the policy; who enforces is not ours, and acts on all the while."""
+    cluster: Any = switch.cluster
+    (name, enforcing) = next(iter(switch.enforcers.items()))
+    enforcing.enable()
+    switch.enforcers = {name: ByPolicy(cluster, switch.policies)}
+    switch.guard()
+    assert not cluster.policy
+
+    for arm in arms:
+        switch.to(arm)
+        assert cluster.policy is (arm is Arm.ON)
+        assert enforcing.state() is State.ON
 
 
 def test_with_rules_alone_the_daemon_is_stopped(switch: Switch, fake: Any) -> None:
