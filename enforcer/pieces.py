@@ -20,8 +20,9 @@ _T = TypeVar("_T")
 FEW: Final = 256
 """Up to so many elements a frozenset is faster."""
 
-PIECE: Final = 64
-"""Elements of a piece, when a set is cut; later half as many, or twice."""
+PIECE: Final = 105
+"""Elements of a piece, when a set is cut; later half as many, or twice. CPython makes room for 127
+where there are more than 63, so that of as many on average few pieces need twice the room."""
 
 
 class Pieces(AbstractSet[_T]):
@@ -30,17 +31,17 @@ class Pieces(AbstractSet[_T]):
     __slots__ = ("_length", "_pieces")
 
     def __init__(self, pieces: tuple[frozenset[_T], ...]) -> None:
-        """``pieces``: a power of two; each element is in that which its hash's last bits name."""
+        """Each element is in the piece that the remainder of its hash names."""
         self._pieces = pieces
         self._length = sum(map(len, pieces))
 
     @classmethod
     def cut(cls, items: frozenset[_T]) -> Pieces[_T]:
         """Cut a set into pieces."""
-        count = 1 << max(len(items) // PIECE, 1).bit_length() - 1
+        count = max(len(items) // PIECE, 1)
         pieces: list[set[_T]] = [set() for _ in range(count)]
         for item in items:
-            pieces[hash(item) & count - 1].add(item)
+            pieces[hash(item) % count].add(item)
         return cls(tuple(map(frozenset, pieces)))
 
     @classmethod
@@ -49,7 +50,7 @@ class Pieces(AbstractSet[_T]):
 
     def __contains__(self, item: object) -> bool:
         """Whether an element is in it."""
-        return item in self._pieces[hash(item) & len(self._pieces) - 1]
+        return item in self._pieces[hash(item) % len(self._pieces)]
 
     def __iter__(self) -> Iterator[_T]:
         """Yield every element, in no order."""
@@ -78,11 +79,10 @@ class Pieces(AbstractSet[_T]):
     def changed(self, gone: Iterable[_T], come: Iterable[_T]) -> Pieces[_T]:
         """Return it without some elements, and with others."""
         pieces: list[frozenset[_T]] = list(self._pieces)
-        last = len(pieces) - 1
         for item in gone:
-            pieces[hash(item) & last] -= {item}
+            pieces[hash(item) % len(pieces)] -= {item}
         for item in come:
-            pieces[hash(item) & last] |= {item}
+            pieces[hash(item) % len(pieces)] |= {item}
         return Pieces(tuple(pieces))
 
     def differs(self, other: Pieces[_T]) -> tuple[set[_T], set[_T]] | None:

@@ -110,7 +110,7 @@ def _elements(
         yield kind, flags, FAMILIES[table.family], where + nested(NFTA_SET_ELEM_LIST_ELEMENTS, some)
 
 
-@lru_cache(maxsize=1024)  # a pod is in the sets of many classes
+@lru_cache(maxsize=256)  # a pod is in the sets of many classes
 def _element(text: str, kind: ElementType) -> bytes:
     """Return the attributes of one element's key: for intervals its first and its last key."""
     parts = text.split(" . ")

@@ -7,6 +7,7 @@ deny chain, which lets a pod reach itself, logs and counts.
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -283,11 +284,12 @@ def _peer_port(family: Family, item: PeerPort) -> str | None:
     peer, protocol, port = item
     if peer.version != family.value:
         return None
-    return f"{peer} . {PROTOCOL_NUMBERS[protocol]} . {port}"
+    # One string for all classes: thousands of pods are in the sets of many.
+    return sys.intern(f"{peer} . {PROTOCOL_NUMBERS[protocol]} . {port}")
 
 
 def _peer(family: Family, peer: IPAddress) -> str | None:
-    return str(peer) if peer.version == family.value else None
+    return sys.intern(str(peer)) if peer.version == family.value else None
 
 
 def _disjoint(family: Family, pairs: frozenset[tuple[IPNetwork, PortRange]]) -> frozenset[str]:
