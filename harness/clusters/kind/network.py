@@ -21,8 +21,10 @@ takes the first."""
 
 FOLDER = "/etc/cni/net.d"
 BRIDGE = "npd0"
-TABLE = "npd-wiring"
-"""Of the nodes' nftables; no enforcer has one of this name."""
+
+_WAY_BACK = "-m conntrack --ctstate DNAT -m comment --comment npd-wiring -j MASQUERADE"
+"""Of the nodes' nat tables. By iptables: a node's nft may be older than an enforcer's tables, and
+an old one cannot read those."""
 
 
 class PodWiring(enum.Enum):
@@ -81,20 +83,17 @@ def _bridges(node: NodeInfo, wiring: PodWiring, *, bridge_netfilter: bool) -> It
     Service's address, and such connections could never work, with whatever enforcer. So they are
     masqueraded, after any enforcer has seen them, as on the embedded cluster.
     """
-    yield f"nft 'add table inet {TABLE}; delete table inet {TABLE}'"
-    if wiring is not PodWiring.BRIDGED:
-        return
-    for tables in ("iptables", "ip6tables"):
-        yield f"sysctl -qw net.bridge.bridge-nf-call-{tables}={int(bridge_netfilter)}"
-    if bridge_netfilter:
-        return
-    yield f"nft 'add table inet {TABLE}'"
-    hook = "type nat hook postrouting priority srcnat; policy accept;"
-    yield f"nft 'add chain inet {TABLE} postrouting {{ {hook} }}'"
+    masquerading = wiring is PodWiring.BRIDGED and not bridge_netfilter
     for cidr in node.pod_cidrs:
-        ip = "ip6" if ":" in cidr else "ip"
-        match = f"{ip} saddr {cidr} {ip} daddr {cidr} ct status dnat"
-        yield f"nft 'add rule inet {TABLE} postrouting {match} masquerade fully-random'"
+        program = "ip6tables" if ":" in cidr else "iptables"
+        rule = f"POSTROUTING -s {cidr} -d {cidr} {_WAY_BACK}"
+        if masquerading:
+            yield f"{program} -w -t nat -C {rule} 2>/dev/null || {program} -w -t nat -A {rule}"
+        else:
+            yield f"while {program} -w -t nat -D {rule} 2>/dev/null; do :; done"
+    if wiring is PodWiring.BRIDGED:
+        for tables in ("iptables", "ip6tables"):
+            yield f"sysctl -qw net.bridge.bridge-nf-call-{tables}={int(bridge_netfilter)}"
 
 
 def _everywhere(cidr: str) -> str:
