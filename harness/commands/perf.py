@@ -322,6 +322,7 @@ def _tiny(whole: Study, rounds: int) -> Study:
         whole.design,
         concurrencies=(1, 8),
         elsewhere_concurrency=8,
+        elsewhere_visits=1,
         rounds=rounds,
         leg_seconds=0.05,
     )

@@ -66,10 +66,11 @@ def processes_naming(name: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("enforcer", ["none", "bundled"])
-def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcer: str) -> None:
+@pytest.mark.parametrize("enforcers", [("none",), ("bundled", "linear-rules=10")])
+def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcers: tuple[str, ...]) -> None:
     """No request fails, requests were really answered, and the last line is the report."""
-    done = start(tmp_path, f"perf-{os.getpid()}-{enforcer}", "--enforcer", enforcer)
+    options = [word for name in enforcers for word in ("--enforcer", name)]
+    done = start(tmp_path, f"perf-{os.getpid()}-{enforcers[0]}", *options)
     output, _ = done.communicate(timeout=PATIENCE)
 
     assert done.returncode == 0, output
@@ -78,8 +79,9 @@ def test_a_tiny_run_measures_and_reports(tmp_path: Path, enforcer: str) -> None:
     measured = rows(report.parent)
     assert {row["failed"] for row in measured} == {"0"}, {row["reason"] for row in measured}
     assert all(float(row["rps"]) > 0 for row in measured)
-    arms = {"off"} if enforcer == "none" else {"off", "on"}
+    arms = {"off"} if enforcers == ("none",) else {"off", "on"}
     assert {row["arm"] for row in measured} == arms
+    assert {row["enforcer"] for row in measured} == {"none", *enforcers}
     assert {
         each["failures"]
         for each in json.loads((report.parent / "locust.json").read_text())["visits"]
@@ -110,21 +112,6 @@ def test_every_arm_of_every_enforcer_is_proved_by_packets(tmp_path: Path) -> Non
         assert {row["placement"] for row in mine} == {"outside-service", *places}
     bare = {row["placement"] for row in measured if row["comparison"] == "bare/off"}
     assert bare == {"outside-pod"}
-
-
-def test_yardsticks_are_switched_like_enforcers(tmp_path: Path) -> None:
-    """Rules without a daemon, two sorts of them in one run, each proved by probes."""
-    names = ("linear-rules=10", "linear-rules=20")
-    options = [word for name in names for word in ("--enforcer", name)]
-    running = start(tmp_path, f"perf-{os.getpid()}-yard", *options, "--sizes", "2", "--rounds", "1")
-    output, _ = running.communicate(timeout=PATIENCE)
-
-    assert running.returncode == 0, output
-    folder = Path(output.splitlines()[-1]).parent
-    assert {row["enforcer"] for row in rows(folder)} == {*names, "none"}
-    assert "cost in order" in (folder / "report.md").read_text() or any(
-        row["void"] == "yes" for row in rows(folder)
-    )
 
 
 def test_ctrl_c_ends_with_a_partial_report_and_nothing_left(tmp_path: Path) -> None:
