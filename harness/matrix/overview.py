@@ -189,8 +189,9 @@ class Picture:
         ax.text(self._wide - 0.2, 0.34, told, size=13, weight="bold", ha="right", va="center",
                 color=color)  # fmt: skip
         if left := not_reached(record):
-            ax.text(self._wide - 0.2, 0.66, f"partial: {left}", size=8, weight="bold", ha="right",
-                    va="center", color=theme.bad)  # fmt: skip
+            ax.text(0.2, 0.66, f"partial: {left}", size=8, weight="bold", va="center",
+                    color=theme.bad)  # fmt: skip
+            return
         cases = len({step.case for step in record.steps})
         under = (
             f"{_count(cases, 'case')}, {_count(len(self._names), 'kind')} of cluster; a tile is"
@@ -225,7 +226,9 @@ class Picture:
         left = sum(where == name for _, where in self._missing)
         told, color = ("✓", theme.good) if not left else (f"{left} not run", theme.soft)
         told, color = (f"{wrong:,} wrong", theme.bad) if wrong else (told, color)
-        ax.text(x + 2.2, y - 0.08, told, size=8.6, weight="bold", ha="right", color=color,
+        # Beside the title's first line, which is the short one
+        above = y - 0.08 - title.count("\n") * 0.135
+        ax.text(x + 2.2, above, told, size=8.6, weight="bold", ha="right", color=color,
                 va="bottom")  # fmt: skip
         for column, (words, _) in enumerate(COLUMNS):
             ax.text(x + 0.26 + column * 0.55, y + 0.15, words, size=5.8, ha="center", va="center",

@@ -1,0 +1,36 @@
+"""How long an answer took, where the prober itself was late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from harness.clusters.base import Outcome, Verdict
+from harness.prober.pulse import BEAT, Pulse
+
+BUSY = 0.2
+"""Seconds for which nothing else runs in the prober."""
+
+
+def told(verdict: Verdict) -> Outcome:
+    """Return what is told of an outcome that came while the prober was busy."""
+
+    async def busy() -> Outcome:
+        pulse = Pulse()
+        async with pulse.beating():
+            await asyncio.sleep(2 * BEAT)
+            started = time.monotonic()
+            time.sleep(BUSY)  # noqa: ASYNC251  # that it blocks is what is asked
+            return pulse.told(Outcome(verdict, time.monotonic() - started))
+
+    return asyncio.run(busy())
+
+
+def test_an_answer_that_waited_for_the_prober_was_not_slow() -> None:
+    """The moment in which nobody looked is not the server's."""
+    assert told(Verdict.OPEN).seconds < BUSY / 2
+
+
+def test_silence_stays_as_long_as_it_was() -> None:
+    """What nobody answered has lasted as long as it has."""
+    assert told(Verdict.DROPPED).seconds >= BUSY
