@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -135,6 +136,7 @@ class Bench:
             "events": self.plan.events,
             "probes_per_second": RATE,
             "idle_seconds": self.plan.idle_seconds,
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
             "sizes": self._sizes,
         }
         self.folder.write_json(record.NOTES, facts)
