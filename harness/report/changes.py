@@ -201,7 +201,7 @@ def _sentences(
     )
     yield _open_sentence(found)
     yield _churn_sentence(found)
-    largest = max(each.first.size for each in series)
+    largest = _largest_size(series)
     mine = [each for each in consumption if each.first.size == largest]
     yield _resource_sentence(mine)
 
@@ -211,12 +211,18 @@ Found = Mapping[tuple[Load, str], Latency]
 
 def _largest(series: Sequence[Latency]) -> Found:
     """Return what new connections saw at the largest size, where events count."""
-    largest = max((each.first.size for each in series), default=0)
+    largest = _largest_size(series)
     return {
         (each.first.load, each.first.change): each
         for each in series
         if each.first.size == largest and each.first.flow is Flow.NEW and each.counted
     }
+
+
+def _largest_size(series: Sequence[Latency]) -> int:
+    """Return the largest size at which policies were applied, in a run that was cut off, too."""
+    applied = [each for each in series if each.first.change == changes.denying().closes]
+    return max((each.first.size for each in applied or series), default=0)
 
 
 def _title(enforcer: str, found: Found) -> str:

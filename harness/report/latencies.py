@@ -63,6 +63,10 @@ def draw(rows: Sequence[EventRow], title: str, folder: Path) -> tuple[Path, Path
 
 
 def _panel(axes: Axes, rows: Sequence[EventRow]) -> None:
+    axes.set_xscale("log")
+    if not rows:
+        axes.set_title("not measured", fontsize=9.5)
+        return
     looks = iter(zip(_COLORS, _LINES, strict=True))
     for change, name in NAMES.items():
         floor = _FLOORS.get(change)
@@ -83,6 +87,5 @@ def _panel(axes: Axes, rows: Sequence[EventRow]) -> None:
             linewidth=3.5 if floor else 1.7,
             alpha=0.55 if floor else 1.0,
         )
-    axes.set_xscale("log")
     pods, daemons = rows[0].pods, rows[0].daemons
     axes.set_title(f"{pods:,} pods, {daemons} daemon{'s' if daemons > 1 else ''}", fontsize=9.5)

@@ -8,6 +8,7 @@ from harness.measure.changes import record
 from harness.measure.changes.kernel import Contents
 from harness.measure.changes.record import EventRow, Load, ResourceRow, Setting
 from harness.measure.changes.resources import Phase, Taken
+from harness.measure.changes.run import STARTED_FLOOR
 from harness.measure.windows.arithmetic import Change, Void, Window
 from harness.measure.windows.record import Event
 from harness.prober.stream import Flow
@@ -59,6 +60,18 @@ def test_a_busy_machine_is_told_on_the_first_screen(tmp_path: Path) -> None:
     *_, last = changes.tell(stored(tmp_path, load=0.9)).sentences
 
     assert last.startswith("Others used up to 90% of the CPUs")
+
+
+def test_a_size_that_a_run_only_began_is_not_the_answer(tmp_path: Path) -> None:
+    """Where a run was cut off, the first screen is of the largest size with policies applied."""
+    folder = stored(tmp_path)
+    setting = Setting(8, 8000, 2, Load.QUIET)
+    event = Event(STARTED_FLOOR, Flow.NEW, Change(True, 1.0, 1.01), Window(0.0, 0.001))  # noqa: FBT003  # it opens
+    record.append(folder.path / record.EVENTS, [EventRow.of(setting, event, 0.0)])
+
+    policy, *_ = changes.tell(folder).sentences
+
+    assert "6,000 pods" in policy
 
 
 def test_what_does_not_count_is_told_with_its_reason(tmp_path: Path) -> None:
