@@ -38,6 +38,8 @@ class Tree:
             if _started(pid) != started:
                 self.close()
             self._namespace = _namespace_of(pid)
+        self._of = len(self.members())
+        """How many processes it had: some go as soon as it is told to end."""
 
     def close(self) -> None:
         """Let go of it; it goes on. Idempotent."""
@@ -51,23 +53,24 @@ class Tree:
         It has ``orderly`` seconds to begin, and is given up when for ``killed`` seconds nothing
         more has ended.
         """
-        of = len(self.members())
-        if self._is_gone_within(orderly, of, tell):
+        if self._is_gone_within(orderly, tell):
             return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        if not self._is_gone_within(killed, of, tell):
+        if not self._is_gone_within(killed, tell):
             message = f"process {self._pid} does not end, not even by SIGKILL"
             raise ClusterError(message)
 
     def members(self) -> list[int]:
         """Return the processes of the namespace, by their pids on the host."""
+        if not self._namespace:
+            return []
         pids = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
-        return [pid for pid in pids if self._namespace and _namespace_of(pid) == self._namespace]
+        return [pid for pid in pids if _namespace_of(pid) == self._namespace]
 
-    def _is_gone_within(self, patience: float, of: int, tell: Tell) -> bool:
+    def _is_gone_within(self, patience: float, tell: Tell) -> bool:
         """Wait for its end; False when for ``patience`` seconds nothing more has ended."""
-        left = of
+        left = of = self._of
         deadline = time.monotonic() + patience
         while not self._is_gone():
             tell(_STEP, of - left, of)

@@ -161,7 +161,7 @@ def events(path: Path) -> list[EventRow]:
             change=row["change"],
             flow=Flow(row["flow"]),
             at=float(row["at"]),
-            answered_ms=float(row["answered_ms"]),
+            answered_ms=float(row["answered_ms"] or "nan"),
             last_wrong_ms=float(row["last_wrong_ms"] or "nan"),
             first_right_ms=float(row["first_right_ms"] or "nan"),
             void=row["void"],
