@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from harness.measure.changes import record
@@ -80,6 +81,19 @@ def test_what_does_not_count_is_told_with_its_reason(tmp_path: Path) -> None:
 
     reasons = {each.reasons for each in story.latencies if each.first.size == 6}
     assert reasons == {f"1: {Void.SILENT.value}"}
+
+
+def test_a_pod_that_never_had_an_address_is_told(tmp_path: Path) -> None:
+    """An event without an answer is stored and read back; it does not count, and nothing fails."""
+    folder = stored(tmp_path)
+    never = Event(next(iter(latencies.NAMES)), Flow.NEW, Change(True, 1.0, math.nan), Void.SILENT)  # noqa: FBT003
+    row = EventRow.of(Setting(6, 6000, 2, Load.CHURN), never, 0.0)
+    record.append(folder.path / record.EVENTS, [row])
+
+    (*_, last) = record.events(folder.path / record.EVENTS)
+
+    assert math.isnan(last.answered_ms)
+    assert changes.tell(folder).sentences
 
 
 def test_both_reports_and_the_figure_are_written(tmp_path: Path) -> None:
