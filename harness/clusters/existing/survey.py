@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.clusters.existing import others, rights
 from harness.clusters.existing.machines import LEAST, Machines, architectures_of, choose
+from harness.clusters.kube import agents
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.owned import is_ours
 from harness.errors import UsageError
@@ -47,7 +48,7 @@ def survey(kubectl: Kubectl, intent: Intent) -> Survey:
     policies = others.foreign(kubectl.get("networkpolicies", "-A")["items"])
     complaints = [
         *_too_few(machines),
-        *_taken(kubectl, intent.namespaces),
+        *_taken(kubectl, (*intent.namespaces, agents.NAMESPACE)),
         *_would_act(intent, policies),
     ]
     if complaints:
