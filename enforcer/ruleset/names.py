@@ -18,6 +18,10 @@ INET: Final = TableId(TableFamily.INET, "npd")
 BRIDGE: Final = TableId(TableFamily.BRIDGE, "npd")
 TABLES: Final = (INET, BRIDGE)
 
+TAG_BYTES: Final = 12
+"""Of a class's hash. Who may write policies chooses their names, and 32 bits are found by trying:
+two classes of one tag would share their chains, and a stranger's would let into another's pods."""
+
 LONGEST_LABEL: Final = 40
 LONGEST_COMMENT: Final = 120
 
@@ -114,7 +118,7 @@ def _named_by_policies(
 
 
 def _name(item: PolicyClass, identity: str) -> ClassName:
-    tag = blake2s(identity.encode(), digest_size=4).hexdigest()
+    tag = blake2s(identity.encode(), digest_size=TAG_BYTES).hexdigest()
     return ClassName(item.direction, tag, _label(item), _comment(item))
 
 

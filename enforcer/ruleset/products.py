@@ -37,7 +37,7 @@ class Product:
         and then its address among the new networks, though no policy ever allowed both.
         """
         ports = " ".join(sorted(f"{item.first}-{item.last}" for item in self.ports))
-        digest = blake2s(ports.encode(), digest_size=4).hexdigest()
+        digest = blake2s(ports.encode(), digest_size=8).hexdigest()
         return f"{self.protocol.value.lower()}_{digest}"
 
     @property
