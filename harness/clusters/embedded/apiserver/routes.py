@@ -50,11 +50,15 @@ def _target(group: str, version: str, segments: list[str]) -> Target:
     if kind is None or any(more):
         raise not_served(f"{plural} in {group or 'core'}/{version}; it serves {_SERVED}")
     if subresource and subresource not in kind.subresources:
-        raise not_served(f"{plural}/{subresource}")
+        instead = f"; use: harness cluster exec {namespace}/{name} -- COMMAND"
+        raise not_served(f"{plural}/{subresource}{instead if subresource in _STREAMS else ''}")
     if bool(namespace) != (kind.scope is Scope.NAMESPACED) and (namespace or name):
         raise ApiError(Reason.NOT_FOUND, "the server could not find the requested resource")
     return Target(kind, namespace, name, subresource)
 
+
+_STREAMS = {"exec", "attach", "portforward"}
+"""Parts of a pod that kubectl speaks to in a protocol that no kept Python library has."""
 
 _OF_NAMESPACES = {"status", "finalize"}
 _SERVED = ", ".join(kind.resource for kind in KINDS)
