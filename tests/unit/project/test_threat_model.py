@@ -9,7 +9,7 @@ from tests.kernel.attacks import ATTACKS
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "threat-model.md").read_text()
-TESTS = "".join(path.read_text() for path in (ROOT / "tests" / "kernel").glob("test_*.py"))
+TESTS = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
 
 
 def test_every_test_that_is_named_exists() -> None:
