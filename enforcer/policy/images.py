@@ -74,7 +74,8 @@ class Gathered(Generic[_Source, _Item]):
     def _take(self, item: _Item, gone: set[_Item], come: set[_Item]) -> None:
         if item in self._again:
             self._again[item] -= 1
-            self._again += Counter()  # without those that are 0
+            if not self._again[item]:
+                del self._again[item]
         elif item in come:
             come.remove(item)
         else:

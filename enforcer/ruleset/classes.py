@@ -28,7 +28,7 @@ from enforcer.nft.objects import Chain, FieldType, Rule, Set, rule
 from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.groups import PeerPort
 from enforcer.policy.images import Image, Remembered
-from enforcer.ruleset.intervals import disjoint
+from enforcer.ruleset.intervals import Pair, disjoint
 from enforcer.ruleset.names import ClassName
 from enforcer.ruleset.products import Product, products
 
@@ -186,13 +186,14 @@ class _Sets:
         self._peer_ports = {family: Image(partial(_peer_port, family)) for family in Family}
         self._peers = {family: Image(partial(_peer, family)) for family in Family}
         self._ports = Image(_port_element)
-        self._network_ports = {family: Remembered(partial(_disjoint, family)) for family in Family}
+        self._pairs = {family: Remembered(partial(_disjoint, family)) for family in Family}
+        self._network_ports = {family: Remembered(_pair_elements) for family in Family}
         self._networks = {family: Remembered(partial(_collapsed, family)) for family in Family}
         self._products = {family: Remembered(partial(_factors, name, family)) for family in Family}
 
     def products(self, allowed: Allowed, family: Family) -> tuple[Factors, ...]:
         """Return the networks with ports as products, each with the set of either side."""
-        return self._products[family](allowed.network_ports)
+        return self._products[family](self._pairs[family](allowed.network_ports))
 
     def peer_ports(self, allowed: Allowed, family: Family) -> Set:
         return self._set(
@@ -219,7 +220,7 @@ class _Sets:
         return self._set(
             f"netport{family.value}",
             (ADDRESS_FIELDS[family], *PORT_FIELDS),
-            self._network_ports[family](allowed.network_ports),
+            self._network_ports[family](self._pairs[family](allowed.network_ports)),
             interval=True,
         )
 
@@ -247,13 +248,10 @@ class _Sets:
         return last
 
 
-def _factors(
-    name: ClassName, family: Family, pairs: frozenset[tuple[IPNetwork, PortRange]]
-) -> tuple[Factors, ...]:
-    own = disjoint(pair for pair in pairs if family_of(pair[0]) is family)
+def _factors(name: ClassName, family: Family, pairs: frozenset[Pair]) -> tuple[Factors, ...]:
     return tuple(
         (item.protocol, _factor_of_ports(name, item), _factor_of_peers(name, family, item))
-        for item in products(own)
+        for item in products(pairs)
     )
 
 
@@ -292,9 +290,12 @@ def _peer(family: Family, peer: IPAddress) -> str | None:
     return sys.intern(str(peer)) if peer.version == family.value else None
 
 
-def _disjoint(family: Family, pairs: frozenset[tuple[IPNetwork, PortRange]]) -> frozenset[str]:
-    own = [pair for pair in pairs if family_of(pair[0]) is family]
-    return frozenset(concat(network(net), _port_element(range_)) for net, range_ in disjoint(own))
+def _disjoint(family: Family, pairs: frozenset[Pair]) -> frozenset[Pair]:
+    return disjoint(pair for pair in pairs if family_of(pair[0]) is family)
+
+
+def _pair_elements(pairs: frozenset[Pair]) -> frozenset[str]:
+    return frozenset(concat(network(net), _port_element(range_)) for net, range_ in pairs)
 
 
 def _collapsed(family: Family, networks: frozenset[IPNetwork]) -> frozenset[str]:

@@ -258,14 +258,14 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
         _chain("fresh_local", "meta l4proto 6 goto fresh_local_tcp", *BY_FAMILY),
         _chain("fresh_local_tcp", f"{NO_SYN} goto pickup", *BY_FAMILY),
         _chain("pickup", "meta nfproto ipv4 goto pickup4", "goto pickup6"),
-        _chain("police4", *_asked(given, Family.IPV4, "ip")),
+        _chain("police4", *_asked(given, Family.IPV4)),
         _chain(
             "police6",
             # Link-local is for neighbours: between pods on one bridge it would be a way round
             # every policy, open even in a cluster that knows IPv4 only.
             "ip6 saddr fe80::/10 goto linklocal",
             "ip6 daddr fe80::/10 goto linklocal",
-            *_asked(given, Family.IPV6, "ip6"),
+            *_asked(given, Family.IPV6),
         ),
         _chain(
             STAMP,
@@ -279,7 +279,7 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
     )
 
 
-def _asked(given: ProgramInput, family: Family, header: str) -> Iterator[str]:
+def _asked(given: ProgramInput, family: Family) -> Iterator[str]:
     """Yield the two questions, and what else the ends of a connection are asked.
 
     A direction in which no pod is isolated is not asked. The first pod that is, and the last, take
@@ -288,15 +288,19 @@ def _asked(given: ProgramInput, family: Family, header: str) -> Iterator[str]:
     for direction in (Direction.EGRESS, Direction.INGRESS):
         if (direction, family) in given.isolated:
             yield dispatch(direction, family)
-        yield from _unknown(given, family, f"ct {_SIDES[direction]} {header} saddr")
-    yield from _unknown_behind(given, family, header)
+        yield from _unknown(given, family, _local(direction, family))
+    yield from _unknown_behind(given, family, HEADERS[family])
     yield "goto stamp"
 
 
 def dispatch(direction: Direction, family: Family) -> str:
     """Return the rule that sends a connection to the class of the pod that ``direction`` is of."""
-    key = f"ct {_SIDES[direction]} {HEADERS[family]} saddr"
-    return f"{key} vmap @{dispatch_map(direction, family)}"
+    return f"{_local(direction, family)} vmap @{dispatch_map(direction, family)}"
+
+
+def _local(direction: Direction, family: Family) -> str:
+    """Return the address that ``direction`` is about: the client's, or the true server's."""
+    return f"ct {_SIDES[direction]} {HEADERS[family]} saddr"
 
 
 def _unknown(given: ProgramInput, family: Family, key: str) -> tuple[str, ...]:
