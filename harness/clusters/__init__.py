@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness import names
+from harness.clusters.base import Tell, say_nothing
 from harness.controlplane.programs import Programs, find
 from harness.errors import MissingError, UsageError
 from harness.options import ClusterSettings
@@ -21,15 +21,8 @@ if TYPE_CHECKING:
     from harness.clusters.embedded.settings import Shape
     from harness.clusters.kind.cluster import KindCluster
 
-Tell = Callable[[str, int, int], None]
-"""Told what is being done, how far it is, and of how many."""
 
-
-def _say_nothing(step: str, done: int, of: int) -> None:
-    """Tell nobody."""
-
-
-def make_cluster(settings: ClusterSettings, tell: Tell = _say_nothing) -> Cluster:
+def make_cluster(settings: ClusterSettings, tell: Tell = say_nothing) -> Cluster:
     """Return the cluster that the settings describe; entering it brings it up."""
     match settings.cluster:
         case "embedded":
@@ -44,7 +37,7 @@ def make_cluster(settings: ClusterSettings, tell: Tell = _say_nothing) -> Cluste
             raise UsageError(f"--cluster {other}: there is no such kind of cluster")
 
 
-def make_kind(settings: ClusterSettings, tell: Tell = _say_nothing) -> KindCluster:
+def make_kind(settings: ClusterSettings, tell: Tell = say_nothing) -> KindCluster:
     """Return a cluster of kind; MissingError with all that this machine lacks for it."""
     from harness.clusters.kind.cluster import KindCluster, images  # noqa: PLC0415
     from harness.clusters.kind.config import (  # noqa: PLC0415
@@ -77,7 +70,7 @@ def require(settings: ClusterSettings) -> None:
         requirements.require(_shape(settings))
 
 
-def make_embedded(settings: ClusterSettings, tell: Tell = _say_nothing) -> EmbeddedCluster:
+def make_embedded(settings: ClusterSettings, tell: Tell = say_nothing) -> EmbeddedCluster:
     """Return a cluster of network namespaces."""
     from harness.clusters.embedded.cluster import EmbeddedCluster  # noqa: PLC0415  # heavy
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 Manifest = dict[str, Any]
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how far it is, and of how many."""
+
+
+def say_nothing(step: str, done: int, of: int) -> None:
+    """Tell nobody."""
 
 
 class Verdict(enum.Enum):

@@ -35,8 +35,7 @@ class LinearRules:
         """Take the number of rules; nothing is touched yet."""
         self.name = f"linear-rules={count}"
         self.count = count
-        gone = f"add table ip {TABLE}; delete table ip {TABLE}"
-        self._rules = NftTables(TABLE, ("nft", gone))
+        self._rules = _rules_in(TABLE)
         self._nodes: tuple[Node, ...] = ()
 
     def describe(self) -> Mapping[str, Any]:
@@ -45,8 +44,7 @@ class LinearRules:
 
     def share_nodes(self, number: int) -> None:
         """Take a table of its own: two yardsticks may be compared."""
-        table = f"{TABLE}_{number}"
-        self._rules = NftTables(table, ("nft", f"add table ip {table}; delete table ip {table}"))
+        self._rules = _rules_in(f"{TABLE}_{number}")
 
     def install(self, cluster: Cluster, logs: Path, nodes: Sequence[str] = ()) -> None:
         """Load the rules on each of ``nodes``."""
@@ -101,6 +99,10 @@ class LinearRules:
     def usage(self) -> Mapping[str, Usage]:
         """Return nothing: there is no daemon."""
         return {}
+
+
+def _rules_in(table: str) -> NftTables:
+    return NftTables(table, ("nft", f"add table ip {table}; delete table ip {table}"))
 
 
 def program(table: str, count: int, cidrs: Sequence[str]) -> Iterator[str]:

@@ -78,11 +78,7 @@ class DaemonPods:
         self._spent += self._used()
         self._keep_logs()
         self.cluster.delete([self._daemons])
-        selector = ",".join(f"{key}={value}" for key, value in self._labels().items())
-        self.kubectl.run(
-            *("-n", self.namespace, "wait", "--for=delete", "pods", "-l", selector),
-            "--timeout=60s",
-        )
+        self.kubectl.run("wait", "--for=delete", "pods", *self._selected(), "--timeout=60s")
         self._pods, self._processes = {}, {}
 
     def kill(self) -> None:
@@ -125,13 +121,14 @@ class DaemonPods:
         tail = "\n".join(self._said(node).splitlines()[-LOG_LINES:])
         return f"{self._name} on node {node} {what}; the end of its log:\n{tail or '(it is empty)'}"
 
-    def _labels(self) -> Mapping[str, str]:
-        labels: Mapping[str, str] = self._daemons["spec"]["selector"]["matchLabels"]
-        return labels
+    def _selected(self) -> tuple[str, ...]:
+        """Return the words that make kubectl speak of its pods."""
+        labels = self._daemons["spec"]["selector"]["matchLabels"]
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        return "-n", self.namespace, "-l", selector
 
     def _items(self) -> Sequence[Mapping[str, Any]]:
-        selector = ",".join(f"{key}={value}" for key, value in self._labels().items())
-        found = self.kubectl.get("pods", "-n", self.namespace, "-l", selector)
+        found = self.kubectl.get("pods", *self._selected())
         items: Sequence[Mapping[str, Any]] = found["items"]
         return items
 
@@ -169,17 +166,18 @@ class DaemonPods:
         return sum(self._used_on(node) for node in self._pods)
 
     def _used_on(self, node: str) -> float:
-        files = (f"/proc/{number}/stat" for number in self._members(node))
-        done = self.cluster.exec(NodeRef(node), ("cat", *files))
-        rows = (line.rpartition(")")[2].split() for line in done.stdout.splitlines())
+        rows = (line.rpartition(")")[2].split() for line in self._proc(node, "stat"))
         ticks = sum(int(row[_USER - 2]) + int(row[_SYSTEM - 2]) for row in rows)
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def _resident_on(self, node: str) -> int:
-        files = (f"/proc/{number}/statm" for number in self._members(node))
-        done = self.cluster.exec(NodeRef(node), ("cat", *files))
-        pages = sum(int(line.split()[1]) for line in done.stdout.splitlines())
+        pages = sum(int(line.split()[1]) for line in self._proc(node, "statm"))
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def _proc(self, node: str, name: str) -> list[str]:
+        """Return the line that each process of a node's pod has in a file of /proc/PID."""
+        files = (f"/proc/{number}/{name}" for number in self._members(node))
+        return self.cluster.exec(NodeRef(node), ("cat", *files)).stdout.splitlines()
 
     def _on(self, node: str, *argv: str) -> str:
         done = self.cluster.exec(NodeRef(node), argv)

@@ -191,10 +191,10 @@ def newcomers(site: Site, size: int) -> Witness:
     if not site.target.inside:
         return found
     address = site.addresses.services()[workload.PLACED_SERVICE]
-    strangers = (PodRef(workload.NAMESPACE, workload.pod_name(workload.TEST_SERVICE, 0)),)
+    stranger = PodRef(workload.NAMESPACE, workload.pod_name(workload.TEST_SERVICE, 0))
     controls = (Probe(each, address, workload.PORT) for each in site.target.inside.values())
-    denied = (Probe(each, address, workload.PORT) for each in strangers)
-    return Witness((*found.controls, *controls), (*found.denied, *denied))
+    denied = Probe(stranger, address, workload.PORT)
+    return Witness((*found.controls, *controls), (*found.denied, denied))
 
 
 def grow(cluster: Cluster, crowd: workload.Crowd, have: int, want: int, narrator: Narrator) -> None:

@@ -143,7 +143,7 @@ def running_pods(kubectl: Kubectl) -> dict[str, Pod]:
 def verdict(lab: Place, client: Pod, server: Pod, timeout: float = 0.5) -> Verdict:
     """Try one connection with real packets."""
     attempt = Attempt(client.uid, None, server.address, 80)
-    (outcome,) = lab.agents.probe(client.node, [attempt], timeout)
+    (outcome,) = lab.agents.prober(client.node).probe([attempt], timeout)
     return outcome.verdict
 
 

@@ -210,7 +210,9 @@ def flood(
 
     def probe() -> None:
         while not stop.is_set():
-            found = (outcome.verdict for outcome in lab.agents.probe(server.node, attempts, 0.5))
+            found = (
+                outcome.verdict for outcome in lab.agents.prober(server.node).probe(attempts, 0.5)
+            )
             seen.update(zip(names, found, strict=True))
 
     def load() -> None:

@@ -27,7 +27,9 @@ from harness.clusters.base import (
     Probe,
     Process,
     Right,
+    Tell,
     Transport,
+    say_nothing,
 )
 from harness.clusters.embedded import kubeconfig, launch, process, requirements, state, wire
 from harness.clusters.embedded.addresses import (
@@ -35,7 +37,6 @@ from harness.clusters.embedded.addresses import (
     namespace_of_node,
     namespace_of_pod,
 )
-from harness.clusters.embedded.ending import Tell
 from harness.clusters.embedded.pki import Pki
 from harness.clusters.embedded.realplane import URL
 from harness.clusters.embedded.rights import SYSTEM
@@ -51,10 +52,6 @@ _POLL_SECONDS = 0.05
 _EVERYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  # of a namespace of ours
 
 
-def _say_nothing(step: str, done: int, of: int) -> None:
-    """Tell nobody."""
-
-
 class EmbeddedCluster:
     """A cluster made of network namespaces; see :mod:`harness.clusters.embedded`.
 
@@ -63,7 +60,7 @@ class EmbeddedCluster:
 
     kind = "embedded"
 
-    def __init__(self, shape: Shape, tell: Tell = _say_nothing) -> None:
+    def __init__(self, shape: Shape, tell: Tell = say_nothing) -> None:
         """Describe a cluster; entering it brings it up."""
         self.name = shape.name
         self._shape = shape
@@ -76,7 +73,7 @@ class EmbeddedCluster:
         """Where its programs' logs are copied to when it ends."""
 
     @classmethod
-    def attach(cls, name: str, tell: Tell = _say_nothing) -> Self:
+    def attach(cls, name: str, tell: Tell = say_nothing) -> Self:
         """Return a cluster that is up already."""
         folder = state.find(name)
         shape = folder.facts().get("shape")

@@ -13,13 +13,10 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+from harness.clusters.base import Tell
 from harness.errors import ClusterError
-
-Tell = Callable[[str, int, int], None]
-"""Told a step's name, how far it is, and of how many."""
 
 _POLL_SECONDS = 0.5
 _STEP = "processes ended"

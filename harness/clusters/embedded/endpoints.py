@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from harness.clusters.pods import is_ready as says_ready
+
 Object = Mapping[str, Any]
 _PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 _VERSION4, _VERSION6 = 4, 6
@@ -47,10 +49,8 @@ Table = dict[Front, tuple[Endpoint, ...]]
 
 def is_ready(pod: Object) -> bool:
     """Whether a pod takes traffic: it has an address, is Ready, and is not on its way out."""
-    status = pod.get("status") or {}
-    conditions = status.get("conditions") or ()
-    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
-    return ready and bool(status.get("podIP")) and "deletionTimestamp" not in pod["metadata"]
+    addressed = bool((pod.get("status") or {}).get("podIP"))
+    return addressed and says_ready(pod) and "deletionTimestamp" not in pod["metadata"]
 
 
 class Endpoints:

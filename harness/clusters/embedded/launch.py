@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import harness
+from harness.clusters.base import Tell
 from harness.clusters.embedded import state, wire
-from harness.clusters.embedded.ending import Tell, Tree
+from harness.clusters.embedded.ending import Tree
 from harness.clusters.embedded.kubeconfig import kubeconfig, write
 from harness.clusters.embedded.pki import Client
 from harness.clusters.embedded.settings import ControlPlane, Shape

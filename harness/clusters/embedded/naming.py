@@ -17,6 +17,7 @@ from harness.clusters.base import NodeRef, OutsideRef, Place, PodRef
 from harness.clusters.embedded.addresses import Address
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.endpoints import version_of
+from harness.clusters.pods import ref_of
 from harness.clusters.public import PUBLIC_NETWORKS, PUBLIC_NETWORKS6
 from harness.errors import UsageError
 
@@ -139,7 +140,7 @@ def _owner(cluster: EmbeddedCluster, address: Address) -> Place | None:
             return NodeRef(node.name)
     for pod in cluster.objects.get("/api/v1/pods")["items"]:
         if not pod["spec"].get("hostNetwork") and _has(pod, address):
-            return PodRef(pod["metadata"]["namespace"], pod["metadata"]["name"])
+            return ref_of(pod)
     return None
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__, names
-from harness.clusters.base import Manifest, Place, PodRef
+from harness.clusters.base import Manifest, Place, PodRef, Tell, say_nothing
 from harness.clusters.existing.access import Access, find_access
 from harness.clusters.existing.border import Border
 from harness.clusters.existing.survey import Intent, Survey, survey
-from harness.clusters.kube.cluster import KubeCluster, Reached, say_nothing
+from harness.clusters.kube.cluster import KubeCluster, Reached
 from harness.clusters.kube.owned import labelled
 from harness.clusters.kube.probing import Door
-from harness.clusters.kube.readiness import Tell
 from harness.clusters.kube.runner import Runner
 from harness.errors import UsageError
 from harness.images.recipes import RECIPES

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from harness.clusters.base import Tell
 from harness.clusters.kind.config import KindShape
 from harness.clusters.kind.outside import outside
 from harness.clusters.kind.provider import AtEnd, KindNodes
 from harness.clusters.kind.tools import Tools
 from harness.clusters.kube.cluster import KubeCluster, Reached
-from harness.clusters.kube.readiness import Tell
 from harness.images.recipes import RECIPES, Architecture
 
 _WHAT = "a kind cluster"

@@ -10,13 +10,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from harness.clusters.base import Completed, Manifest, Outcome
+from harness.clusters.base import Completed, Manifest
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.runner import Runner, runner
 from harness.clusters.kube.talks import talk
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
-from harness.prober.protocol import Attempt
 
 NAMESPACE = "npd-harness"
 AGENT = "npd-agent"
@@ -111,10 +110,6 @@ class Agents:
         """Remove them, and all that was made for them."""
         self._open.close()
 
-    def nodes(self) -> tuple[str, ...]:
-        """Return the names of the nodes that have one."""
-        return tuple(sorted(self._pods))
-
     def refresh(self) -> None:
         """Let the probers know the pods that run now."""
         for node in self._pods:
@@ -145,10 +140,6 @@ class Agents:
         One that asks hundreds of questions at once would leave those of other nodes unanswered.
         """
         return self._servers[node]
-
-    def probe(self, node: str, attempts: Sequence[Attempt], timeout: float) -> list[Outcome]:
-        """Try connections from pods of one node, all at once."""
-        return self._probers[node].probe(attempts, timeout)
 
 
 @contextlib.contextmanager

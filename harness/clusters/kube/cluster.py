@@ -28,13 +28,15 @@ from harness.clusters.base import (
     Probe,
     Process,
     Right,
+    Tell,
     Transport,
+    say_nothing,
 )
 from harness.clusters.kube.agents import Agents
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.ledger import Ledger
 from harness.clusters.kube.probing import Door, Probing
-from harness.clusters.kube.readiness import Readiness, Tell
+from harness.clusters.kube.readiness import Readiness
 from harness.clusters.kube.runner import Runner, runner
 from harness.clusters.kube.sandboxes import NODE
 from harness.clusters.kube.whereabouts import Whereabouts
@@ -47,10 +49,6 @@ _POLL_SECONDS = 0.05
 _ACCOUNT_SECONDS = 60.0
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # of a namespace of ours
 _ONE_WAY = "client and server are with two probers, and neither hears what the other was sent"
-
-
-def say_nothing(step: str, done: int, of: int) -> None:
-    """Tell nobody."""
 
 
 class Outside(Protocol):

@@ -15,7 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from harness.clusters.base import Manifest
-from harness.clusters.kube.whereabouts import is_over, is_ready
+from harness.clusters.kube.whereabouts import is_over
+from harness.clusters.pods import is_ready
 
 MODULE = "harness.clusters.kube.proxies"
 METRICS = "http://127.0.0.1:10249/metrics"

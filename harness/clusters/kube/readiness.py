@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from harness.clusters.base import Manifest
+from harness.clusters.base import Manifest, Tell
 from harness.clusters.kube import proxies
 from harness.clusters.kube.agents import Agents
 from harness.clusters.kube.proxies import Proxying, in_step
-from harness.clusters.kube.whereabouts import is_over, is_ready, problems
+from harness.clusters.kube.whereabouts import is_over, problems
 from harness.clusters.objects import Objects
+from harness.clusters.pods import is_ready
 from harness.errors import ClusterError
-
-Tell = Callable[[str, int, int], None]
-"""Told what is being done, how far it is, and of how many."""
 
 _POLL_SECONDS = 0.2
 _QUIET_SECONDS = 0.4

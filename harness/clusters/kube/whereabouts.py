@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.clusters.base import Manifest, PodRef
+from harness.clusters.pods import ref_of
 from harness.errors import ClusterError
 
 _OVER = {"Succeeded", "Failed"}
@@ -41,7 +42,7 @@ class Whereabouts:
         """Take in what the API says now; returns whether there is a pod that was not known."""
         news = False
         for pod in pods:
-            ref, seat = _ref(pod), _seat(pod)
+            ref, seat = ref_of(pod), _seat(pod)
             news = news or self._seats.get(ref) != seat
             self._seats[ref] = seat
         return news
@@ -59,19 +60,9 @@ def _seat(pod: Manifest) -> Seat:
     return Seat(pod["spec"].get("nodeName", ""), pod["metadata"]["uid"], address)
 
 
-def _ref(pod: Manifest) -> PodRef:
-    return PodRef(pod["metadata"]["namespace"], pod["metadata"]["name"])
-
-
 def is_over(pod: Manifest) -> bool:
     """Whether a pod has finished, or is being deleted: nobody waits for it."""
     return pod["status"].get("phase") in _OVER or "deletionTimestamp" in pod["metadata"]
-
-
-def is_ready(pod: Manifest) -> bool:
-    """Whether a pod is Ready, by its own condition."""
-    conditions = pod["status"].get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def problems(pods: Iterable[Manifest]) -> Iterator[str]:
@@ -79,9 +70,9 @@ def problems(pods: Iterable[Manifest]) -> Iterator[str]:
     for pod in pods:
         status: Mapping[str, Any] = pod["status"]
         if status.get("phase") == "Failed" and not status.get("containerStatuses"):
-            yield f"{_ref(pod)}: {status.get('reason')}: {status.get('message')}"
+            yield f"{ref_of(pod)}: {status.get('reason')}: {status.get('message')}"
         for container in status.get("containerStatuses") or ():
             waiting = container["state"].get("waiting") or {}
             if waiting.get("reason") in _HOPELESS:
                 said = waiting.get("message", "")
-                yield f"{_ref(pod)}: {waiting['reason']} ({container['image']}) {said}".rstrip()
+                yield f"{ref_of(pod)}: {waiting['reason']} ({container['image']}) {said}".rstrip()

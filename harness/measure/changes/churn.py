@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.clusters.base import Cluster, Manifest, PodRef
+from harness.clusters.pods import ref_of
 from harness.measure.windows.api import PodWatch, watching
 from harness.workload import study as workload
 
@@ -89,8 +90,4 @@ class Churn:
         self._pods.append(new)
         old = self._pods.popleft()
         self.cluster.delete([old])
-        return _ref(new), _ref(old)
-
-
-def _ref(pod: Manifest) -> PodRef:
-    return PodRef(pod["metadata"]["namespace"], pod["metadata"]["name"])
+        return ref_of(new), ref_of(old)

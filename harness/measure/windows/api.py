@@ -14,6 +14,7 @@ from kubernetes import config
 from urllib3.exceptions import HTTPError
 
 from harness.clusters.base import Cluster, PodRef
+from harness.clusters.pods import is_ready
 
 
 def address_of(cluster: Cluster, ref: PodRef) -> str:
@@ -54,7 +55,7 @@ class PodWatch:
             if address := _address(pod):
                 self._addresses[name] = address
                 self._addressed.setdefault(name, now)
-            if _is_ready(pod):
+            if is_ready(pod):
                 self._ready.add(name)
             self._news.notify_all()
 
@@ -95,8 +96,3 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
 
 def _address(pod: dict[str, Any]) -> str:
     return str(pod.get("status", {}).get("podIP", ""))
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
