@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,30 @@ CONFIDENCE = 0.9
 
 _RESAMPLES = 4000
 _EXACT = 12  # pairs up to which all 2**n sign patterns are counted
+
+
+class Bounds(NamedTuple):
+    """A figure and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Bounds:
+        """Return it in another unit."""
+        return Bounds(*(factor * each for each in self))
+
+    def less(self, other: Bounds) -> Bounds:
+        """Return the difference (MOVER: Zou and Donner 2008), as of independent figures."""
+        mean = self.mean - other.mean
+        below = math.hypot(self.mean - self.low, other.high - other.mean)
+        above = math.hypot(self.high - self.mean, other.mean - other.low)
+        return Bounds(mean, mean - below, mean + above)
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Bounds:
+        """Return the mean of an estimate and its interval, as they are."""
+        return cls(estimate.mean, estimate.low, estimate.high)
 
 
 @dataclass(frozen=True, slots=True)

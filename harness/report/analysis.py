@@ -12,7 +12,7 @@ from harness import stats
 from harness.load.ab import Connections
 from harness.measure.blocks import Row
 from harness.measure.plan import NOBODY, Arm, Comparison, Placement, Role
-from harness.stats import Estimate, Verdict, Word
+from harness.stats import Bounds, Estimate, Verdict, Word
 
 MOST_VOID = 0.5
 """Share of void blocks above which an estimate is invalid, whatever the others show."""
@@ -216,15 +216,9 @@ def by_concurrency(
     ]
 
 
-def change(first: Estimate, last: Estimate) -> tuple[float, float, float]:
-    """Return the log of last over first with bounds (MOVER: Zou and Donner 2008).
-
-    The bounds of a difference of two independent estimates, from the bounds of each.
-    """
-    mean = last.mean - first.mean
-    low = mean - math.hypot(last.mean - last.low, first.high - first.mean)
-    high = mean + math.hypot(last.high - last.mean, first.mean - first.low)
-    return mean, low, high
+def change(first: Estimate, last: Estimate) -> Bounds:
+    """Return the log of last over first with bounds: the estimates are independent."""
+    return Bounds.of(last).less(Bounds.of(first))
 
 
 def _tried(rows: Iterable[Row], comparison: Comparison, enforcer: str | None) -> list[Row]:

@@ -35,10 +35,6 @@ CAPTION = (
     "the grey floor is not told from none; the left edge is 0.1 ms and below."
 )
 
-_LEAST_MS = 0.1
-"""Milliseconds; where the axis, which is logarithmic, begins."""
-_COLORS = ("#123f6b", "#c0641a", "#2b7a4b", "#7b3f8c", "#8a6d00", "#b03060")
-_LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 1)))
 _FLOORS = {FLOOR: "-", STARTED_FLOOR: "--"}
 
 
@@ -67,25 +63,15 @@ def _panel(axes: Axes, rows: Sequence[EventRow]) -> None:
     if not rows:
         axes.set_title("not measured", fontsize=9.5)
         return
-    looks = iter(zip(_COLORS, _LINES, strict=True))
+    looks = iter(style.DISTRIBUTIONS)
     for change, name in NAMES.items():
         floor = _FLOORS.get(change)
-        color, line = (style.GREY, floor) if floor else next(looks)
-        values = sorted(
-            max(_LEAST_MS, row.milliseconds)
+        look = (style.GREY, floor) if floor else next(looks)
+        values = [
+            row.milliseconds
             for row in rows
             if row.change == change and row.flow is Flow.NEW and not row.void
-        )
-        shares = [at / len(values) for at in range(1, len(values) + 1)]
-        axes.step(
-            [_LEAST_MS, *values],
-            [0.0, *shares],
-            where="post",
-            color=color,
-            linestyle=line,
-            label=name,
-            linewidth=3.5 if floor else 1.7,
-            alpha=0.55 if floor else 1.0,
-        )
+        ]
+        style.distribution(axes, values, name, look, floor=floor is not None)
     pods, daemons = rows[0].pods, rows[0].daemons
     axes.set_title(f"{pods:,} pods, {daemons} daemon{'s' if daemons > 1 else ''}", fontsize=9.5)

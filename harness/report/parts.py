@@ -23,7 +23,7 @@ from harness import stats
 from harness.load.ab import Connections
 from harness.measure.plan import Comparison, Placement
 from harness.report.analysis import Analysis, Cost
-from harness.stats import Estimate
+from harness.stats import Bounds, Estimate
 
 STUDY_CPUS = 2
 """Of each of the study's nodes."""
@@ -37,31 +37,6 @@ FORMULA = (
 
 _NEARLY_NOTHING = 1e-6
 """Of a node, which is left by a daemon that takes it all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """A figure and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def scaled(self, factor: float) -> Bounds:
-        """Return it in another unit."""
-        return Bounds(*(factor * each for each in (self.mean, self.low, self.high)))
-
-    def less(self, other: Bounds) -> Bounds:
-        """Return the difference (MOVER: Zou and Donner 2008), as of independent figures."""
-        mean = self.mean - other.mean
-        below = math.hypot(self.mean - self.low, other.high - other.mean)
-        above = math.hypot(self.high - self.mean, other.mean - other.low)
-        return Bounds(mean, mean - below, mean + above)
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> Bounds:
-        """Return the mean of an estimate and its interval, as they are."""
-        return cls(estimate.mean, estimate.low, estimate.high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from harness.measure.plan import Comparison
 from harness.report import analysis, evidence, figures, findings, pages, yardstick
 from harness.report.analysis import Analysis, Headline
 from harness.report.figures import Picture
-from harness.report.parts import FORMULA, Bounds, Parts, parts
+from harness.report.parts import FORMULA, Parts, parts
 from harness.results import RunFolder, enforcers_of
-from harness.stats import Estimate
+from harness.stats import Bounds, Estimate
 
 HTML = "report.html"
 MARKDOWN = "report.md"
@@ -158,15 +158,11 @@ def _micro(found: Bounds | None) -> str:
     """Return CPU seconds as microseconds, with their interval."""
     if found is None:
         return "not known"
-    return "{:.2f} ({:.2f} to {:.2f})".format(*_figures(found.scaled(1e6)))
+    return "{:.2f} ({:.2f} to {:.2f})".format(*found.scaled(1e6))
 
 
 def _bounds(found: Bounds | None) -> str:
-    return "not known" if found is None else "{:.3f} ({:.3f} to {:.3f})".format(*_figures(found))
-
-
-def _figures(found: Bounds) -> tuple[float, float, float]:
-    return found.mean, found.low, found.high
+    return "not known" if found is None else "{:.3f} ({:.3f} to {:.3f})".format(*found)
 
 
 def _p_value(value: float) -> str:

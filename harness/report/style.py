@@ -6,18 +6,34 @@ Arms differ by line style and marker, not by colour alone.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#1a1a1a"
 GREY = "#8c8c8c"
 FAINT = "#d9d9d9"
+
+LEAST_MS = 0.1
+"""Milliseconds; where a logarithmic axis of them begins."""
+
+DISTRIBUTIONS: Sequence[tuple[str, Any]] = tuple(
+    zip(
+        (
+            *("#123f6b", "#c0641a", "#2b7a4b", "#7b3f8c", "#8a6d00", "#b03060"),
+            *("#3a7ca5", "#5c4033"),
+        ),
+        ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 1)), (0, (1, 3)), (0, (8, 3))),
+        strict=True,
+    )
+)
+"""Colour and line of each distribution of a panel, floors aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,25 @@ def applied() -> Iterator[None]:
     """Draw in this style."""
     with mpl.rc_context(_SETTINGS):
         yield
+
+
+def distribution(
+    axes: Axes, milliseconds: Iterable[float], label: str, look: tuple[str, Any], *, floor: bool
+) -> None:
+    """Draw the share of events by milliseconds, as steps; an instrument's floor lies behind."""
+    values = [max(LEAST_MS, value) for value in sorted(milliseconds)]
+    shares = [at / len(values) for at in range(1, len(values) + 1)]
+    color, line = look
+    axes.step(
+        [LEAST_MS, *values],
+        [0.0, *shares],
+        where="post",
+        color=color,
+        linestyle=line,
+        label=label,
+        linewidth=4 if floor else 1.8,
+        alpha=0.5 if floor else 1.0,
+    )
 
 
 def width(conditions: int) -> float:

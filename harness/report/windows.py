@@ -12,13 +12,6 @@ from harness.measure.windows.record import Series
 from harness.prober.stream import Flow
 from harness.report import style
 
-_LEAST_MS = 0.1
-"""Milliseconds; where the axis, which is logarithmic, begins."""
-_COLORS = (
-    *("#123f6b", "#c0641a", "#2b7a4b", "#7b3f8c", "#8a6d00", "#b03060"),
-    *("#3a7ca5", "#5c4033"),
-)
-_LINES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1)), (0, (5, 1)), (0, (1, 3)), (0, (8, 3)))
 _FLOOR = "floor"
 
 
@@ -34,23 +27,12 @@ def draw(series: Sequence[Series], folder: Path) -> tuple[Path, Path]:
 
 
 def _panel(axes: Axes, flow: Flow, series: Sequence[Series]) -> None:
-    styles = zip(_COLORS, _LINES, strict=True)
+    looks = iter(style.DISTRIBUTIONS)
     for one in series:
-        values = [max(_LEAST_MS, value) for value in sorted(one.milliseconds())]
-        shares = [at / len(values) for at in range(1, len(values) + 1)]
+        values = list(one.milliseconds())
         floor = _FLOOR in one.change
-        color, line = (style.GREY, "-") if floor else next(styles)
-        label = f"{one.change} ({len(values)})"
-        axes.step(
-            [_LEAST_MS, *values],
-            [0.0, *shares],
-            where="post",
-            color=color,
-            linestyle=line,
-            label=label,
-            linewidth=4 if floor else 1.8,
-            alpha=0.5 if floor else 1.0,
-        )
+        look = (style.GREY, "-") if floor else next(looks)
+        style.distribution(axes, values, f"{one.change} ({len(values)})", look, floor=floor)
     axes.set_xscale("log")
     axes.set_title(f"{flow.value} connections")
     axes.set_xlabel("milliseconds from the acknowledgement to the first right answer")

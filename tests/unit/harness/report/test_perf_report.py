@@ -19,9 +19,9 @@ from harness.measure import blocks, notes
 from harness.measure.blocks import Row
 from harness.measure.plan import ELSEWHERE, Arm, Block, Comparison, Design, Leg, make_plan
 from harness.report import analysis, evidence, growth, perf, yardstick
-from harness.report.parts import Bounds, in_the_study, parts
+from harness.report.parts import in_the_study, parts
 from harness.results import RunFolder
-from harness.stats import Estimate, Word
+from harness.stats import Bounds, Estimate, Word
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SEES = {"new": 0.03, "kept": None}
