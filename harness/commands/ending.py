@@ -31,7 +31,7 @@ class Ending:
     def of(self, measure: Callable[[], None], status: Callable[[], str]) -> int:
         """Measure, say how it ended, and report what was measured; return the exit code."""
         try:
-            with _terminable():
+            with terminable():
                 measure()
         except KeyboardInterrupt:
             self.narrator.say("interrupted: reporting what was measured")
@@ -53,7 +53,7 @@ class Ending:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let SIGTERM end a run as Ctrl-C does: reported, and everything taken down."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

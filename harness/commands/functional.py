@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -15,6 +13,7 @@ from harness.clusters import require
 from harness.commands import windows
 from harness.commands.choices import enforcer_option
 from harness.commands.consent import yes_option
+from harness.commands.ending import terminable
 from harness.commands.visiting import agree
 from harness.enforcers import make_enforcer
 from harness.errors import ClusterError, EnforcerFailed, Interrupted, NotJudged, UsageError
@@ -185,11 +184,8 @@ def _run(given: list[str], all_cases: bool, chosen: Chosen) -> tuple[int, Path |
     """Run pytest once; returns its exit code, where it is one of a finished run, and the report."""
     catcher = _Catcher()
     flags = ["--all-cases"] if all_cases else []
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with terminable():  # pytest takes everything down and writes what it has
         status = pytest.main(_arguments([*given, *flags], chosen), plugins=[pytest_plugin, catcher])
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return _finished(int(status), catcher)
 
 
@@ -252,12 +248,6 @@ class _Catcher:
     @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         self.session = pytest_plugin.session_of(config)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End like Ctrl-C does: pytest takes everything down and writes what it has."""
-    del number, frame
-    raise KeyboardInterrupt
 
 
 def _told(problem: Exception) -> Exception:

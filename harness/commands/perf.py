@@ -137,10 +137,7 @@ def command(  # noqa: PLR0913  # each is an option
         command=["harness", *sys.argv[1:]],
         settings={**asdict(settings), **_facts(asked), "services": plan.services},
     )
-    cluster.logs_to = folder.path / "logs" / "cluster"
-    code = _run(plan, Lab(cluster, enforcers, _addresses, folder, narrator))
-    click.echo(str(folder.path / report.HTML))
-    ctx.exit(code)
+    ctx.exit(_run(plan, Lab(cluster, enforcers, _addresses, folder, narrator)))
 
 
 def _go_on(ctx: click.Context, path: Path) -> NoReturn:
@@ -160,12 +157,9 @@ def _go_on(ctx: click.Context, path: Path) -> NoReturn:
     plan = replace(_study(asked, settings, tuple(enforcers)), earlier=before)
     narrator = Narrator(Console(highlight=False))
     cluster = make_cluster(settings, narrator.tell)
-    cluster.logs_to = folder.path / "logs" / "cluster"
     narrator.say(f"going on with {path}: {len(before.done)} blocks are done")
     folder.go_on()
-    code = _run(plan, Lab(cluster, enforcers, _addresses, folder, narrator))
-    click.echo(str(folder.path / report.HTML))
-    ctx.exit(code)
+    ctx.exit(_run(plan, Lab(cluster, enforcers, _addresses, folder, narrator)))
 
 
 def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -366,9 +360,12 @@ def _addresses(cluster: Cluster) -> ApiAddresses:
 
 
 def _run(plan: Study, lab: Lab) -> int:
-    """Run, say how it ended, and report what was measured, however it ended."""
+    """Run, say how it ended, and report what was measured; return the exit code."""
+    lab.cluster.logs_to = lab.folder.path / "logs" / "cluster"
     ending = Ending(lab.folder, lab.narrator, report.write)
-    return ending.of(lambda: study.run(plan, lab), lambda: _status(lab.folder))
+    code = ending.of(lambda: study.run(plan, lab), lambda: _status(lab.folder))
+    click.echo(str(lab.folder.path / report.HTML))
+    return code
 
 
 def _status(folder: RunFolder) -> str:
