@@ -206,7 +206,11 @@ def _decode_flowtable(item: Mapping[str, Any]) -> Flowtable:
 
 
 def _decode_chain(item: Mapping[str, Any], rules: Mapping[str, list[Rule]]) -> Chain:
-    hook = Hook(HookName(item["hook"]), item["prio"]) if "hook" in item else None
+    hook = None
+    if "hook" in item:
+        if (item["type"], item["policy"]) != ("filter", "accept"):
+            raise ValueError(f"no chain of ours is of {item['type']=} and {item['policy']=}")
+        hook = Hook(HookName(item["hook"]), item["prio"])
     return Chain(item["name"], tuple(rules.get(item["name"], ())), hook)
 
 

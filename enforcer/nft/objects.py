@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2s
+from typing import Final
 
 
 class TableFamily(enum.Enum):
@@ -66,8 +67,8 @@ class Rule:
     """One rule. Two rules are equal when their comments are.
 
     The kernel gives a rule back in another wording than it was written in; its comment comes back
-    as it was. So every rule carries a short hash of its own text in its comment, which costs a
-    packet nothing. Use :func:`rule` to make one.
+    as it was. So every rule carries a hash of its own text in its comment, which costs a packet
+    nothing. Use :func:`rule` to make one.
     """
 
     comment: str
@@ -78,10 +79,14 @@ class Rule:
         return f'{self.expression} comment "{self.comment}"'
 
 
+HASH_BYTES: Final = 16
+"""Of a rule's text: so many that no two texts of one hash are found by trying."""
+
+
 @lru_cache(maxsize=1024)  # each epoch makes a dozen that are never asked for again
 def rule(expression: str, note: str = "") -> Rule:
     """Return the rule for ``expression``; ``note`` is for the person who reads the listing."""
-    digest = blake2s(expression.encode(), digest_size=5).hexdigest()
+    digest = blake2s(expression.encode(), digest_size=HASH_BYTES).hexdigest()
     return Rule(f"{note} #{digest}".strip(), expression)
 
 

@@ -11,6 +11,7 @@ from enforcer.errors import DecodeError
 from enforcer.nft.kernel import decode_table
 from enforcer.nft.objects import FieldType, TableFamily, TableId
 
+INET = TableId(TableFamily.INET, "npd")
 BRIDGE = TableId(TableFamily.BRIDGE, "npd")
 TARGET = "0xfe800000000000000000000000000001"
 IIFNAME = {"meta": {"key": "iifname"}}
@@ -45,3 +46,14 @@ def test_an_expression_of_others_is_refused() -> None:
 
     with pytest.raises(DecodeError, match="offset"):
         decode_table(BRIDGE, listing(other))
+
+
+@pytest.mark.parametrize("changed", [{"policy": "drop"}, {"type": "nat"}, {"hook": "egress"}])
+def test_a_base_chain_of_others_is_refused(changed: dict[str, str]) -> None:
+    """What happens at a chain's end is part of it: a policy that somebody changes is noticed."""
+    place = {"family": "inet", "table": "npd", "name": "forward", "hook": "forward", "prio": -5}
+    ours = place | {"type": "filter", "policy": "accept"}
+
+    assert decode_table(INET, json.dumps({"nftables": [{"chain": ours}]})).chains["forward"].hook
+    with pytest.raises(DecodeError):
+        decode_table(INET, json.dumps({"nftables": [{"chain": ours | changed}]}))
