@@ -114,7 +114,7 @@ class SyncLoop:
             self._owed = self._owed or any(changed)
             if missing := self._cluster.missing():
                 self._observer.waiting_for(missing)
-            elif self._is_check_due() or self._owed or self._tables.disturbed():
+            elif self._is_check_due() or self._owed or self._is_disturbed():
                 await self._sync(batch.oldest)
 
     def _is_check_due(self) -> bool:
@@ -123,6 +123,14 @@ class SyncLoop:
         self._checked = time.monotonic()
         self._tables.distrust()
         return True
+
+    def _is_disturbed(self) -> bool:
+        """Whether our tables may be otherwise than we left them; a kernel that is silent may."""
+        try:
+            return self._tables.disturbed()
+        except KernelError as error:
+            logger.warning("%s; looking at all of it", error)
+            return True
 
     async def _sync(self, since: float) -> None:
         """Sync once; what the kernel refuses is counted, and owed to the next turn."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -28,6 +30,11 @@ _UNKNOWN: Final = 0
 MOST_RACES: Final = 10
 """Times that others may change nftables under our hands before the sync is put off."""
 
+FIRST_PAUSE: Final = 1.0
+"""Seconds until something that nobody tells of (what a bridge has learned, a flag or a module that
+makes a proof succeed) is looked for again; twice as long after each look in vain."""
+
+LONGEST_PAUSE: Final = 60.0
 
 _Addresses = tuple[tuple[IPAddress, ...], ...]
 _Asked = tuple[_Addresses, tuple[IPNetwork, ...]]
@@ -84,11 +91,20 @@ class NodeTables:
         self._planner = Planner(options, mark_in_use)
         self._have: Ruleset | None = None
         self._generation = _UNKNOWN
-        self._wired: tuple[_Asked, Wiring] | None = None
+        self._asked: _Asked | None = None
+        self._wired: Wiring | None = None
+        self._again = _Again()
 
     def disturbed(self) -> bool:
-        """Whether a table, link or route has changed since our last look. Cheap: two messages."""
-        return self._links.changed() or self._kernel.generation() != self._generation
+        """Whether a table, link or route has changed since our last look. Cheap: two messages.
+
+        While something is still to be found out of which nobody tells: or whether that is due.
+        """
+        return (
+            self._links.changed()
+            or self._kernel.generation() != self._generation
+            or self._again.is_due()
+        )
 
     def sync(self, compiled: CompiledPolicy) -> Synced:
         """Make the kernel hold ``compiled``.
@@ -119,6 +135,7 @@ class NodeTables:
 
     def _synced(self, planned: Plan, wiring: Wiring, *, repaired: bool) -> Synced:
         unproved = self._links.confirm()
+        self._again.plan(settled=self._wired is not None and not unproved)
         count = len(planned.transactions) + len(planned.afterwards)
         problems = (*wiring.problems, *unproved.values())
         return Synced(count, planned.epoch, repaired, problems, steps(wiring, unproved))
@@ -132,11 +149,15 @@ class NodeTables:
         """Return how the local pods are connected; read again when anything may be otherwise."""
         asked = tuple(pod.addresses for pod in compiled.pods), compiled.pod_networks
         known = self._wired
-        if known is None or known[0] != asked or self._links.changed():
-            known = asked, self._links.connect(compiled)
+        if self._asked != asked or self._links.changed():
+            self._wired = known = None  # should the look fail, it is owed
+            self._again.soon()
+        if known is None:
+            self._asked = asked
+            known = self._links.connect(compiled)
         # Bridges learn who is behind a port, and nobody tells when: they are asked until it is all.
-        self._wired = known if _is_settled(known[1], asked[0]) else None
-        return known[1]
+        self._wired = known if _is_settled(known, asked[0]) else None
+        return known
 
     def elements(self) -> int:
         """Return how many set and map elements the kernel holds for us, as far as we know."""
@@ -173,6 +194,26 @@ class NodeTables:
         for transaction in transactions:
             self._kernel.apply(transaction)
             logger.debug("applied: %s", transaction.purpose)
+
+
+@dataclass(slots=True)
+class _Again:
+    """When to look again for what nobody tells of."""
+
+    _due: float = math.inf
+    _pause: float = FIRST_PAUSE
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def soon(self) -> None:
+        """Look for it soon: it is new."""
+        self._pause = FIRST_PAUSE
+
+    def plan(self, *, settled: bool) -> None:
+        """Plan the next look, later than the last one; none where there is nothing to find."""
+        self._due = math.inf if settled else time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
 
 def _is_settled(wiring: Wiring, pods: _Addresses) -> bool:

@@ -63,6 +63,20 @@ class FlakyKernel(FakeKernel):
         super().apply(transaction)
 
 
+class SilentKernel(FakeKernel):
+    """Has no room for its answer when it is asked for its generation out of the blue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent = 0
+
+    def generation(self) -> int:
+        if self.silent:
+            self.silent -= 1
+            raise KernelError("the kernel had no room for its answer (No buffer space available)")
+        return super().generation()
+
+
 class Told:
     """Counts syncs, and sets an event at each."""
 
@@ -148,6 +162,26 @@ async def test_a_refused_sync_is_tried_again_without_a_change(
     assert kernel.refusals == 0
     assert metrics.registry.get_sample_value("enforcer_sync_failures_total") == 2
     assert INET in kernel.read(TABLES).tables
+
+
+async def test_a_kernel_that_does_not_answer_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that is lost is no end of the daemon: it looks at everything, and goes on."""
+    monkeypatch.setattr(daemon, "GENERATION_PERIOD", 0.01)
+    kernel, told, inbox = SilentKernel(), Told(), Inbox()
+    everything(inbox, DENY)
+    task = asyncio.create_task(loop_on(kernel, told).follow(inbox))
+    async with asyncio.timeout(10):
+        await told.something.wait()
+        kernel.silent = 2
+        told.something.clear()
+        await told.something.wait()
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert kernel.silent == 0
 
 
 async def test_nothing_is_applied_before_every_kind_has_been_listed(

@@ -11,7 +11,7 @@ from enforcer.model.net import Direction
 from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.transaction import DeleteTable, Transaction
-from enforcer.node import NodeTables
+from enforcer.node import FIRST_PAUSE, LONGEST_PAUSE, NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.names import INET, TABLES
 from enforcer.ruleset.options import LowerOptions
@@ -159,3 +159,83 @@ def test_a_bridge_that_hides_packets_is_told() -> None:
     synced = tables(FakeKernel(), wiring).sync(policy())
 
     assert synced.problems == ("packets on bridge b0 meet no rule",)
+
+
+class FlakyLinks:
+    """A node on which something was plugged in, while ``ip`` fails once."""
+
+    def __init__(self) -> None:
+        self.plugged = frozenset({"veth1"})
+        self.fails = False
+        self._told = True
+
+    def plug(self, interface: str) -> None:
+        """Plug an interface in; the next look at it fails."""
+        self.plugged |= {interface}
+        self.fails, self._told = True, False
+
+    def connect(self, _compiled: CompiledPolicy) -> Wiring:
+        """Say what is plugged in; a change has been told once somebody looks."""
+        self._told = True
+        if self.fails:
+            self.fails = False
+            raise KernelError("ip -j link show failed: Dump was interrupted")
+        return Wiring(self.plugged)
+
+    def confirm(self) -> dict[str, str]:
+        """Say that nothing is unproved."""
+        return {}
+
+    def changed(self) -> bool:
+        """Say whether somebody has looked since the last change."""
+        return not self._told
+
+
+def test_a_look_at_the_links_that_failed_is_taken_again() -> None:
+    """What was plugged in is not forgotten because of an ``ip`` that failed meanwhile."""
+    kernel, links = FakeKernel(), FlakyLinks()
+    node = NodeTables(kernel, LowerOptions(), links, lambda _mark, _mask: False)
+    node.sync(policy())
+
+    links.plug("veth2")
+    with pytest.raises(KernelError):
+        node.sync(policy())
+    node.sync(policy())
+
+    assert kernel.read(TABLES).tables[INET].sets["podif"].elements == {'"veth1"', '"veth2"'}
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        pytest.param(StillLinks(Wiring(problems=("bridge b0 is not proved",))), id="no way"),
+        pytest.param(StillLinks(unproved={"b0": "test packets were not seen"}), id="unproved"),
+        pytest.param(StillLinks(Wiring(bridges=(PodBridge("b0"),))), id="a pod unseen"),
+    ],
+)
+def test_what_nobody_tells_of_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch, links: StillLinks
+) -> None:
+    """A bridge that is not proved, or a pod that no port is known for: soon, then more rarely."""
+    now = 1000.0
+    monkeypatch.setattr("enforcer.node.time.monotonic", lambda: now)
+    node = NodeTables(FakeKernel(), LowerOptions(), links, lambda _mark, _mask: False)
+    waits: list[float] = []
+    for _ in range(9):
+        node.sync(policy())
+        synced = now
+        while not node.disturbed():
+            now += 0.5
+        waits.append(now - synced)
+
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (FIRST_PAUSE, LONGEST_PAUSE)
+
+
+def test_what_is_settled_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing changes, nothing is asked: a node at rest costs nothing."""
+    node = tables(FakeKernel())
+    node.sync(policy())
+    monkeypatch.setattr("enforcer.node.time.monotonic", lambda: 1e9)
+
+    assert not node.disturbed()
