@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from click.core import ParameterSource
 
 from harness.enforcers import make_enforcer, make_enforcers
 from harness.enforcers.registry import CHOICES
 from harness.options import PatientOption
+from harness.results import require_writable
+
+
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether a person gave the option with this name in code; else it has its default."""
+    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _writable(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """Find out now whether a run's folder can be made."""
+    del ctx, param
+    require_writable(value)
+    return value
 
 
 def _checked(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -48,3 +64,14 @@ enforcer_option = click.option(
     help=f"{CHOICES}.",
 )
 """``--enforcer``, whose mistakes are told together with those of the cluster options."""
+
+results_option = click.option(
+    "--results",
+    cls=PatientOption,
+    callback=_writable,
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where the run's folder is made.",
+)
+"""``--results``, likewise."""

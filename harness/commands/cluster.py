@@ -6,21 +6,10 @@ import contextlib
 import dataclasses
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from types import FrameType
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from harness.clusters import make_embedded
 from harness.clusters.base import OutsideRef, PodRef, Probe, Transport, Verdict
@@ -28,13 +17,14 @@ from harness.clusters.embedded import launch, state
 from harness.clusters.embedded.cluster import EmbeddedCluster
 from harness.clusters.embedded.naming import Target, find_place, find_target
 from harness.commands.choices import enforcer_option
+from harness.commands.ending import terminable
+from harness.commands.steps import standard_error, steps
 from harness.enforcers import make_enforcer
 from harness.errors import UsageError
 from harness.options import ClusterSettings, cluster_options, require_embedded
 from harness.prober.support import unsupported
 
 _DEFAULT_NAME = "npd"
-_TERMINATED = 128 + signal.SIGTERM
 _NOT_OPEN = 1
 _NOT_FOUND = 127
 """What a shell ends with where there is no such command."""
@@ -71,21 +61,18 @@ def command() -> None:
 def up(settings: ClusterSettings, enforcer: str) -> None:
     """Bring a cluster up; it stays until `down`. Nothing is left of one that fails."""
     require_embedded(settings, "harness cluster up")
-    signal.signal(signal.SIGTERM, _terminate)
     began = time.monotonic()
     chosen = make_enforcer(enforcer)
     named = _with_name(settings)
-    with _progress() as progress:
-        teller = _Teller(progress)
-        with make_embedded(named, teller) as cluster:
-            teller(f"enforcer {chosen.name}", 0, settings.nodes)
-            chosen.install(cluster, cluster.folder.logs)
-            chosen.wait_ready()
-            cluster.note(enforcer=enforcer)
-            # From here on the cluster is the user's: a signal must not leave that in doubt.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-            cluster.stay()
+    with terminable(), steps(standard_error()) as tell, make_embedded(named, tell) as cluster:
+        tell(f"enforcer {chosen.name}", 0, settings.nodes)
+        chosen.install(cluster, cluster.folder.logs)
+        chosen.wait_ready()
+        cluster.note(enforcer=enforcer)
+        # From here on the cluster is the user's: a signal must not leave that in doubt.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        cluster.stay()
     click.echo(
         _HOW_TO_GO_ON.format(
             name=cluster.name,
@@ -109,9 +96,8 @@ def down(name: str, *, everything: bool) -> None:
         raise UsageError("say either --name or --all")
     names = [folder.name for folder in state.running()] if everything else [_pick(name)]
     for one in names:
-        with _progress() as progress:
-            # whatever version of the harness brought it up
-            launch.end(state.find(one), _Teller(progress))
+        with steps(standard_error()) as tell:
+            launch.end(state.find(one), tell)  # whatever version of the harness brought it up
         click.echo(f"cluster {one} is down")
     if everything:
         state.forget_dead()
@@ -263,36 +249,3 @@ def _pick(name: str) -> str:
 
 def _with_name(settings: ClusterSettings) -> ClusterSettings:
     return dataclasses.replace(settings, name=settings.name or _DEFAULT_NAME, pod_logs=True)
-
-
-class _Teller:
-    """Shows each step of a cluster's coming up as a bar."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, step: str, done: int, of: int) -> None:
-        if step not in self._tasks:
-            self._tasks[step] = self._progress.add_task(step)
-        self._progress.update(self._tasks[step], completed=done, total=of)
-
-
-def _progress() -> Progress:
-    """Return a display of what is done, how far, and how long still; gone at the end."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """End by an exception on SIGTERM, so that everything is taken down."""
-    del number, frame
-    sys.exit(_TERMINATED)

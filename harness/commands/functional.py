@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 import pytest
-from click.core import ParameterSource
 
 from harness.clusters import require
 from harness.commands import windows
-from harness.commands.choices import enforcer_option
+from harness.commands.choices import enforcer_option, is_given, results_option
 from harness.commands.consent import yes_option
 from harness.commands.ending import terminable
 from harness.commands.visiting import agree
@@ -25,7 +24,6 @@ from harness.matrix.planning import Chosen, Wanted, check_groups, plan_runs
 from harness.matrix.scenario import folder
 from harness.matrix.versus import compare_runs
 from harness.options import CLUSTER_OPTIONS, ClusterSettings, PatientOption, cluster_options
-from harness.results import require_writable
 
 _SETTINGS = Path(pytest_plugin.__file__).with_name("functional.ini")
 _LEAST_NODES = 2
@@ -33,13 +31,6 @@ _LEAST_NODES = 2
 _OWN = ("enforcer", "probe_timeout", "results", "select", "group", "profile")
 _FIXING = ("cni", "bridge_netfilter", "proxy", "ip_family", "bridges")
 """Cluster options that name an environment, so that none is left to choose."""
-
-
-def _writable(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Find out now whether results can be written there."""
-    del ctx, param
-    require_writable(Path(value))
-    return value
 
 
 def _second(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -121,14 +112,7 @@ def _grouped(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="Milliseconds of silence that count as dropped, at least; ten times the slowest answer"
     " of the step, if that is more.",
 )
-@click.option(
-    "--results",
-    cls=PatientOption,
-    callback=_writable,
-    default="results",
-    show_default=True,
-    help="Folder of the results.",
-)
+@results_option
 @click.option(
     "--windows",
     is_flag=True,
@@ -152,7 +136,7 @@ def command(
     """
     if own["windows"]:
         require(settings)
-        windows.measure(settings, own["enforcer"], Path(own["results"]))
+        windows.measure(settings, own["enforcer"], own["results"])
         return
     files = tuple(Path(one.partition("::")[0]) for one in pytest_arguments if ".yaml" in one)
     chosen = _choose(settings, {**own, "files": files}, fixed=_is_fixed(ctx))
@@ -207,22 +191,14 @@ def _choose(settings: ClusterSettings, own: dict[str, Any], *, fixed: bool) -> C
 
 
 def _is_fixed(ctx: click.Context) -> bool:
-    default = ParameterSource.DEFAULT
-    return any(
-        key in ctx.params and ctx.get_parameter_source(key) is not default for key in _FIXING
-    )
+    return any(key in ctx.params and is_given(ctx, key) for key in _FIXING)
 
 
 def _given(ctx: click.Context) -> list[str]:
     """Return our own options as they were given, for pytest, which knows the same ones."""
     names = {option.key: option.name for option in CLUSTER_OPTIONS}
     names |= {key: key.replace("_", "-") for key in _OWN}
-    default = ParameterSource.DEFAULT
-    return [
-        f"--{name}={ctx.params[key]}"
-        for key, name in names.items()
-        if ctx.get_parameter_source(key) is not default
-    ]
+    return [f"--{name}={ctx.params[key]}" for key, name in names.items() if is_given(ctx, key)]
 
 
 def _arguments(given: list[str], chosen: Chosen) -> list[str]:

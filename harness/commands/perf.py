@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 
 from harness.clusters import make_cluster, require
 from harness.clusters.base import Cluster
 from harness.clusters.kube.cluster import KubeCluster
 from harness.commands import changes
+from harness.commands.choices import is_given, results_option
 from harness.commands.consent import yes_option
 from harness.commands.ending import Ending
 from harness.commands.perf_options import (
@@ -23,7 +23,6 @@ from harness.commands.perf_options import (
     SERVICES_PER_NODE,
     Asked,
     perf_options,
-    writable,
 )
 from harness.commands.report import open_run
 from harness.commands.visiting import agree
@@ -81,15 +80,7 @@ EACH_MORE = 0.25
 @click.command()
 @cluster_options()
 @perf_options
-@click.option(
-    "--results",
-    cls=PatientOption,
-    callback=writable,
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Where the run's folder is made.",
-)
+@results_option
 @click.option(
     "--resume",
     cls=PatientOption,
@@ -113,7 +104,7 @@ def command(  # noqa: PLR0913  # each is an option
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
     if resume is not None:
         _go_on(ctx, resume)
-    if sweep and _given(ctx, "sizes"):
+    if sweep and is_given(ctx, "sizes"):
         raise UsageError("--sweep and --sizes both say how many pods there are: give one of them")
     asked = _budgeted(ctx, Asked(**(options | ({"sizes": sweep} if sweep else {}))))
     settings = _fitted(ctx, asked, settings)
@@ -142,7 +133,7 @@ def command(  # noqa: PLR0913  # each is an option
 
 def _go_on(ctx: click.Context, path: Path) -> NoReturn:
     """Take up the run in ``path``, with the options that it was started with."""
-    given = [name for name in ctx.params if name != "resume" and _given(ctx, name)]
+    given = [name for name in ctx.params if name != "resume" and is_given(ctx, name)]
     if given:
         raise UsageError(f"--resume takes the run's own options: leave out {', '.join(given)}")
     folder = open_run(path)
@@ -192,7 +183,7 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
     """Return the options with the budget that belongs to the others; None: it does not count."""
     if asked.precision is not None and (asked.rounds is not None or asked.tiny):
         raise click.UsageError("--precision settles the rounds: leave out --rounds and --tiny")
-    if _given(ctx, "budget"):
+    if is_given(ctx, "budget"):
         return asked
     if asked.precision is not None:
         return replace(asked, budget=None)
@@ -205,7 +196,7 @@ def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> Clus
     if settings.cluster in REAL:
         _require_room(asked)
         return replace(settings, control_plane="real")
-    if asked.full and not _given(ctx, "nodes"):
+    if asked.full and not is_given(ctx, "nodes"):
         settings = replace(settings, nodes=FULL_NODES)
     needed = SERVICES_PER_NODE * asked.sizes[-1] + OWN_PODS
     if settings.control_plane == "auto" and not settings.needs_real:
@@ -243,7 +234,7 @@ _FLAGS = {"elsewhere": "placements"}
 
 
 def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
-    given = [f"--{_FLAGS.get(name, name)}" for name in names if _given(ctx, name)]
+    given = [f"--{_FLAGS.get(name, name)}" for name in names if is_given(ctx, name)]
     if given:
         raise UsageError(f"{why}: leave out {', '.join(given)}")
 
@@ -259,10 +250,6 @@ def _require_room(asked: Asked) -> None:
             f"a node takes {KIND_PODS} pods, up to {KIND_OWN_PODS} of them the cluster's"
             f" and the harness's own: at most {most} pods a service (--sizes)"
         )
-
-
-def _given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) -> Study:

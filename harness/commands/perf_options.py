@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +11,6 @@ from harness.commands.choices import enforcers_option
 from harness.measure.plan import ELSEWHERE, Arm, Placement
 from harness.measure.windows.instrument import EVENTS
 from harness.options import PatientOption
-from harness.results import require_writable
 
 DEFAULT_BUDGET = 540.0
 """Seconds: about ten minutes with what surrounds it."""
@@ -117,12 +115,6 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
         return float(number) * _UNITS[unit]
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h") from error
-
-
-def writable(_ctx: click.Context, _param: click.Parameter, value: Path) -> Path:
-    """Find out now whether a run's folder can be made."""
-    require_writable(value)
-    return value
 
 
 _OPTIONS = (

@@ -112,7 +112,6 @@ _ONE_SIDED = {
     Placement.SELF: {"none"},
 }
 """Directions that policies can speak of, where an end is no pod or nothing may be forbidden."""
-_BOTH_SIDED = {"both", "egress_allows_ingress_denies", "ingress_allows_egress_denies"}
 
 
 def is_impossible(pair: Pair) -> bool:  # noqa: PLR0911  # a table of axes in pairs

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,18 +229,6 @@ class MatrixRun:
             make_api=self.plan.make_api,
             collect=keep_in(self.folder),
         )
-
-
-def run_all(run: MatrixRun) -> Sequence[CaseRun]:
-    """Run everything that was chosen, without pytest."""
-    try:
-        return [
-            run.case(case, environment)
-            for environment, cases in run.plan.choice.runs.items()
-            for case in in_order(run.plan, cases)
-        ]
-    finally:
-        run.close()
 
 
 def in_order(plan: Plan, cases: Iterable[str]) -> list[str]:

@@ -12,7 +12,6 @@ import json
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -20,7 +19,7 @@ from harness.clusters.embedded.addresses import POD_NETWORK, POD_NETWORK6, NodeP
 from harness.clusters.embedded.api import Api, Event, Reflector
 from harness.clusters.embedded.endpoints import Endpoints
 from harness.clusters.embedded.settings import Proxy
-from harness.clusters.kube.proxies import SERVICE_LABEL, is_idle
+from harness.clusters.kube.proxies import SERVICE_LABEL, is_idle, ready_addresses
 
 _VERSION4 = 4
 _METRICS_PORT = 10249
@@ -72,7 +71,7 @@ class Slices:
             self._slices.pop(meta["uid"], None)
             return
         service = f"{meta['namespace']}/{(meta.get('labels') or {}).get(SERVICE_LABEL, '')}"
-        self._slices[meta["uid"]] = service, frozenset(_ready(event.object))
+        self._slices[meta["uid"]] = service, frozenset(ready_addresses(event.object))
 
     def by_service(self) -> dict[str, frozenset[str]]:
         """Return the addresses of each ``namespace/service``."""
@@ -80,15 +79,6 @@ class Slices:
         for service, addresses in self._slices.values():
             found[service] |= addresses
         return found
-
-
-def _ready(item: dict[str, Any]) -> set[str]:
-    return {
-        address
-        for endpoint in item.get("endpoints") or ()
-        if endpoint.get("conditions", {}).get("ready", True)
-        for address in endpoint["addresses"]
-    }
 
 
 class KubeProxies:

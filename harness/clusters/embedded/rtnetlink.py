@@ -19,7 +19,7 @@ LOOPBACK = 1
 """The interface index of ``lo`` in every network namespace."""
 
 _NEWLINK, _DELLINK, _SETLINK = 16, 17, 19
-_NEWADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH = 20, 24, 25, 28
+_NEWADDR, _NEWROUTE, _NEWNEIGH = 20, 24, 28
 _REQUEST, _ACK, _CREATE, _REPLACE = 0x1, 0x4, 0x400, 0x100
 _NLMSG_ERROR = 2
 _UP = 0x1
@@ -190,12 +190,6 @@ def route(
         body += _attribute(5, via.packed)
     body += _attribute(4, _u32(index))
     return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"route to {network}")
-
-
-def delete_route(network: Network) -> Message:
-    """Delete the main table's route to a network."""
-    nowhere = 255
-    return Message(_DELROUTE, 0, _route(network, _TABLE_MAIN, nowhere, 0, 0), f"del {network}")
 
 
 def any_local(network: Network) -> Message:

@@ -11,9 +11,7 @@ from harness.clusters.kube import agents
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.owned import is_ours
 from harness.errors import UsageError
-
-_SHOWN = 5
-"""Names in a sentence; of more only the number is told."""
+from harness.words import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +53,6 @@ def survey(kubectl: Kubectl, intent: Intent) -> Survey:
         raise UsageError("\n".join(complaints))
     notes = (*machines.notes, *_may_enforce(found), *_above_all(kubectl))
     return Survey(machines, found, notes)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names for a sentence: the first few, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _too_few(machines: Machines) -> Iterator[str]:

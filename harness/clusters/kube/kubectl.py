@@ -13,9 +13,6 @@ from typing import Any
 from harness.clusters.base import Manifest
 from harness.errors import ClusterError
 
-REQUEST_SECONDS = 60
-"""The longest that a single request may take; a command that waits says for how long itself."""
-
 
 @dataclass(frozen=True, slots=True)
 class Kubectl:

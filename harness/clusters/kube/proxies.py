@@ -66,7 +66,7 @@ def in_step(
     for item in slices:
         meta = item["metadata"]
         service = (meta.get("labels") or {}).get(SERVICE_LABEL, "")
-        said[f"{meta['namespace']}/{service}"] |= _ready_addresses(item)
+        said[f"{meta['namespace']}/{service}"] |= ready_addresses(item)
     ready = [pod for pod in pods if is_ready(pod) and not is_over(pod)]
     return all(
         said[f"{service['metadata']['namespace']}/{service['metadata']['name']}"]
@@ -76,7 +76,8 @@ def in_step(
     )
 
 
-def _ready_addresses(item: Manifest) -> set[str]:
+def ready_addresses(item: Manifest) -> set[str]:
+    """Return the addresses of an EndpointSlice that traffic goes to; not told means ready."""
     return {
         address
         for endpoint in item.get("endpoints") or ()

@@ -15,11 +15,11 @@ from harness.clusters.kube.whereabouts import is_over, problems
 from harness.clusters.objects import Objects
 from harness.clusters.pods import is_ready
 from harness.errors import ClusterError
+from harness.words import listed
 
 _POLL_SECONDS = 0.2
 _QUIET_SECONDS = 0.4
 """How long kube-proxies have to be idle: a change reaches them a moment after it reaches us."""
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,9 @@ class Readiness:
 def _require_hope(pods: Sequence[Manifest]) -> None:
     found = list(problems(pods))
     if found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise ClusterError("pods cannot start: " + "; ".join(found[:_SHOWN]) + more)
+        raise ClusterError(f"pods cannot start: {listed(found, '; ')}")
 
 
 def _why_not_ready(live: Sequence[Manifest], ready: int) -> str:
     waiting = [pod["metadata"]["name"] for pod in live if not is_ready(pod)]
-    return f"{ready} of {len(live)} pods are Ready in time; not {', '.join(waiting[:_SHOWN])}"
+    return f"{ready} of {len(live)} pods are Ready in time; not {listed(waiting)}"
