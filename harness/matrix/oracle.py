@@ -242,7 +242,7 @@ def _in_block(block: Manifest, other: Peer) -> bool:
 
 def _is_port(port: Manifest, flow: _Flow) -> bool:
     # API, protocol: "If not specified, this field defaults to TCP."
-    if port.get("protocol", "TCP") != flow.protocol:
+    if (port.get("protocol") or "TCP") != flow.protocol:
         return False
     # API, port: "If this field is not provided, this matches all port names and numbers."
     wanted = port.get("port")
@@ -253,7 +253,7 @@ def _is_port(port: Manifest, flow: _Flow) -> bool:
         pod = flow.server.pod
         return pod is not None and pod.number_of(wanted, flow.protocol) == flow.port
     # API, endPort: "the range of ports from port to endPort if set, inclusive"
-    return bool(wanted <= flow.port <= port.get("endPort", wanted))
+    return bool(wanted <= flow.port <= (port.get("endPort") or wanted))
 
 
 def _sides(direction: Direction, flow: _Flow) -> tuple[Peer, Peer]:

@@ -166,7 +166,7 @@ def _read_pod(metadata: Manifest, spec: Manifest, status: Manifest) -> Pod:
     return Pod(
         namespace=metadata.get("namespace", "default"),
         name=metadata["name"],
-        node=spec.get("nodeName", ""),
+        node=spec.get("nodeName") or "",
         labels=metadata.get("labels") or {},
         addresses=tuple(ipaddress.ip_address(ip) for ip in dict.fromkeys(alone + listed)),
         ports=tuple(_read_ports(spec)),
@@ -180,7 +180,7 @@ def _read_ports(spec: Manifest) -> Iterator[ContainerPort]:
     for container in [*(spec.get("containers") or []), *sidecars]:
         for port in container.get("ports") or []:
             yield ContainerPort(
-                port.get("name", ""), port["containerPort"], port.get("protocol", "TCP")
+                port.get("name") or "", port["containerPort"], port.get("protocol") or "TCP"
             )
 
 
@@ -202,9 +202,9 @@ def _read_services(
     for manifest in manifests:
         spec = manifest["spec"]
         for port in spec.get("ports") or []:
-            number, protocol = port["port"], port.get("protocol", "TCP")
+            number, protocol = port["port"], port.get("protocol") or "TCP"
             namespace = manifest["metadata"].get("namespace", "default")
-            target = port.get("targetPort", number)
+            target = port.get("targetPort") or number
             front = _Front(spec.get("selector") or {}, namespace, target, protocol)
             for address in _cluster_addresses(spec):
                 yield (address, number, protocol), front

@@ -247,6 +247,8 @@ def test_several_peers() -> None:
         ("[{port: dns, protocol: UDP}]", {("UDP", 53)}),
         ("[{port: nothing}]", set()),
         ("[{protocol: SCTP, port: 9}, {port: 6379}]", {("SCTP", 9), ("TCP", 6379)}),
+        ("[{protocol: null, port: 80, endPort: null}]", {("TCP", 80)}),
+        ("[{protocol: null, port: null}]", {("TCP", 80), ("TCP", 6379)}),
     ],
 )
 def test_ports(ports: str, admitted: set[tuple[str, int]]) -> None:
