@@ -12,10 +12,10 @@ from typing import Any
 from harness.clusters.base import Cluster, PodAnnotation, PodRef
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError, UsageError
+from harness.matrix import manifests
 from harness.matrix.model import LabelChange, NamespaceSpec, PodSpec, Restart, StepSpec, Workload
 from harness.matrix.reading import Api
 from harness.matrix.scenario import Scenario, as_v1
-from harness.workload import matrix as workload
 
 Manifest = dict[str, Any]
 _FINISHED = ("Succeeded", "Failed")
@@ -147,7 +147,7 @@ class Stage:
         own = self.scenario.workload
         specs = (*own.pods, *self.started.values())
         spec = next(one for one in specs if str(one) == pod)
-        return workload.pod(spec, self.nodes, own)
+        return manifests.pod(spec, self.nodes, own)
 
     def _finish(self, pod: str) -> None:
         """Have a pod end by itself: the kubelet stops it, its object stays, as Failed."""
@@ -180,7 +180,7 @@ class Stage:
 
     def _create(self, specs: Sequence[NamespaceSpec]) -> None:
         for spec in specs:
-            made = [workload.namespace(spec)]
+            made = [manifests.namespace(spec)]
             self.cluster.apply(made)
             self.created[spec.name] = spec
             self._undo.append(lambda one=spec.name, all_of=made: self._destroy(one, all_of))  # type: ignore[misc]
@@ -193,11 +193,11 @@ class Stage:
         own = self.scenario.workload
         for spec in specs:
             self.started[str(spec)] = spec
-            pod = workload.pod(spec, self.nodes, own)
+            pod = manifests.pod(spec, self.nodes, own)
             if spec.address_of:
                 taken = {PodAnnotation.ADDRESS.value: self._address_of(spec.address_of)}
                 pod = pod | {"metadata": pod["metadata"] | {"annotations": taken}}
-            made = [pod, workload.service(spec, own)]
+            made = [pod, manifests.service(spec, own)]
             self.cluster.apply(made)
             self._undo.append(lambda one=spec, all_of=made: self._stop(one, all_of))  # type: ignore[misc]
         if specs:

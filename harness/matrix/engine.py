@@ -19,10 +19,11 @@ from harness.clusters.base import Cluster, Outcome, OutsideRef, Probe, Verdict
 from harness.enforcers import present
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError
-from harness.matrix.actions import Manifest, Refusal, Stage
+from harness.matrix import manifests
+from harness.matrix.actions import Manifest, Stage
 from harness.matrix.axes import EVERYTHING, Protocol, Selection, State, Wiring
 from harness.matrix.cases import Asked, Cell, cells, locate
-from harness.matrix.compare import Disagreement, Finding, Mark, Target, Wanted, wants
+from harness.matrix.compare import Finding, Mark, Target, Wanted, wants
 from harness.matrix.evidence import Collect, no_evidence
 from harness.matrix.holding import Holding
 from harness.matrix.model import Case, StepSpec
@@ -30,69 +31,10 @@ from harness.matrix.oracle import Oracle
 from harness.matrix.profiles import Circumstances, Profile, known
 from harness.matrix.reading import Api, KubernetesApi
 from harness.matrix.scenario import Scenario
+from harness.matrix.steps import CaseRun, Step
 from harness.matrix.watching import Patience, Settled, Watch
-from harness.workload import matrix as workload
-
-__all__ = ["CaseRun", "Lab", "Patience", "Settled", "Step", "Wishes"]
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a case on one wiring, and the whole matrix after it."""
-
-    case: Case
-    wiring: str
-    number: int
-    spec: StepSpec
-    applied: Settled
-    disagreements: tuple[Disagreement, ...] = ()
-    established: tuple[Finding, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    evidence: tuple[str, ...] = ()
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Return every cell as it was after the step, new connections and held ones."""
-        return (*self.applied.findings, *self.established)
-
-    @property
-    def right(self) -> bool:
-        """Whether everything was as expected."""
-        refused = all(one.said is not None for one in self.refusals)
-        return refused and not self.disagreements and all(one.right for one in self.findings)
-
-
-@dataclass(frozen=True, slots=True)
-class CaseRun:
-    """A case on one wiring: its steps, and the matrix once everything was taken back."""
-
-    case: Case
-    wiring: str
-    steps: tuple[Step, ...]
-    removed: Settled
-    seconds: float = 0.0
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """Return every cell of every step."""
-        return tuple(finding for step in self.steps for finding in step.findings)
-
-    @property
-    def lingering(self) -> tuple[Finding, ...]:
-        """Return the cells that did not open again after everything was taken back."""
-        return tuple(finding for finding in self.removed.findings if not finding.right)
-
-    @property
-    def disagreements(self) -> tuple[Disagreement, ...]:
-        """Return where hand-written expectations and the oracle differ."""
-        return tuple(one for step in self.steps for one in step.disagreements)
-
-    @property
-    def right(self) -> bool:
-        """Whether everything was as expected."""
-        return all(step.right for step in self.steps) and not self.lingering
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +186,7 @@ class Lab:
         self._stage.nodes = [node.name for node in nodes]
         self._say(f"deploying {len(own.pods)} pods")
         with self._timed("pods"):
-            self._cluster.apply(workload.manifests(own, self._stage.nodes))
+            self._cluster.apply(manifests.of(own, self._stage.nodes))
             for namespace in own.namespaces:
                 self._cluster.wait_ready(namespace.name)
             self._stage.world = self._stage.api.world()
@@ -271,7 +213,7 @@ class Lab:
             self._remember(before)
             if not before.right:
                 raise ClusterError(_not_open(before.findings))
-            policies = list(workload.deny_all(self.scenario.workload))
+            policies = list(manifests.deny_all(self.scenario.workload))
             try:
                 self._cluster.apply(policies)
                 closed = self._first_closed(time.monotonic() + self._patience.guard)

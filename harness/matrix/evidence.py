@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from harness.clusters.base import Cluster, NodeRef, PodRef
 from harness.enforcers.base import Enforcer, Explains
 from harness.errors import HarnessError
 from harness.matrix.compare import Finding
+from harness.matrix.steps import Step
 from harness.results import RunFolder
 
-if TYPE_CHECKING:
-    from harness.matrix.engine import Step
-
-Collect = Callable[["Cluster", "Enforcer", "Step"], tuple[str, ...]]
+Collect = Callable[[Cluster, Enforcer, Step], tuple[str, ...]]
 
 _COMMANDS = (
     ("nft", "list", "ruleset"),

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.errors import UsageError
+from harness.matrix import manifests
 from harness.matrix.features import generated
 from harness.matrix.model import Case, PodSpec, StepSpec, Workload
 from harness.matrix.oracle import Judgement, Oracle
 from harness.matrix.recording import to_yaml
 from harness.matrix.scenario import Scenario, as_v1, group_files, load_scenario
-from harness.workload import matrix as workload
 
 Manifest = dict[str, Any]
 _NODES = ("node-1", "node-2")
@@ -105,7 +105,7 @@ class _Imagined:
             address = [{"type": "InternalIP", "address": f"172.16.0.{at}"}]
             yield {"kind": "Node", "metadata": {"name": node}, "status": {"addresses": address}}
         for name, spec in self._pods.items():
-            made = workload.pod(spec, _NODES, self._own)
+            made = manifests.pod(spec, _NODES, self._own)
             labels = {**made["metadata"]["labels"], **self._labels.get(name, {})}
             made["metadata"]["labels"] = {key: value for key, value in labels.items() if value}
             yield made | {"status": {"phase": "Running", "podIP": self._address(name)}}

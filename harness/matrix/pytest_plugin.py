@@ -27,13 +27,13 @@ from harness.errors import HarnessError, UsageError
 from harness.matrix.axes import Placement
 from harness.matrix.compare import Finding, Mark
 from harness.matrix.covering import Choice
-from harness.matrix.engine import CaseRun
 from harness.matrix.environments import Environment
 from harness.matrix.guests import KUBECONFIG
 from harness.matrix.planning import ADD_OPTIONS, Chosen, choose_runs
 from harness.matrix.reading import Api, GuestApi, KubernetesApi
 from harness.matrix.run import MatrixRun, Plan
 from harness.matrix.scenario import Scenario
+from harness.matrix.steps import CaseRun
 from harness.matrix.summary import print_summary
 from harness.matrix.watching import Patience
 from harness.results import RunFolder

@@ -10,7 +10,6 @@ import yaml
 from harness.matrix.axes import State
 from harness.matrix.cases import Cell
 from harness.matrix.compare import Finding
-from harness.matrix.engine import CaseRun, Step
 from harness.matrix.model import Case, Row
 from harness.matrix.record import (
     CaseRecord,
@@ -24,6 +23,7 @@ from harness.matrix.record import (
     letters,
 )
 from harness.matrix.scenario import Scenario
+from harness.matrix.steps import CaseRun, Step
 
 
 @dataclass

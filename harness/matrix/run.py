@@ -21,7 +21,7 @@ from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
 from harness.matrix.axes import EVERYTHING, Protocol, Selection
 from harness.matrix.covering import Choice
-from harness.matrix.engine import CaseRun, Lab, Say, Wishes
+from harness.matrix.engine import Lab, Say, Wishes
 from harness.matrix.environments import Environment, Reasons, reason_of
 from harness.matrix.evidence import keep_in
 from harness.matrix.model import Case
@@ -40,6 +40,7 @@ from harness.matrix.record import (
 from harness.matrix.recording import Recorder, record_cases
 from harness.matrix.report import write_reports
 from harness.matrix.scenario import Scenario
+from harness.matrix.steps import CaseRun
 from harness.matrix.watching import Patience
 from harness.results import RunFolder
 

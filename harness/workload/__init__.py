@@ -1,1 +1,1 @@
-"""Manifests as functions of numbers: the study's services, its policies, the matrix's pods."""
+"""Manifests as functions of numbers: the study's services and its policies."""

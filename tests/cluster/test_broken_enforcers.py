@@ -15,10 +15,11 @@ from harness.clusters.base import Cluster, NodeRef
 from harness.enforcers.base import State, Usage
 from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
-from harness.matrix.engine import CaseRun, Wishes
+from harness.matrix.engine import Wishes
 from harness.matrix.reading import read_cluster
 from harness.matrix.run import judge
 from harness.matrix.scenario import folder, load_scenario
+from harness.matrix.steps import CaseRun
 from harness.matrix.watching import Patience
 from harness.options import settings_from
 

@@ -18,12 +18,13 @@ from harness.enforcers.base import Enforcer
 from harness.errors import HarnessError
 from harness.matrix.axes import Family, Proxy, Wiring, parse_selection
 from harness.matrix.compare import WRONG, Finding
-from harness.matrix.engine import CaseRun, Lab, Wishes
+from harness.matrix.engine import Lab, Wishes
 from harness.matrix.environments import Environment, reason_of, unavailable
 from harness.matrix.model import Case
 from harness.matrix.profiles import Profile, load_profile
 from harness.matrix.run import patience_with
 from harness.matrix.scenario import CASES, Scenario, group_files, load_scenario
+from harness.matrix.steps import CaseRun
 from harness.matrix.watching import Patience
 from harness.options import ClusterSettings
 from tests.mutation.catalogue import Ground, Kind, Mutant

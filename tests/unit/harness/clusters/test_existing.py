@@ -10,9 +10,9 @@ from harness.clusters.existing.border import Border
 from harness.clusters.existing.machines import architectures_of, choose
 from harness.clusters.existing.others import candidates, foreign
 from harness.clusters.kube import owned
+from harness.matrix import manifests
 from harness.matrix.oracle import Oracle
 from harness.matrix.scenario import group_files, load_scenario
-from harness.workload import matrix as workload
 
 AMD64 = frozenset({"amd64"})
 
@@ -102,7 +102,7 @@ def test_the_oracle_says_the_same_on_both_sides_of_the_border(group: Any) -> Non
     """Policies renamed on their way in mean on the cluster what they mean in the scenario."""
     scenario = load_scenario(group)
     border = Border(frozenset(one.name for one in scenario.workload.namespaces))
-    objects = workload.manifests(scenario.workload, ["one", "two"])
+    objects = manifests.of(scenario.workload, ["one", "two"])
     addresses = {f"10.0.0.{at}": one for at, one in enumerate(_pods(objects), 1)}
     for address, pod in addresses.items():
         pod["status"] = {"podIP": address}

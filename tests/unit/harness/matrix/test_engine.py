@@ -12,8 +12,9 @@ from harness.clusters.base import OutsideRef, PodRef, Verdict
 from harness.errors import ClusterError
 from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
-from harness.matrix.engine import CaseRun, Lab
+from harness.matrix.engine import Lab
 from harness.matrix.scenario import Scenario
+from harness.matrix.steps import CaseRun
 
 Make = Callable[[Any], Lab]
 

@@ -13,10 +13,11 @@ import pytest
 from harness.clusters.base import PodRef, Verdict
 from harness.matrix.axes import Placement
 from harness.matrix.compare import Mark
-from harness.matrix.engine import CaseRun, Lab, Wishes
+from harness.matrix.engine import Lab, Wishes
 from harness.matrix.model import Case
 from harness.matrix.profiles import Deviation, Manner, Profile
 from harness.matrix.scenario import Scenario, load_scenario
+from harness.matrix.steps import CaseRun
 from harness.matrix.watching import Patience
 
 GROUP = """\

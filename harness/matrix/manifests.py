@@ -1,14 +1,12 @@
-"""The matrix's workload as manifests: namespaces, pods on named nodes, a Service for each pod."""
+"""A scenario's workload as manifests: namespaces, pods on named nodes, a Service for each pod."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from harness.clusters.base import Manifest
 from harness.matrix.axes import Protocol
 from harness.matrix.model import NamespaceSpec, PodSpec, Workload
-
-Manifest = dict[str, Any]
 
 IMAGE = "nginx"
 POD_LABEL = "pod"
@@ -16,7 +14,7 @@ POD_LABEL = "pod"
 _WITH_PORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 
 
-def manifests(workload: Workload, nodes: Sequence[str]) -> list[Manifest]:
+def of(workload: Workload, nodes: Sequence[str]) -> list[Manifest]:
     """Write down the workload for a cluster with ``nodes``, two or more."""
     return [
         *(namespace(spec) for spec in workload.namespaces if spec.name != "default"),
