@@ -25,7 +25,10 @@ INSTALLERS = {
     "zypper": "zypper install",
     "apk": "apk add",
 }
-"""Package managers in the columns' order of ``system-packages.txt``, and how each installs."""
+"""Package managers in the columns' order of :data:`PACKAGES`, and how each installs."""
+
+PACKAGES = ("system-packages.txt", "more-packages.txt")
+"""What every machine needs, and what single commands need beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,10 @@ class Tool:
 
 @cache
 def tools() -> dict[str, Tool]:
-    """Return every command of ``system-packages.txt`` by its name."""
-    text = files("harness").joinpath("system-packages.txt").read_text(encoding="utf-8")
-    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    """Return every command of :data:`PACKAGES` by its name."""
+    folder = files("harness")
+    texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in PACKAGES)
+    lines = (line for text in texts for line in text.splitlines() if line and line[0] != "#")
     return {tool.command: tool for tool in map(_parse, lines)}
 
 

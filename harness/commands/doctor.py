@@ -71,9 +71,8 @@ def mark(diagnosis: Diagnosis) -> str:
 def advice(stops: Sequence[Diagnosis]) -> str:
     """Return one sentence with everything that the main job lacks and how to get it."""
     names = ", ".join(d.check.name for d in stops)
-    absent = [
-        d.check.name for d in stops if d.check.name in tools() and not find_tool(d.check.name)
-    ]
+    programs = [d.check.name for d in stops if d.check.area is Area.TOOLS]
+    absent = [name for name in programs if name in tools() and not find_tool(name)]
     remedies = [d.finding.remedy for d in stops if d.check.name not in absent]
     if absent:
         remedies.insert(0, install_command(absent))

@@ -59,6 +59,7 @@ _KERNEL = partial(Check, Area.KERNEL)
 _TOOLS = partial(Check, Area.TOOLS)
 _CLUSTERS = partial(Check, Area.CLUSTERS)
 _KUBE_ROUTER = "--enforcer kube-router=PATH"
+_EVIDENCE = "evidence beside a wrong verdict"
 _MAIN, _OPTION = Need.MAIN_JOB, Need.OPTION
 
 CHECKS: tuple[Check, ...] = (
@@ -67,7 +68,7 @@ CHECKS: tuple[Check, ...] = (
     _MACHINE(
         "user namespaces",
         _OPTION,
-        "clusters without root (not built yet)",
+        "this table without root",
         kernel.look_user_namespaces,
     ),
     _KERNEL("nf_tables", _MAIN, "every packet program", kernel.look_nf_tables),
@@ -91,9 +92,22 @@ CHECKS: tuple[Check, ...] = (
     _TOOLS(
         "locust", _MAIN, "load over many services", partial(programs.look_distribution, "locust")
     ),
+    _TOOLS("sysctl", _OPTION, _EVIDENCE, partial(programs.look_tool, "sysctl", "-V")),
     _TOOLS("curl", _OPTION, "requests by hand", partial(programs.look_tool, "curl", "--version")),
     _TOOLS("iptables", _OPTION, _KUBE_ROUTER, partial(programs.look_tool, "iptables", "--version")),
     _TOOLS("ipset", _OPTION, _KUBE_ROUTER, partial(programs.look_tool, "ipset", "--version")),
+    _TOOLS(
+        "conntrack-tools",
+        _OPTION,
+        _EVIDENCE,
+        partial(programs.look_tool, "conntrack", "--version"),
+    ),
+    _TOOLS(
+        "qemu-system-x86_64",
+        _OPTION,
+        "./nox -s lab",
+        partial(programs.look_tool, "qemu-system-x86_64", "--version"),
+    ),
     _CLUSTERS("kubectl", _OPTION, "the embedded cluster by hand", programs.look_kubectl),
     _CLUSTERS("kube-apiserver", _OPTION, "--control-plane real", programs.look_kube_apiserver),
     _CLUSTERS("docker", _OPTION, "--cluster kind", programs.look_docker),

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import struct
+from pathlib import Path
 
 from harness.doctor.findings import (
     NO_NAMESPACES,
@@ -22,6 +23,12 @@ _CONTROLLER = 0x10  # GENL_ID_CTRL, linux/genetlink.h
 _GET_FAMILY, _FAMILY_NAME = 3, 2  # CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME
 _REQUEST = 1  # NLM_F_REQUEST
 _ERROR = 2  # NLMSG_ERROR: the type of the answer where there is no such family
+_GATES = (
+    ("kernel.unprivileged_userns_clone", "0", "1"),  # Debian
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu
+    ("user.max_user_namespaces", "0", "15000"),
+)
+"""What shuts user namespaces for those who are not root: a sysctl, and its values shut and open."""
 _VETH = ("ip", "link", "add", "name", "v", "type", "veth", "peer", "name", "w")
 
 
@@ -44,7 +51,13 @@ def look_root() -> Finding:
 def look_user_namespaces() -> Finding:
     """Tell whether someone who is not root could make network namespaces."""
     tried = attempt(["unshare", "--user", "--map-root-user", "--net", "true"])
-    return tried.quiet_finding("sysctl -w kernel.unprivileged_userns_clone=1")
+    openers = (f"sysctl -w {name}={good}" for name, bad, good in _GATES if _reads(name) == bad)
+    return tried.quiet_finding(next(openers, "do without: as root nothing needs them"))
+
+
+def _reads(sysctl: str) -> str:
+    path = Path("/proc/sys", *sysctl.split("."))
+    return path.read_text(encoding="ascii").strip() if path.exists() else ""
 
 
 def look_nf_tables() -> Finding:

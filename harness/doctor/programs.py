@@ -17,7 +17,7 @@ def look_python() -> Finding:
 
 
 def look_tool(command: str, version: str) -> Finding:
-    """Ask a command of ``system-packages.txt`` for its version; ``version`` is the flag."""
+    """Ask a command of a system package for its version; ``version`` is the flag."""
     if find_tool(command) is None:
         return absent("not found", install_command([command]))
     return found(attempt([command, version]).said)
@@ -52,11 +52,12 @@ def look_kube_apiserver() -> Finding:
 
 def look_docker() -> Finding:
     """Ask the Docker daemon, not only its client."""
-    return attempt(["docker", "version", "--format", "{{.Server.Version}}"]).finding(
-        "install Docker and start its daemon"
-    )
+    if find_tool("docker") is None:
+        return absent("not found", install_command(["docker"]))
+    asked = attempt(["docker", "version", "--format", "{{.Server.Version}}"])
+    return asked.finding("systemctl start docker, or where there is no systemd: dockerd &")
 
 
 def look_kind() -> Finding:
     """Ask kind for its version."""
-    return attempt(["kind", "version"]).finding("https://kind.sigs.k8s.io/")
+    return attempt(["kind", "version"]).finding("go install sigs.k8s.io/kind@latest")

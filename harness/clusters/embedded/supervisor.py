@@ -165,8 +165,8 @@ class Supervisor:
 
     def _start_builtin(self, listener: int) -> None:
         inside = socket.create_server((str(CONTROL_PLANE_ADDRESS), API_PORT), backlog=_BACKLOG)
-        inside.set_inheritable(True)  # the standard library\'s
-        os.set_inheritable(listener, True)  # noqa: FBT003  # the standard library\'s
+        inside.set_inheritable(True)  # the standard library's
+        os.set_inheritable(listener, True)  # noqa: FBT003  # the standard library's
         flags = ["--listen-fd", str(listener), "--listen-fd", str(inside.fileno())]
         flags += ["--service-cidr", ",".join(map(str, self._shape.service_networks))]
         self._start_module("harness.clusters.embedded.apiserver", flags, "apiserver")
@@ -368,7 +368,7 @@ def main() -> None:
     parser.add_argument("--api-listener", type=int, required=True)
     arguments = parser.parse_args()
     for descriptor in (arguments.lifeline, arguments.lock, arguments.api_listener):
-        os.set_inheritable(descriptor, False)  # noqa: FBT003  # the standard library\'s
+        os.set_inheritable(descriptor, False)  # noqa: FBT003  # the standard library's
     folder = state.Folder(arguments.folder)
     _prepare_process(folder)
     lifeline = socket.socket(fileno=arguments.lifeline)

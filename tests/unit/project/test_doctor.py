@@ -52,6 +52,18 @@ def test_a_missing_need_of_the_main_job_is_exit_code_2(monkeypatch: pytest.Monke
     )
 
 
+def test_a_kernel_feature_is_not_mended_by_a_program_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel without conntrack is told its own remedy, where the program is missing, too."""
+    monkeypatch.setattr(doctor_command, "find_tool", lambda _: None)
+    look = Check(Area.KERNEL, "conntrack", Need.MAIN_JOB, "judging", lambda: ABSENT)
+
+    _, said = ask(monkeypatch, look)
+
+    assert said.splitlines()[-1].endswith("for want of conntrack; apt-get install thing")
+
+
 def test_every_check_says_what_it_serves_and_answers() -> None:
     """On any machine each check answers, and what is absent comes with a reason and a remedy."""
     for diagnosis in examine():
@@ -75,6 +87,18 @@ def test_every_missing_tool_is_named_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
     assert str(caught.value) == (
         "not found: nft, ab; run: apt-get install --no-install-recommends apache2-utils nftables"
+    )
+
+
+def test_a_package_is_named_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be installed is a package's name, where that is not the command's."""
+    monkeypatch.setattr(requirements, "find_tool", lambda _: None)
+    commands = ("qemu-system-x86_64", "depmod", "docker", "iptables-legacy", "iptables-restore")
+
+    said = requirements.install_command(commands)
+
+    assert said == (
+        "apt-get install --no-install-recommends docker.io iptables kmod qemu-system-x86"
     )
 
 
