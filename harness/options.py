@@ -1,7 +1,6 @@
 """The options that say which cluster a run gets: one table, for click and for pytest.
 
-``harness cluster up``, ``harness functional`` and ``harness perf`` take the same ones. A value
-that is planned but not built yet is refused by its name, with what there is instead; every
+``harness cluster up``, ``harness functional`` and ``harness perf`` take the same ones; every
 mistake is reported at once.
 """
 
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness import names
+from harness import combinations, names
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +25,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option. ``choices`` are built; ``planned`` are refused by name until they are."""
+    """One option: one of ``choices``, a whole number from ``least`` to ``most``, or a text."""
 
     name: str
     default: str | int
     help: str
     choices: tuple[str, ...] = ()
-    planned: tuple[str, ...] = ()
     least: int = 0
     most: int = 0
     check: Callable[[str], str | None] = lambda _: None
@@ -54,10 +52,7 @@ class Option:
         """Say what is wrong with a value; None when it is fine."""
         flag = f"--{self.name}"
         if self.choices and value not in self.choices:
-            there_is = f"there is: {', '.join(self.choices)}"
-            if value in self.planned:
-                return f"{flag} {value} is planned and not built yet; {there_is}"
-            return f"{flag} {value!r} is not known; {there_is}"
+            return f"{flag} {value!r} is not known; there is: {', '.join(self.choices)}"
         if isinstance(self.default, int):
             return self._out_of_range(value)
         return self.check(str(value))
@@ -93,12 +88,6 @@ PROXIES = {
     "kubeconfig": "kube-proxy-iptables",
 }
 """What ``--proxy auto`` is, by ``--cluster``."""
-
-BRIDGE_PORTS = 1023
-"""Ports that a Linux bridge holds (BR_MAX_PORTS)."""
-
-KIND_PODS = 110
-"""What the kubelet of a kind node admits: its own default."""
 
 CLUSTER_OPTIONS = (
     Option(
@@ -318,22 +307,10 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         replace(option, least=least_nodes) if option.name == "nodes" else option
         for option in CLUSTER_OPTIONS
     ]
-    complaints = [
-        complaint
-        for option in options
-        if (complaint := option.complaint(given[option.key])) is not None
-    ]
-    match given["cluster"]:
-        case "kind":
-            complaints += _about_kind(given)
-        case "kubeconfig":
-            pass
-        case _:
-            complaints += _about_control_plane(given)
-    complaints += _about_existing(given)
-    if not complaints:
-        complaints += _about_bridges(given)
-    if complaints:
+    wrong = {option.key: option.complaint(given[option.key]) for option in options}
+    alone = [complaint for complaint in wrong.values() if complaint is not None]
+    sound = {key: value for key, value in given.items() if wrong[key] is None}
+    if complaints := [*alone, *combinations.complaints(sound)]:
         raise UsageError("\n".join(complaints))
     return ClusterSettings(
         cluster=given["cluster"],
@@ -353,64 +330,3 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         context=given["context"],
         workload_image=given["workload_image"],
     )
-
-
-def _about_bridges(given: Mapping[str, Any]) -> list[str]:
-    """Say what does not go with the bridges asked for."""
-    complaints, bridges = [], int(given["bridges"])
-    most = BRIDGE_PORTS * bridges
-    if given["cni"] == "bridged" and int(given["pods_per_node"]) > most:
-        complaints.append(
-            f"--pods-per-node {given['pods_per_node']} does not go with --cni bridged: "
-            f"a Linux bridge holds {BRIDGE_PORTS} ports; take more nodes, or --cni routed"
-        )
-    if given["cni"] != "bridged" and bridges > 1:
-        complaints.append(f"--bridges {bridges} goes with --cni bridged")
-    if given["bridge_netfilter"] == "mixed" and bridges == 1:
-        complaints.append("--bridge-netfilter mixed needs --bridges 2 or more")
-    return complaints
-
-
-def _about_kind(given: Mapping[str, Any]) -> list[str]:
-    """Say what a cluster of kind cannot be."""
-    own = "is of embedded clusters alone, not of --cluster kind"
-    wrong = {
-        "control-plane": (("builtin",), own),
-        "proxy": (("nftables",), f"{own}: there is kube-proxy-iptables"),
-        "bridge-netfilter": (("mixed",), own),
-        "masquerade": (("on",), own),
-    }
-    complaints = [
-        f"--{name} {given[name.replace('-', '_')]} {why}"
-        for name, (values, why) in wrong.items()
-        if given[name.replace("-", "_")] in values
-    ]
-    if given["kubernetes_version"]:
-        complaints.append("--kubernetes-version: on --cluster kind it is the node image's")
-    if str(given["bridges"]) != "1":
-        complaints.append(f"--bridges {given['bridges']} {own}")
-    if str(given["pods_per_node"]).isdigit() and int(given["pods_per_node"]) > KIND_PODS:
-        complaints.append(f"--pods-per-node: a node of kind takes {KIND_PODS} pods")
-    return complaints
-
-
-def _about_control_plane(given: Mapping[str, Any]) -> list[str]:
-    """Say which values do not go with each other."""
-    complaints = []
-    if given["control_plane"] == "builtin":
-        if given["kubernetes_version"]:
-            complaints.append("--kubernetes-version goes with --control-plane real")
-        if str(given["proxy"]).startswith("kube-proxy"):
-            complaints.append(
-                f"--proxy {given['proxy']} needs EndpointSlices, which a controller of "
-                "--control-plane real makes"
-            )
-    return complaints
-
-
-def _about_existing(given: Mapping[str, Any]) -> list[str]:
-    """Say which values speak of a cluster that exists already, where none is meant."""
-    if given["cluster"] == "kubeconfig":
-        return []
-    flags = [f"--{key}" for key in ("kubeconfig", "context") if given[key]]
-    return [f"{flag} goes with --cluster kubeconfig" for flag in flags]

@@ -14,6 +14,7 @@ from rich.console import Console
 from harness.clusters import make_cluster, require
 from harness.clusters.base import Cluster
 from harness.clusters.kube.cluster import KubeCluster
+from harness.combinations import KIND_PODS
 from harness.commands import changes
 from harness.commands.choices import is_given, results_option
 from harness.commands.consent import yes_option
@@ -38,7 +39,6 @@ from harness.measure.progress import Narrator
 from harness.measure.resume import earlier
 from harness.measure.study import Lab, Study
 from harness.options import (
-    KIND_PODS,
     ClusterSettings,
     PatientOption,
     cluster_options,

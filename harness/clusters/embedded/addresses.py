@@ -59,8 +59,6 @@ POD_NETWORK = IPv4Network("10.128.0.0/9")
 POD_NETWORK6 = IPv6Network("fd00:10:128::/48")
 POD_GATEWAY = IPv4Address("169.254.1.1")
 """The next hop of routed pods, an address that no interface holds (as Calico does it)."""
-BRIDGE_PORTS = 1023
-"""Ports that a Linux bridge holds (BR_MAX_PORTS in net/bridge/br_private.h)."""
 
 _FIRST_NODE = 257
 _SPARE_ADDRESSES = 24

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pkgutil
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,7 +35,7 @@ def broken(folder: Path) -> list[str]:
         check=False,
     )
     assert "Contracts:" in done.stdout, done.stdout + done.stderr
-    return [line for line in done.stdout.splitlines() if line.endswith("BROKEN")]
+    return [line for line in done.stdout.splitlines() if " BROKEN" in line]
 
 
 @pytest.mark.parametrize(
@@ -72,12 +70,13 @@ def test_the_sources_keep_every_contract(pristine: Path) -> None:
     assert broken(pristine) == []
 
 
-def test_a_new_module_of_the_enforcer_speaks_no_http_unless_said_so() -> None:
-    """The contract names every module but the two that speak HTTP."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    http = next(item for item in contracts["contracts"] if "speak HTTP" in item["name"])
-    modules = {found.name for found in pkgutil.iter_modules([str(ROOT / "enforcer")])}
+def test_a_new_module_of_the_enforcer_speaks_no_http_unless_said_so(pristine: Path) -> None:
+    """A module that the contracts do not name is held to them like any other."""
+    module = pristine / "enforcer" / "newcomer.py"
+    module.write_text("import aiohttp\n")
+    try:
+        found = broken(pristine)
+    finally:
+        module.unlink()
 
-    expected = {f"enforcer.{name}" for name in modules - {"__main__", "health", "kube"}}
-
-    assert expected == set(http["source_modules"])
+    assert any("speak HTTP" in name for name in found), found

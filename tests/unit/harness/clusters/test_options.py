@@ -40,14 +40,6 @@ def test_bridges_go_with_each_other() -> None:
         settings_from({"cni": "bridged", "bridge_netfilter": "mixed"})
 
 
-def test_planned_values_are_refused_by_name() -> None:
-    """A value that is not built yet says so, and what there is."""
-    for option in CLUSTER_OPTIONS:
-        for value in option.planned:
-            with pytest.raises(UsageError, match=f"{value} is planned and not built yet; there is"):
-                settings_from({option.key: value})
-
-
 def test_all_mistakes_at_once() -> None:
     """Each mistake has a line of its own."""
     wrong = {"nodes": "many", "cni": "overlay", "pods_per_node": 0, "cluster": "minikube"}
@@ -60,6 +52,21 @@ def test_all_mistakes_at_once() -> None:
         "--nodes 'many' is not a whole number",
         "--cni 'overlay' is not known; there is: routed, bridged",
         "--pods-per-node 0 must be from 1 to 4000",
+    ]
+
+
+def test_values_that_do_not_go_together_are_told_beside_wrong_ones() -> None:
+    """A value that is wrong by itself hides no other mistake, and is told once."""
+    wrong = {"nodes": 0, "bridges": 2, "bridge_netfilter": "maybe", "context": "other"}
+
+    with pytest.raises(UsageError) as raised:
+        settings_from(wrong)
+
+    assert str(raised.value).splitlines() == [
+        "--nodes 0 must be from 1 to 1000",
+        "--bridge-netfilter 'maybe' is not known; there is: on, off, mixed",
+        "--context goes with --cluster kubeconfig",
+        "--bridges 2 goes with --cni bridged",
     ]
 
 
