@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -25,6 +26,7 @@ from enforcer.fastpath import is_supported
 from harness import __version__
 from harness.clusters.kind.tools import find_tools
 from harness.controlplane.programs import Programs, find
+from harness.doctor.kernel import look_ipvs, look_sctp_sockets
 from harness.errors import MissingError
 from harness.images.recipes import RECIPES
 from harness.requirements import find_tool
@@ -40,6 +42,13 @@ STEPS = 4
 
 FUZZED = pytest.StashKey[list[str]]()
 """A line for each fuzzer and flood: how much it tried, how fast, from which seed."""
+
+KERNEL_NEEDS: Mapping[str, tuple[str, Callable[[], bool]]] = {
+    "@flowtables": ("flowtables", is_supported),
+    "@ipvs": ("IPVS", lambda: look_ipvs().present),
+    "@sctp": ("SCTP", lambda: look_sctp_sockets().present),
+}
+"""What a kernel may lack: by the name of the need, in words, and how to find out."""
 
 NEEDS_NAMESPACES = ("kernel", "cluster")
 TOOLS = ("nft", "ip", "unshare")
@@ -76,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "optional(*needs): about programs of others: a command, $VARIABLE that names a binary, or"
-        " @control-plane, @flowtables",
+        " @control-plane, @flowtables, @ipvs, @sctp",
     )
     config.stash[NOT_RUN] = Counter()
     config.stash[FUZZED] = []
@@ -86,8 +95,9 @@ def missing_need(need: str) -> str:
     """Return what one need of an optional test lacks; empty where it is met."""
     if need == "@control-plane":
         return _missing_control_plane()
-    if need == "@flowtables":
-        return "" if is_supported() else "this kernel has no flowtables: nox -s lab -- --tests"
+    if need in KERNEL_NEEDS:
+        what, has = KERNEL_NEEDS[need]
+        return "" if has() else f"this kernel has no {what}: nox -s lab -- --tests"
     if need == "@kind":
         return _missing_kind()
     if not need.startswith("$"):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +14,16 @@ from rich.console import Console
 
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.lab import debian, machine, report, rules, study
+from harness.lab import errand as errands
 from harness.lab.cells import Cell, Kind, chosen, default_cells
 from harness.lab.debian import Release
-from harness.lab.initrd import SHARE
-from harness.lab.machine import Clock, Guest, Job
+from harness.lab.errand import Errand
+from harness.lab.machine import Clock
 from harness.load.ab import Connections
 from harness.measure.progress import Narrator
 from harness.results import RunFolder
 
 NEW, KEPT = 800, 1600
-KERNEL_TESTS = ("-m", "pytest", "tests/kernel", "-p", "no:cacheprovider", "--color=no", "-q")
-MODULES = ("br_netfilter", "sctp", "nf_conntrack", "ip_vs")
-"""What the kernel does not load by itself when it is asked for."""
-
-OUTPUT = "output.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +38,36 @@ class Asked:
     rules: Path | None
     ipset: Path | None
     tests: bool
+    functional: bool
     execute: str
     results: Path
+    arguments: tuple[str, ...]
+
+    def errand(self) -> Errand | None:
+        """Return what is to run in the guest instead of the cost table; all mistakes at once."""
+        modes = [self.tests, self.functional, bool(self.execute)]
+        mistakes = []
+        if sum(modes) > 1:
+            mistakes.append("--tests, --functional and --execute: one of them at a time")
+        if self.arguments and not (self.tests or self.functional):
+            mistakes.append(
+                f"{' '.join(self.arguments)}: only --tests and --functional take arguments"
+            )
+        if self.ipset and not self.rules:
+            mistakes.append("--ipset: without --rules there is nothing that asks these sets")
+        if mistakes:
+            raise UsageError("\n".join(mistakes))
+        if self.tests:
+            return errands.tests(self.arguments)
+        if self.functional:
+            return errands.functional(self.arguments)
+        return errands.command(self.execute) if self.execute else None
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.option(
     "--kernel",
     type=click.Choice([release.value for release in Release]),
@@ -81,7 +97,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--rules", type=_FILE, help="Measure this dump of iptables-save, too.")
 @click.option("--ipset", type=_FILE, help="The dump of ipset save that --rules needs.")
-@click.option("--tests", is_flag=True, help="Run tests/kernel in the guest instead.")
+@click.option(
+    "--tests",
+    is_flag=True,
+    help="Run tests/kernel in the guest instead, or what pytest's ARGUMENTS name.",
+)
+@click.option(
+    "--functional",
+    is_flag=True,
+    help="Judge the bundled enforcer in the guest instead: the study, SCTP, IPVS; or what the"
+    " ARGUMENTS of harness functional name.",
+)
 @click.option(
     "--execute",
     default="",
@@ -95,24 +121,24 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Where the run's folder is made.",
 )
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(**options: Any) -> None:
     """Count what rules cost, in a guest whose clock counts instructions. Needs no root."""
     asked = Asked(**options)
-    if asked.ipset and not asked.rules:
-        raise UsageError("--ipset: without --rules there is nothing that asks these sets")
+    errand = asked.errand()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     machine.require()
     narrator = Narrator(Console(highlight=False))
     kernel = debian.kernel(Release(asked.kernel), asked.mirror)
     narrator.say(f"a guest with Linux {kernel.version}, {machine.MEMORY_MIB} MiB")
-    if asked.tests or asked.execute:
-        _run_in_guest(asked, kernel, narrator)
+    if errand:
+        _run_in_guest(asked, errand, kernel, narrator)
     else:
         _measure(asked, kernel, narrator)
 
 
-def _folder(asked: Asked, kernel: debian.Kernel, scenario: str) -> RunFolder:
+def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) -> RunFolder:
     return RunFolder.create(
         asked.results,
         cluster="lab",
@@ -124,7 +150,7 @@ def _folder(asked: Asked, kernel: debian.Kernel, scenario: str) -> RunFolder:
             "requests_new": asked.requests,
             "requests_kept": 2 * asked.requests,
             "only": list(asked.only),
-            "qemu": " ".join((*machine.PROCESSOR, *Clock.INSTRUCTIONS.value)),
+            "qemu": " ".join(clock.options()),
         },
     )
 
@@ -136,7 +162,7 @@ def _measure(asked: Asked, kernel: debian.Kernel, narrator: Narrator) -> None:
     requests = {Connections.NEW: asked.requests, Connections.KEPT: 2 * asked.requests}
     dump = rules.Dump(asked.rules, asked.ipset) if asked.rules else None
     plan = study.Plan(kernel, cells, requests, asked.jobs, dump)
-    folder = _folder(asked, kernel, "cost")
+    folder = _folder(asked, kernel, "cost", Clock.INSTRUCTIONS)
     narrator.say(f"{len(cells)} cells, each in {study.PASSES} guests; results in {folder.path}")
     try:
         with narrator.stage("rates", plan.total) as stage:
@@ -162,33 +188,18 @@ def _dumped(asked: Asked) -> tuple[Cell, ...]:
     return (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
 
 
-def _run_in_guest(asked: Asked, kernel: debian.Kernel, narrator: Narrator) -> None:
-    inner = [sys.executable, *KERNEL_TESTS] if asked.tests else shlex.split(asked.execute)
-    folder = _folder(asked, kernel, "tests" if asked.tests else "command")
-    output = f"{SHARE}/{OUTPUT}"
-    script = f"modprobe -a {' '.join(MODULES)}; {shlex.join(inner)} >{output} 2>&1"
-    job = Job(("sh", "-c", script), clock=Clock.WALL)
-    guest = Guest(kernel, folder.folder("logs/guest1"), job)
+def _run_in_guest(asked: Asked, errand: Errand, kernel: debian.Kernel, narrator: Narrator) -> None:
+    folder = _folder(asked, kernel, errand.name, Clock.WALL)
+    narrator.say(f"results in {folder.path}")
     try:
-        with guest:
-            _follow(guest)
+        code = errands.run(errand, kernel, folder)
     except KeyboardInterrupt:
         folder.finish("partial", reason="interrupted")
-        raise Interrupted(f"interrupted; output so far is in {guest.share / OUTPUT}") from None
-    code = guest.exit_code()
+        raise Interrupted(f"interrupted; what was printed is in {folder.path}") from None
+    except HarnessError as error:
+        folder.finish("failed", reason=str(error))
+        raise
     folder.finish("passed" if code == 0 else "failed", exit_code=code)
-    narrator.say(f"exit code {code}; output: {guest.share / OUTPUT}")
+    narrator.say(f"exit code {code}; report: {folder.path / errands.REPORT}")
     if code != 0:
-        raise HarnessError(f"the command in the guest ended with {code}")
-
-
-def _follow(guest: Guest) -> None:
-    """Print what the command prints until the guest has ended."""
-    told, alive = 0, True
-    path = guest.share / OUTPUT
-    while alive:
-        alive = guest.running()
-        text = path.read_text(errors="replace") if path.exists() else ""
-        click.echo(text[told:], nl=False)
-        told = len(text)
-        time.sleep(0.5 if alive else 0)
+        raise HarnessError(f"a command in the guest ended with {code}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from harness.errors import UsageError
+from harness.lab import errand, study
 from harness.lab import report as lab_report
-from harness.lab import study
 from harness.matrix.overview import draw_all
 from harness.matrix.record import load_record
 from harness.matrix.report import write_reports
@@ -51,5 +51,6 @@ _DRAWN_BY: dict[str, Callable[[RunFolder], Path]] = {
     record.EVENTS: changes.write,
     "matrix.json": _draw_matrix,
     study.FILE: lab_report.write,
+    errand.FILE: errand.write,
 }
 """What draws a run, by the stored file that it draws."""

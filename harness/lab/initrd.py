@@ -22,6 +22,12 @@ SHARE_TAG = "share"
 SHARE = "/run/lab"
 """Where the guest finds the folder that it shares with the host."""
 
+SCRATCH = "/run/tmp"
+"""A folder in the guest's memory for what is short-lived.
+
+Not ``/tmp``, which is the host's with a layer over it: this project may lie there.
+"""
+
 COMMAND = "command"
 """The script in that folder which the guest runs, as root."""
 
@@ -43,7 +49,8 @@ busybox mount -t sysfs sys /root/sys
 busybox mount -t devtmpfs dev /root/dev
 busybox mkdir -p /root/dev/pts /root/dev/shm
 busybox mount -t devpts devpts /root/dev/pts
-for place in /dev/shm /run /tmp; do busybox mount -t tmpfs tmpfs "/root$place"; done
+for place in /dev/shm /run; do busybox mount -t tmpfs tmpfs "/root$place"; done
+busybox mkdir -m 1777 /root{SCRATCH}
 busybox mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
 busybox ip link set lo up
 busybox hostname lab

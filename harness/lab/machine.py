@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, assert_never
 
 from harness.errors import HarnessError, MissingError
 from harness.lab import initrd
 from harness.lab.debian import Kernel
-from harness.requirements import find_tool, require_tools
+from harness.requirements import ADMIN_PATHS, find_tool, require_tools
 
 QEMU = "qemu-system-x86_64"
-PROCESSOR = ("-accel", "tcg", "-cpu", "max", "-smp", "1")
+PROCESSOR = ("-accel", "tcg", "-cpu", "max")
 
 
 class Clock(enum.Enum):
@@ -30,14 +30,28 @@ class Clock(enum.Enum):
 
     ``INSTRUCTIONS``: one nanosecond for each, and none while nothing runs: for measuring. It jumps
     while a file of the host is awaited, which upsets who waits for a moment: ``WALL`` for tests.
+    Instructions are counted on one processor; by the wall clock the guest has all of the host's.
     """
 
-    INSTRUCTIONS = ("-icount", "shift=0,sleep=off")
-    WALL = ()
+    INSTRUCTIONS = enum.auto()
+    WALL = enum.auto()
+
+    def options(self) -> tuple[str, ...]:
+        """Return QEMU's processors and clock."""
+        match self:
+            case Clock.INSTRUCTIONS:
+                return (*PROCESSOR, "-smp", "1", "-icount", "shift=0,sleep=off")
+            case Clock.WALL:
+                return (*PROCESSOR, "-smp", str(len(os.sched_getaffinity(0))))
+            case _:
+                assert_never(self)
 
 
 MEMORY_MIB = 2048
 CONSOLE = "console.log"
+PASSED_ON = ("XDG_CACHE_HOME", "KUBEBUILDER_ASSETS", "KUBE_ROUTER_020", "KUBE_ROUTER_2")
+"""Variables that name files of the host, by which its programs and tests find them."""
+
 PROJECT = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds for QEMU to end before it is killed
@@ -55,7 +69,8 @@ class Job:
         """Return it as the script that the guest's first process runs."""
         settings = {
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/tmp",  # noqa: S108  # of the guest: in memory
+            "HOME": initrd.SCRATCH,
+            "TMPDIR": initrd.SCRATCH,
             "PYTHONPATH": str(PROJECT),
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.environment,
@@ -63,6 +78,16 @@ class Job:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
         lines += [f"cd {shlex.quote(str(PROJECT))}", f"exec {shlex.join(self.argv)}"]
         return "".join(f"{line}\n" for line in lines)
+
+
+def callers_environment() -> dict[str, str]:
+    """Return what a command in the guest needs of our environment: where programs and caches are.
+
+    Only that: a run's folder keeps the script, and others read it.
+    """
+    known = {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}
+    folders = (str(Path(sys.executable).parent), *os.get_exec_path(), *ADMIN_PATHS)
+    return {"HOME": str(Path.home()), **known, "PATH": os.pathsep.join(dict.fromkeys(folders))}
 
 
 def require() -> None:
@@ -153,8 +178,7 @@ class Guest:
         program = find_tool(QEMU) or QEMU
         return [
             *(program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *PROCESSOR,
-            *self._job.clock.value,
+            *self._job.clock.options(),
             *("-m", str(MEMORY_MIB), "-serial", "stdio", "-device", "virtio-rng-pci"),
             *("-kernel", str(self._kernel.image), "-initrd", str(archive)),
             *("-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on"),

@@ -267,6 +267,11 @@ class Lab:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             self.echo.add(self.spaces[place].call(_listen, address, port, kind))
 
+    def rewire(self, pod: Pod) -> None:
+        """Set both ends of a pod's new veth pair up, after an earlier one has gone."""
+        self._batch(NODE, self.port_setup(pod))
+        self._batch(pod.name, self._pod_setup(pod))
+
     def probe(
         self,
         place: str,

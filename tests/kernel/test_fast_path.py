@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import select
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from threading import Event, Thread
-from typing import Self
 
 import pytest
 
@@ -14,45 +10,28 @@ from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import INET, TABLES
-from enforcer.wiring import FastPath, SameNode, Wiring
-from tests.kernel.netlab import OUTSIDE, Lab, Verdict, Wire, echoes, wait_until
-from tests.kernel.policies import NOTHING, compiled, ingress, peers
+from enforcer.wiring import Wiring
+from tests.kernel.netlab import OUTSIDE, Lab, Verdict, echoes, wait_until
+from tests.kernel.offloading import (
+    INSIDE,
+    QUEUED,
+    Counter,
+    Flood,
+    Stream,
+    connect_offloaded,
+    fast_lab,
+    is_offloaded,
+)
+from tests.kernel.policies import compiled, ingress, peers
 
 pytestmark = [pytest.mark.kernel, pytest.mark.optional("@flowtables")]
-
-DATAGRAM = socket.SOCK_DGRAM
-INSIDE = "14.215.0.10"
-QUEUED = 10_000  # more than a receiver's queue holds
 
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """Return a node with three routed pods that serve on port 80, and the fast path on."""
-    with Lab(Wire.ROUTED) as built:
-        built.links.close()
-        built.links = built.node.call(NodeLinks, SameNode.AUTO, (), FastPath.ON)
-        for pod in built.pods:
-            built.serve(pod.name, 80)
+    """Return a node with the fast path on, under load."""
+    with fast_lab() as built:
         yield built
-        built.links.close()
-
-
-def offloaded(lab: Lab) -> int:
-    """Return how many connections the short cut holds."""
-    return lab.node.run("cat", "/proc/net/nf_conntrack").count("[OFFLOAD]")
-
-
-def connect_offloaded(lab: Lab, place: str, address: str) -> socket.socket:
-    """Return a TCP connection that has taken the short cut."""
-    before = offloaded(lab)
-    sock = lab.connect(place, address, 80)
-
-    def is_offloaded() -> bool:
-        assert echoes(sock)
-        return offloaded(lab) > before
-
-    wait_until(is_offloaded)
-    return sock
 
 
 def test_an_established_connection_takes_the_short_cut(lab: Lab) -> None:
@@ -82,18 +61,19 @@ def test_a_tightened_policy_takes_connections_back(lab: Lab, address: str) -> No
 
         assert not echoes(cut)
         assert echoes(kept)
-        wait_until(lambda: echoes(kept) and offloaded(lab) > 0)
+        wait_until(lambda: echoes(kept) and is_offloaded(lab, kept))
 
 
-def test_no_datagram_slips_by_a_revocation(lab: Lab) -> None:
+@pytest.mark.parametrize("address", ["ip4", "ip6"])
+def test_no_datagram_slips_by_a_revocation(lab: Lab, address: str) -> None:
     """Under a flood none arrives that was sent after the policy was tightened, time and again."""
     one, two, _ = lab.pods
     allowed = compiled(lab.pods, {2: [ingress(peers(one))]})
     denied = compiled(lab.pods, {2: [ingress()]})
-    with _Flood(lab, two.ip4) as flood:
+    with Flood(lab, getattr(two, address)) as flood:
         for _ in range(3):
             lab.sync(allowed)
-            wait_until(lambda: flood.arrives() and offloaded(lab) > 0)
+            wait_until(lambda: flood.arrives() and is_offloaded(lab, flood.socket))
 
             lab.sync(denied)
 
@@ -101,6 +81,26 @@ def test_no_datagram_slips_by_a_revocation(lab: Lab) -> None:
             lab.node.run("sleep", "0.05")
             assert flood.drain() < QUEUED
             assert not flood.arrives()
+
+
+@pytest.mark.parametrize("address", ["ip4", "ip6"])
+def test_no_segment_slips_by_a_revocation(lab: Lab, address: str) -> None:
+    """Of a connection that carries all it can nothing arrives once the policy was tightened."""
+    one, two, three = lab.pods
+    allowed = compiled(lab.pods, {2: [ingress(peers(one, three))]})
+    denied = compiled(lab.pods, {2: [ingress(peers(three))]})
+    counter = Counter(lab, "p2", getattr(one, address))
+    for port in (7000, 7001, 7002):
+        lab.sync(allowed)
+        with Stream(lab, getattr(two, address), port) as stream:
+            wait_until(lambda stream=stream: is_offloaded(lab, stream.client))  # type: ignore[misc]
+            lab.sync(denied)
+            lab.node.run("sleep", "0.05")  # what was on its way has arrived
+            before = counter.packets()
+
+            for _ in range(5):
+                assert lab.probe("p3", two.ip4, 80) is Verdict.OPEN
+            assert counter.packets() == before
 
 
 def test_a_pods_address_takes_no_short_cut_along(lab: Lab) -> None:
@@ -141,35 +141,6 @@ def test_an_interface_that_cannot_join_spoils_nothing(lab: Lab) -> None:
     assert lab.probe(three.name, two.ip4, 80) is Verdict.DROPPED
 
 
-def test_a_connection_through_a_service_takes_the_short_cut(lab: Lab) -> None:
-    """Translated addresses stay translated, and revocation judges the true backend."""
-    one, two, _ = lab.pods
-    lab.node.run(
-        "nft",
-        "add table ip nat; add chain ip nat pre { type nat hook prerouting priority -100; };"
-        f"add rule ip nat pre ip daddr 10.96.0.1 dnat to {two.ip4}",
-    )
-    lab.sync(compiled(lab.pods, {2: [ingress(peers(one))]}))
-    with connect_offloaded(lab, "p1", "10.96.0.1") as sock:
-        lab.sync(compiled(lab.pods, {2: [ingress(NOTHING)]}))
-
-        assert not echoes(sock)
-
-
-def test_a_packet_that_is_too_long_goes_the_long_way(lab: Lab) -> None:
-    """Who sends more than the next link carries is told so, on the short cut, too."""
-    one, _, _ = lab.pods
-    lab.serve(OUTSIDE, 80)
-    lab.sync(compiled(lab.pods))
-    with connect_offloaded(lab, one.name, INSIDE) as sock:
-        lab.node.run("ip", "link", "set", "up0", "mtu", "1300")
-        message = bytes(4000)
-        sock.sendall(message)
-        received = 0
-        while received < len(message):
-            received += len(sock.recv(4096))
-
-
 def _forwarded(lab: Lab) -> int:
     """Return how many packets a chain behind ours has seen since it was made."""
     known = lab.node.run("nft", "list", "tables").splitlines()
@@ -204,42 +175,3 @@ class _Ghost:
 
     def changed(self) -> bool:
         return self._links.changed()
-
-
-class _Flood:
-    """Datagrams from pod 1 to an echo server, as fast as they go; the answers are counted."""
-
-    def __init__(self, lab: Lab, address: str) -> None:
-        self._socket = lab.spaces["p1"].call(socket.socket, socket.AF_INET, DATAGRAM)
-        self._socket.settimeout(0.3)
-        self._socket.connect((address, 80))
-        self._ended = Event()
-        self._thread = Thread(target=self._send)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._socket.close()
-
-    def arrives(self) -> bool:
-        """Whether an answer comes."""
-        try:
-            return bool(self._socket.recv(100))
-        except TimeoutError:
-            return False
-
-    def drain(self) -> int:
-        """Take what has come, and say how many; no more than QUEUED."""
-        for number in range(QUEUED):
-            if not select.select([self._socket], [], [], 0)[0]:
-                return number
-            self._socket.recv(100)
-        return QUEUED
-
-    def _send(self) -> None:
-        while not self._ended.wait(0.002):
-            self._socket.send(b"hello")

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.errors import MissingError
+from harness.lab import errand, initrd, machine
+from harness.lab.debian import Kernel
+from harness.lab.errand import Errand
+from harness.lab.machine import Clock, Job
+from harness.requirements import ADMIN_PATHS
+from harness.results import RunFolder
+
+ECHO = "import sys; print('said', *sys.argv[1:]); sys.exit(int(sys.argv[1]))"
+JUNIT = """<testsuites><testsuite>
+<testcase classname="tests.kernel.test_a" name="test_one"/>
+<testcase classname="tests.kernel.test_a" name="test_two"><failure message="no"/></testcase>
+<testcase classname="tests.kernel.test_a" name="test_three"><skipped/></testcase>
+</testsuite></testsuites>"""
+
+
+class HostGuest:
+    """A guest's stand-in that runs the job's script on this machine."""
+
+    def __init__(self, kernel: Kernel, folder: Path, job: Job) -> None:
+        del kernel
+        self.share = folder / "share"
+        self._job = job
+
+    def __enter__(self) -> Self:
+        script = self._job.script().replace(initrd.SHARE, str(self.share))
+        self.share.mkdir(parents=True)
+        self._code = subprocess.run(["sh"], input=script, text=True, check=False).returncode
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def running(self) -> bool:
+        return False
+
+    def exit_code(self) -> int:
+        return self._code
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """Return a run's folder, with guests that are this machine."""
+    monkeypatch.setattr(errand, "Guest", HostGuest)
+    monkeypatch.setattr(errand, "MODULES", ("--help",))
+    return RunFolder.create(
+        tmp_path,
+        cluster="lab",
+        scenario="command",
+        command=["harness", "lab"],
+        settings={"kernel": "6.1.0"},
+    )
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    """Return a kernel that nobody boots."""
+    return Kernel("6.1.0", tmp_path, tmp_path, tmp_path)
+
+
+def said(*words: str) -> tuple[str, ...]:
+    """Return a command that prints its words and ends with the first."""
+    return (sys.executable, "-c", ECHO, *words)
+
+
+def test_commands_run_one_after_the_other_and_the_worst_decides(
+    folder: RunFolder, kernel: Kernel
+) -> None:
+    """One that fails keeps none behind it from running, and the report has each exit code."""
+    code = errand.run(
+        Errand("x", (said("0", "a b"), said("3"), said("1", "$HOME"))), kernel, folder
+    )
+
+    assert code == 3
+    assert (folder.path / "output.txt").read_text() == "said 0 a b\nsaid 3\nsaid 1 $HOME\n"
+    assert [item["exit_code"] for item in folder.read_json(errand.FILE)] == [0, 3, 1]
+    report = (folder.path / "report.md").read_text()
+    assert "Linux 6.1.0" in report
+    assert "| 3 |" in report
+
+
+def test_what_the_guest_stored_is_the_runs(folder: RunFolder, kernel: Kernel) -> None:
+    """Runs and tests' results move to where others look for them, and the report names them."""
+    stored = f'mkdir -p {initrd.SHARE}/runs/r && echo \'{{"status": "passed"}}\' '
+    stored += f">{initrd.SHARE}/runs/r/run.json && echo '{JUNIT}' >{initrd.SHARE}/junit.xml"
+
+    assert errand.run(Errand("x", (("sh", "-c", stored),)), kernel, folder) == 0
+
+    assert (folder.path / "runs" / "r" / "run.json").exists()
+    report = (folder.path / "report.md").read_text()
+    assert "- [r](runs/r/report.md): passed" in report
+    assert "1 tests passed, 1 failed, 1 were skipped." in report
+    assert "- failed: tests.kernel.test_a::test_two" in report
+
+
+def test_a_command_finds_programs_and_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its PATH has this Python, the caller's folders and the administrator's; its home is ours."""
+    monkeypatch.setenv("PATH", "/opt/own/bin:/usr/bin")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", "/opt/assets")
+    monkeypatch.setenv("A_TOKEN", "secret")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    known = machine.callers_environment()
+
+    folders = known["PATH"].split(os.pathsep)
+    assert folders[:3] == [str(Path(sys.executable).parent), "/opt/own/bin", "/usr/bin"]
+    assert set(ADMIN_PATHS) <= set(folders)
+    assert (known["HOME"], known["KUBEBUILDER_ASSETS"]) == ("/home/somebody", "/opt/assets")
+    assert known.keys() == {"PATH", "HOME", "KUBEBUILDER_ASSETS"}  # a run's folder keeps them
+    script = Job(("true",), known, Clock.WALL).script()
+    assert script.count("export PATH=") == 1
+    assert f"export PATH={known['PATH']}" in script
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistakes"),
+    [
+        (("--tests", "--execute", "true"), ["one of them at a time"]),
+        (("--tets",), ["--tets: only --tests and --functional take arguments"]),
+        (
+            ("--functional", "--tests", "--ipset", __file__),
+            ["one of them at a time", "--ipset: without --rules"],
+        ),
+    ],
+)
+def test_all_mistakes_are_told_at_once(arguments: tuple[str, ...], mistakes: list[str]) -> None:
+    """Wrong use ends with 2 and a sentence for each mistake, before anything is fetched."""
+    result = CliRunner().invoke(main, ["lab", *arguments])
+
+    assert result.exit_code == 2
+    assert [mistake for mistake in mistakes if mistake not in result.output] == []
+
+
+def test_words_behind_tests_are_pytests() -> None:
+    """Without words the kernel's tests run, by several workers; with words only those."""
+    (default,) = errand.tests(()).commands
+    (chosen,) = errand.tests(("tests/kernel/test_sctp.py", "-x")).commands
+
+    assert "tests/kernel" in default
+    assert "--numprocesses" in default
+    assert chosen[-2:] == ("tests/kernel/test_sctp.py", "-x")
+    assert "tests/kernel" not in chosen
+
+
+def test_another_architecture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest runs this machine's programs: one sentence says that they have to be x86-64's."""
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+
+    with pytest.raises(MissingError, match="this is aarch64"):
+        machine.require()
