@@ -13,10 +13,11 @@ import click
 from rich.console import Console
 
 from harness.errors import HarnessError, Interrupted, UsageError
-from harness.lab import debian, machine, report, rules, study
+from harness.lab import debian, dumps, machine, report, study
 from harness.lab import errand as errands
 from harness.lab.cells import Cell, Kind, chosen, default_cells
 from harness.lab.debian import Release
+from harness.lab.dumps import Dump
 from harness.lab.errand import Errand
 from harness.lab.machine import Clock
 from harness.load.ab import Connections
@@ -37,31 +38,41 @@ class Asked:
     jobs: int
     rules: Path | None
     ipset: Path | None
+    pod: str
     tests: bool
     functional: bool
     execute: str
     results: Path
     arguments: tuple[str, ...]
 
+    def check(self) -> None:
+        """Raise UsageError with every mistake."""
+        modes = (self.tests, self.functional, bool(self.execute))
+        words = " ".join(self.arguments)
+        mistakes = {
+            "--tests, --functional and --execute: one of them at a time": sum(modes) > 1,
+            f"{words}: only --tests and --functional take arguments": words and not any(modes[:2]),
+            "--ipset: without --rules there is nothing that asks these sets": (
+                self.ipset and not self.rules
+            ),
+            "--pod: it is one of the dump's; give that by --rules": self.pod and not self.rules,
+        }
+        if any(mistakes.values()):
+            raise UsageError("\n".join(text for text, is_one in mistakes.items() if is_one))
+
     def errand(self) -> Errand | None:
-        """Return what is to run in the guest instead of the cost table; all mistakes at once."""
-        modes = [self.tests, self.functional, bool(self.execute)]
-        mistakes = []
-        if sum(modes) > 1:
-            mistakes.append("--tests, --functional and --execute: one of them at a time")
-        if self.arguments and not (self.tests or self.functional):
-            mistakes.append(
-                f"{' '.join(self.arguments)}: only --tests and --functional take arguments"
-            )
-        if self.ipset and not self.rules:
-            mistakes.append("--ipset: without --rules there is nothing that asks these sets")
-        if mistakes:
-            raise UsageError("\n".join(mistakes))
+        """Return what is to run in the guest instead of the cost table."""
         if self.tests:
             return errands.tests(self.arguments)
         if self.functional:
             return errands.functional(self.arguments)
         return errands.command(self.execute) if self.execute else None
+
+    def dump(self) -> Dump | None:
+        """Return the rules that are to be measured, too."""
+        if self.rules is None:
+            return None
+        return dumps.read(self.rules, self.ipset, dumps.as_address(self.pod) if self.pod else "")
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -98,6 +109,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--rules", type=_FILE, help="Measure this dump of iptables-save, too.")
 @click.option("--ipset", type=_FILE, help="The dump of ipset save that --rules needs.")
 @click.option(
+    "--pod",
+    default="",
+    metavar="ADDRESS",
+    help="The pod of --rules whose rules are measured; without it, one of kube-router's.",
+)
+@click.option(
     "--tests",
     is_flag=True,
     help="Run tests/kernel in the guest instead, or what pytest's ARGUMENTS name.",
@@ -125,7 +142,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def command(**options: Any) -> None:
     """Count what rules cost, in a guest whose clock counts instructions. Needs no root."""
     asked = Asked(**options)
-    errand = asked.errand()
+    asked.check()
+    dump, errand = asked.dump(), asked.errand()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     machine.require()
@@ -135,7 +153,7 @@ def command(**options: Any) -> None:
     if errand:
         _run_in_guest(asked, errand, kernel, narrator)
     else:
-        _measure(asked, kernel, narrator)
+        _measure(asked, dump, kernel, narrator)
 
 
 def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) -> RunFolder:
@@ -155,12 +173,11 @@ def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) ->
     )
 
 
-def _measure(asked: Asked, kernel: debian.Kernel, narrator: Narrator) -> None:
-    cells = chosen((*default_cells(), *_dumped(asked)), asked.only)
+def _measure(asked: Asked, dump: Dump | None, kernel: debian.Kernel, narrator: Narrator) -> None:
+    cells = chosen((*default_cells(), *_dumped(dump)), asked.only)
     if not cells:
         raise UsageError(f"--only: no cell is called like {' or '.join(asked.only)}")
     requests = {Connections.NEW: asked.requests, Connections.KEPT: 2 * asked.requests}
-    dump = rules.Dump(asked.rules, asked.ipset) if asked.rules else None
     plan = study.Plan(kernel, cells, requests, asked.jobs, dump)
     folder = _folder(asked, kernel, "cost", Clock.INSTRUCTIONS)
     narrator.say(f"{len(cells)} cells, each in {study.PASSES} guests; results in {folder.path}")
@@ -182,8 +199,8 @@ def _measure(asked: Asked, kernel: debian.Kernel, narrator: Narrator) -> None:
         raise HarnessError("\n".join(f"not measured: {line}" for line in failed))
 
 
-def _dumped(asked: Asked) -> tuple[Cell, ...]:
-    if asked.rules is None:
+def _dumped(dump: Dump | None) -> tuple[Cell, ...]:
+    if dump is None:
         return ()
     return (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
 

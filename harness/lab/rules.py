@@ -18,6 +18,7 @@ from harness.enforcers.kube_router_model.layout import layout
 from harness.enforcers.kube_router_model.world import World
 from harness.errors import EnforcerFailed
 from harness.lab.cells import MANY, Cell, Kind
+from harness.lab.dumps import Dump
 from harness.lab.guest.network import NODES, POD_A, POD_B, POD_DEVICES, UPLINKS
 from harness.workload import study
 
@@ -41,14 +42,6 @@ class Load:
 
     argv: tuple[str, ...]
     file: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """Rules that were saved elsewhere; of one node, the measured pod is theirs."""
-
-    iptables: Path
-    ipset: Path | None
 
 
 def write(cell: Cell, folder: Path, dump: Dump | None = None) -> Mapping[str, list[Load]]:
@@ -90,7 +83,7 @@ def _iptables(cell: Cell, node: str, folder: Path, dump: Dump | None) -> Iterato
         sets, text = _model(node, cell.pods, CLIENTS[cell.points])
     else:
         assert dump is not None  # noqa: S101  # such cells exist with a dump only
-        sets, text = dump.ipset.read_text() if dump.ipset else "", dump.iptables.read_text()
+        sets, text = dump.sets(), dump.rules()
     name = f"{cell.kind.name}-{cell.pods}-{cell.points}-{node}"
     if sets:
         yield _file(folder, ("ipset", "restore"), f"{name}.ipset", sets)

@@ -19,6 +19,7 @@ from harness.errors import HarnessError
 from harness.lab import rules
 from harness.lab.cells import Cell
 from harness.lab.debian import Kernel
+from harness.lab.dumps import Dump
 from harness.lab.machine import Guest, Job
 from harness.load.ab import Connections
 from harness.results import RunFolder
@@ -38,7 +39,7 @@ class Plan:
     requests: Mapping[Connections, int]
     jobs: int
     """Guests at a time."""
-    dump: rules.Dump | None = None
+    dump: Dump | None = None
 
     @property
     def total(self) -> int:

@@ -33,7 +33,8 @@ _NAMESPACES = (
 )
 _ORDERLY_SECONDS = 10.0
 _KILLED_SECONDS = 60.0
-_SILENCE_SECONDS = 60.0
+_SILENCE_SECONDS = 300.0
+"""More than the supervisor itself gives any step, so that its own words come first."""
 
 
 @dataclass(slots=True)

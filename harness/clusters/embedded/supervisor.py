@@ -54,7 +54,7 @@ from harness.clusters.embedded.settings import ControlPlane, Proxy, Shape
 
 _BACKLOG = 256
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-_START_TIMEOUT = 60.0
+_START_TIMEOUT = 240.0
 
 
 class Supervisor:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab import rules
+from harness.lab import dumps, rules
 from harness.lab.cells import Cell, Kind
+from harness.lab.dumps import Dump
+from harness.lab.guest.network import POD_A
 from harness.lab.machine import PROJECT
 
 pytestmark = pytest.mark.kernel
@@ -24,7 +26,9 @@ print(json.dumps([result for cell in cells for result in measuring.measure(cell,
 INSIDE = 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"'
 
 
-def measured(folder: Path, *cells: Cell, enforces: bool | None = None) -> list[dict[str, object]]:
+def measured(
+    folder: Path, *cells: Cell, enforces: bool | None = None, dump: Dump | None = None
+) -> list[dict[str, object]]:
     """Run cells as the guest does, in namespaces of this machine's kernel."""
     described = [
         {
@@ -33,7 +37,7 @@ def measured(folder: Path, *cells: Cell, enforces: bool | None = None) -> list[d
             "enforces": cell.kind.enforces if enforces is None else enforces,
             "proves": True,
             "requests": {"new": 50},
-            "rules": rules.as_json(rules.write(cell, folder / "rules"), "rules"),
+            "rules": rules.as_json(rules.write(cell, folder / "rules", dump), "rules"),
         }
         for cell in cells
     ]
@@ -74,3 +78,31 @@ def test_rules_that_do_not_act_are_no_measurement(tmp_path: Path) -> None:
         0,
         "a client that the policy denies reaches the pod",
     )
+
+
+def saved(folder: Path, kind: Kind, pod: str) -> Dump:
+    """Load a model's rules with another pod's address, and return what save prints, as files."""
+    loads = rules.write(Cell(kind, 20), folder)["a"]
+    tool = "iptables-legacy" if kind is Kind.MODEL_LEGACY else "iptables-nft"
+    script = "ip link set lo up; mount -t tmpfs tmpfs /run; "
+    script += "".join(f"{' '.join(load.argv)} <{folder / load.file} && " for load in loads)
+    script += f"{tool}-save >{folder}/rules && ipset save >{folder}/sets"
+    argv = ("unshare", "--mount", "--net", "--", "sh", "-c", script)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("rules", "sets"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace(POD_A, pod))
+    return dumps.read(folder / "rules", folder / "sets", pod)
+
+
+@pytest.mark.optional("iptables-legacy", "ipset")
+@pytest.mark.parametrize("kind", [Kind.MODEL_LEGACY, Kind.MODEL_NFT], ids=lambda kind: kind.name)
+def test_a_dump_acts_upon_the_measured_pod(kind: Kind, tmp_path: Path) -> None:
+    """What was saved on another node, of a pod with another address, is in the packets' way."""
+    dump = saved(tmp_path / "saved", kind, "10.7.3.99")
+    cell = Cell({Kind.MODEL_LEGACY: Kind.DUMP_LEGACY}.get(kind, Kind.DUMP_NFT))
+
+    (result,) = measured(tmp_path, cell, enforces=True, dump=dump)
+
+    assert result["error"] == ""
