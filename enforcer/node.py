@@ -14,7 +14,7 @@ from enforcer.errors import KernelError, LostRaceError
 from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.nft.kernel import Kernel
 from enforcer.nft.netlink import is_mark_in_use
-from enforcer.nft.objects import Ruleset
+from enforcer.nft.objects import Ruleset, Table
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.names import TABLES
@@ -35,6 +35,10 @@ FIRST_PAUSE: Final = 1.0
 makes a proof succeed) is looked for again; twice as long after each look in vain."""
 
 LONGEST_PAUSE: Final = 60.0
+
+MOST_REFUSALS: Final = 2
+"""Times in a row that the kernel may refuse to change our tables before they are made anew: they
+may only look as if they could be changed (somebody has renamed a chain that rules still go to)."""
 
 _Addresses = tuple[tuple[IPAddress, ...], ...]
 _Asked = tuple[_Addresses, tuple[IPNetwork, ...]]
@@ -94,6 +98,8 @@ class NodeTables:
         self._asked: _Asked | None = None
         self._wired: Wiring | None = None
         self._again = _Again()
+        self._refusals = 0
+        self._repairs = False
 
     def disturbed(self) -> bool:
         """Whether a table, link or route has changed since our last look. Cheap: two messages.
@@ -113,10 +119,10 @@ class NodeTables:
         safe by itself; the next sync reads the truth again.
         """
         wiring = self._wire(compiled)
-        found_changed = False
         for _ in range(MOST_RACES):
-            have, changed = self._look()
-            found_changed = found_changed or changed
+            have = self._look()
+            if self._refusals >= MOST_REFUSALS:
+                have = _strange(have)
             planned = self._planner.plan(have, compiled, wiring)
             try:
                 self._apply(planned)
@@ -125,15 +131,17 @@ class NodeTables:
                 continue
             except KernelError as error:
                 if not wiring.fast:
+                    self._refusals += 1
                     raise
                 # Rules do not wait for a short cut: an interface that has just gone is enough.
                 logger.warning("going without the fast path until the next sync: %s", error)
                 wiring = replace(wiring, fast=frozenset())
                 continue
-            return self._synced(planned, wiring, repaired=found_changed)
+            return self._synced(planned, wiring)
         raise KernelError(f"other programs changed nftables {MOST_RACES} times in a row meanwhile")
 
-    def _synced(self, planned: Plan, wiring: Wiring, *, repaired: bool) -> Synced:
+    def _synced(self, planned: Plan, wiring: Wiring) -> Synced:
+        self._refusals, self._repairs, repaired = 0, False, self._repairs
         unproved = self._links.confirm()
         self._again.plan(settled=self._wired is not None and not unproved)
         count = len(planned.transactions) + len(planned.afterwards)
@@ -168,17 +176,17 @@ class NodeTables:
             for table in tables
         )
 
-    def _look(self) -> tuple[Ruleset, bool]:
-        """Return what the kernel holds, and whether somebody else changed what is ours."""
+    def _look(self) -> Ruleset:
+        """Return what the kernel holds; note whether somebody else changed what is ours."""
         generation = self._kernel.generation()
         if self._have is not None and generation == self._generation:
-            return self._have, False
+            return self._have
         found = self._kernel.read(TABLES)
-        changed = self._have is not None and found != self._have
-        if changed:
+        if self._have is not None and found != self._have:
+            self._repairs = True
             logger.warning("our tables were changed by another program; putting them right")
         self._have, self._generation = found, generation
-        return found, changed
+        return found
 
     def _apply(self, planned: Plan) -> None:
         self._have, before = None, self._have
@@ -214,6 +222,11 @@ class _Again:
         """Plan the next look, later than the last one; none where there is nothing to find."""
         self._due = math.inf if settled else time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+
+def _strange(have: Ruleset) -> Ruleset:
+    """Return tables of which nothing is believed but that they are there."""
+    return Ruleset({id_: Table(id_, foreign=True) for id_ in have.tables})
 
 
 def _is_settled(wiring: Wiring, pods: _Addresses) -> bool:
