@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from enforcer.ruleset.options import LowerOptions
 from tests.property.fleet.packets import Prober, all_probes
 from tests.property.fleet.topology import Fleet
+from tests.property.fleet.trial import Trial
+from tests.property.story import Story
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,15 @@ def pinned(prober: tuple[Fleet, Prober]) -> Iterator[tuple[Fleet, Prober]]:
     prober[1].warm_up()
     yield prober
     os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
+def story(pinned: tuple[Fleet, Prober]) -> Iterator[Story]:
+    """Return a cluster of five pods without a policy."""
+    fleet, prober = pinned
+    trial = Trial(fleet, prober, LowerOptions())
+    told = Story(trial, {probe: index for index, probe in enumerate(prober.probes)})
+    told()
+    yield told
+    trial.compare_with_a_new_daemon()
+    trial.end()

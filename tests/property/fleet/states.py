@@ -7,7 +7,7 @@ What the enforcer is told of a step is the difference between two states.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -39,6 +39,8 @@ class Tenant:
     ports: list[Json]
     versions: tuple[int, ...]
     phase: str = "Running"
+    init: list[Json] = field(default_factory=list)
+    """Init containers, sidecars among them."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def _pod(place: Place, tenant: Tenant) -> Json:
             "nodeName": f"n{place.node}",
             "hostNetwork": not place.is_slot,
             "containers": [{"name": "main", "ports": tenant.ports}],
+            "initContainers": tenant.init,
         },
         "status": {"phase": tenant.phase, "podIPs": addresses},
     }
