@@ -108,12 +108,14 @@ class RunFolder:
         resumed = [*run.get("resumed", []), again]
         self.write_json("run.json", known | {"status": "running", "resumed": resumed})
 
+    def note(self, **facts: Any) -> None:
+        """Record facts beside what was asked."""
+        self.write_json("run.json", self.read_json("run.json") | facts)
+
     def finish(self, status: str, **facts: Any) -> None:
         """Record how the run ended: ``passed``, ``failed``, ``partial`` or ``invalid``."""
-        run = self.read_json("run.json")
-        run["status"] = status
-        run["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        self.write_json("run.json", run | facts)
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        self.note(status=status, finished=finished, **facts)
 
 
 def enforcers_of(run: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,6 +29,8 @@ _SETTINGS = Path(pytest_plugin.__file__).with_name("functional.ini")
 _LEAST_NODES = 2
 """The matrix needs a same node and another one."""
 _OWN = ("enforcer", "probe_timeout", "results", "select", "group", "profile")
+_OF_CASES = ("select", "group", "profile", "probe_timeout", "versus", "all_cases", "list")
+"""Options that speak of cases."""
 _FIXING = ("cni", "bridge_netfilter", "proxy", "ip_family", "bridges")
 """Cluster options that name an environment, so that none is left to choose."""
 
@@ -93,9 +95,7 @@ def _grouped(ctx: click.Context, param: click.Parameter, value: str) -> str:
     is_flag=True,
     help="Every case, generated ones too, in every kind of cluster: hours.",
 )
-@click.option(
-    "--list", "list_only", is_flag=True, help="Print the cases and their number; run nothing."
-)
+@click.option("--list", is_flag=True, help="Print the cases and their number; run nothing.")
 @click.option(
     "--profile",
     cls=PatientOption,
@@ -135,12 +135,12 @@ def command(
     was as expected, 1 if not, 2 if it could not run; the last line is the path of the report.
     """
     if own["windows"]:
+        _refuse_cases(ctx, pytest_arguments)
         require(settings)
-        windows.measure(settings, own["enforcer"], own["results"])
-        return
+        ctx.exit(windows.measure(settings, own["enforcer"], own["results"]))
     files = tuple(Path(one.partition("::")[0]) for one in pytest_arguments if ".yaml" in one)
     chosen = _choose(settings, {**own, "files": files}, fixed=_is_fixed(ctx))
-    if own["list_only"]:
+    if own["list"]:
         for line in lines_of(chosen):
             click.echo(line)
         return
@@ -188,6 +188,13 @@ def _choose(settings: ClusterSettings, own: dict[str, Any], *, fixed: bool) -> C
     if not chosen.choice:
         raise UsageError("no case was selected; see --select, --group and --list")
     return chosen
+
+
+def _refuse_cases(ctx: click.Context, pytest_arguments: tuple[str, ...]) -> None:
+    """Raise UsageError for all that speaks of cases where none is run."""
+    given = [f"--{key.replace('_', '-')}" for key in _OF_CASES if is_given(ctx, key)]
+    if idle := [*given, *pytest_arguments]:
+        raise UsageError(f"--windows runs no cases: leave out {', '.join(idle)}")
 
 
 def _is_fixed(ctx: click.Context) -> bool:

@@ -15,7 +15,8 @@ from harness.matrix.record import load_record
 from harness.matrix.report import write_reports
 from harness.measure import blocks
 from harness.measure.changes import record
-from harness.report import changes, perf
+from harness.measure.windows import record as windows_record
+from harness.report import changes, perf, windows
 from harness.results import RunFolder
 
 
@@ -51,6 +52,7 @@ _DRAWN_BY: dict[str, Callable[[RunFolder], Path]] = {
     record.EVENTS: changes.write,
     "matrix.json": _draw_matrix,
     study.FILE: lab_report.write,
+    windows_record.FILE: windows.write,
     errand.FILE: errand.write,
 }
 """What draws a run, by the stored file that it draws."""

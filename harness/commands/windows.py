@@ -4,25 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from harness.clusters import make_cluster
+from harness.clusters.base import Cluster
+from harness.commands.ending import Ending
 from harness.enforcers import make_enforcer
+from harness.enforcers.base import Enforcer
+from harness.measure.progress import Narrator
+from harness.measure.windows import record
 from harness.measure.windows.instrument import EVENTS
-from harness.measure.windows.record import Found, never_table, table
 from harness.measure.windows.run import Bench
 from harness.measure.windows.tape import RATE
 from harness.options import ClusterSettings, require_embedded
-from harness.report.windows import draw
+from harness.report import windows as report
 from harness.results import RunFolder
 
 
-def measure(settings: ClusterSettings, enforcer: str, results: Path, events: int = EVENTS) -> Path:
-    """Measure the windows on one cluster; returns the path of the report, which is printed."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is about to begin: who is asked, where, and who is told."""
+
+    cluster: Cluster
+    enforcer: Enforcer
+    folder: RunFolder
+    narrator: Narrator
+    events: int
+
+    def measure(self) -> None:
+        """Bring the cluster up, measure, and store what was found."""
+        with self.cluster as cluster:
+            self.folder.note(shape={**cluster.describe()})
+            logs = self.folder.folder("logs")
+            bench = Bench(cluster, self.enforcer, logs, self.events, self.narrator.say)
+            found = bench.run()
+            self.folder.note(enforcer={**self.enforcer.describe()})
+        self.folder.write_json(record.FILE, found.stored() | {"rate": RATE})
+        lines = [*record.table(found.series), "", *record.never_table(found.never)]
+        click.echo("\n".join(lines))
+
+
+def measure(settings: ClusterSettings, enforcer: str, results: Path, events: int = EVENTS) -> int:
+    """Measure the windows on one cluster; print the report's path and return the exit code."""
     require_embedded(settings, "--windows")
+    narrator = Narrator(Console(highlight=False))
+    cluster, made = make_cluster(settings, narrator.tell), make_enforcer(enforcer)
     folder = RunFolder.create(
         results,
         cluster=settings.cluster,
@@ -30,35 +59,7 @@ def measure(settings: ClusterSettings, enforcer: str, results: Path, events: int
         command=["harness", *sys.argv[1:]],
         settings={**dataclasses.asdict(settings), "enforcer": enforcer, "events": events},
     )
-    with make_cluster(settings) as cluster:
-        made = make_enforcer(enforcer)
-        found = Bench(cluster, made, folder.folder("logs"), events, click.echo).run()
-        facts = {"enforcer": {**made.describe()}, "cluster": {**cluster.describe()}}
-    folder.write_json("windows.json", found.stored() | {"rate": RATE})
-    draw(found.series, folder.folder("figures"))
-    report = folder.write_text("report.md", "\n".join(_report(enforcer, found)) + "\n")
-    folder.finish("passed", **facts)
-    click.echo("\n".join([*table(found.series), "", *never_table(found.never)]))
-    click.echo(report)
-    return report
-
-
-def _report(enforcer: str, found: Found) -> Iterator[str]:
-    yield f"# For how long is {enforcer} wrong after a change?"
-    yield ""
-    yield (
-        f"{RATE} probes a second of each kind, from one pod to a pod of another node. A window is"
-        " the time from the API server's acknowledgement of a change to the first probe after the"
-        " last wrong one, in milliseconds; *resolution* is how much earlier that last wrong probe"
-        " was sent. An event counts only where the opposite state was seen just before. The floor"
-        " is what the same instrument says of a change that alters nothing: windows near it are"
-        " not told from none. *new*: a TCP connection for each probe. *established*: one UDP flow."
-    )
-    yield ""
-    yield from table(found.series)
-    yield ""
-    yield "What may not be wrong at any time:"
-    yield ""
-    yield from never_table(found.never)
-    yield ""
-    yield "![Shares of events by milliseconds](figures/windows.svg)"
+    run = Run(cluster, made, folder, narrator, events)
+    code = Ending(folder, narrator, report.write).of(run.measure, lambda: "passed")
+    click.echo(str(folder.path / report.FILE))
+    return code

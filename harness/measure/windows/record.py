@@ -10,6 +10,7 @@ from typing import Any
 from harness.measure.windows.arithmetic import Change, Void, Window, quantile
 from harness.prober.stream import Flow
 
+FILE = "windows.json"
 SCHEMA = 1
 """Raised whenever a stored field changes its meaning."""
 
@@ -89,6 +90,11 @@ class Never:
         """Return it as it is stored."""
         return {**asdict(self), "flow": self.flow.value}
 
+    @classmethod
+    def load(cls, stored: dict[str, Any]) -> Never:
+        """Read what was stored."""
+        return cls(**stored | {"flow": Flow(stored["flow"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -104,6 +110,12 @@ class Found:
             "series": [one.stored() for one in self.series],
             "never": [one.stored() for one in self.never],
         }
+
+    @classmethod
+    def load(cls, stored: dict[str, Any]) -> Found:
+        """Read what was stored."""
+        series = tuple(Series.load(one) for one in stored["series"])
+        return cls(series, tuple(Never.load(one) for one in stored["never"]))
 
 
 def never_table(never: Sequence[Never]) -> Iterator[str]:

@@ -111,6 +111,19 @@ def test_what_the_machine_lacks_is_one_sentence_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_speaks_of_cases_goes_not_with_windows(tmp_path: Path) -> None:
+    """A run of windows refuses, all at once, what it would have to pass over."""
+    cases = ["--list", "--select=placement=self", "--versus=none", "-k", "x"]
+
+    result = CliRunner().invoke(
+        cli.main, ["functional", "--windows", f"--results={tmp_path}/results", *cases]
+    )
+
+    told = "harness: --windows runs no cases: leave out --select, --versus, --list, -k, x\n"
+    assert (result.exit_code, result.stderr) == (2, told)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_scenario_that_cannot_be_read_is_wrong_use(tmp_path: Path) -> None:
     """Its mistakes are told, with exit code 2: nobody has interrupted anything."""
     (tmp_path / "cases.yaml").write_text("words: true\n")
