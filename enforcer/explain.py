@@ -209,7 +209,7 @@ class _Explainer:
     def _range_of(self, address: IPAddress) -> str:
         """Return the node in whose pod ranges an address lies; empty for none."""
         for node in self._cluster.nodes.values():
-            if any(address in network for network in node.pod_networks):
+            if any(address in network for network in self._cluster.pod_networks(node)):
                 return node.name
         return ""
 

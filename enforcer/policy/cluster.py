@@ -20,10 +20,11 @@ from enforcer.model.changes import (
     key_of,
     kind_of,
 )
-from enforcer.model.net import IPAddress
+from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.model.objects import Key, Namespace, Node, Pod, PodPeer, Policy
 from enforcer.model.selectors import Selector
 from enforcer.policy.groups import Groups, PodGroup, Selection
+from enforcer.policy.ranges import Ranges
 
 _Item = TypeVar("_Item")
 
@@ -45,6 +46,7 @@ class Cluster:
         self._policies_in: dict[str, dict[Key, Policy]] = {}
         self._sorted_policies: dict[str, tuple[Policy, ...]] = {}
         self._groups = Groups()
+        self._ranges = Ranges()
 
     @property
     def synced(self) -> bool:
@@ -69,6 +71,13 @@ class Cluster:
     def nodes(self) -> Mapping[str, Node]:
         """Every node by its name."""
         return self._nodes
+
+    def pod_networks(self, node: Node) -> tuple[IPNetwork, ...]:
+        """Return the networks in which addresses are those of a node's pods, and of nobody else.
+
+        None of a family in which pods contradict what Nodes say: see :mod:`enforcer.policy.ranges`.
+        """
+        return self._ranges.of(node)
 
     @property
     def node_addresses(self) -> frozenset[IPAddress]:
@@ -165,6 +174,7 @@ class Cluster:
             case Pod():
                 self._pods[item.key] = item
                 self._pods_on.setdefault(item.node, {})[item.key] = item
+                self._ranges.put(item, self._nodes.get(item.node))
                 if _can_be_peer(item):
                     self._groups.put(item)
             case Namespace():
@@ -172,7 +182,7 @@ class Cluster:
                 self._groups.put_namespace(item)
             case Node():
                 self._nodes[item.name] = item
-                self._node_addresses = None
+                self._node_changed(item.name)
             case Policy():
                 self._policies[item.key] = item
                 self._policies_in.setdefault(item.key.namespace, {})[item.key] = item
@@ -183,6 +193,7 @@ class Cluster:
             case Pod():
                 del self._pods[item.key]
                 _drop(self._pods_on, item.node, item.key)
+                self._ranges.remove(item.key)
                 if _can_be_peer(item):
                     self._groups.remove(item)
             case Namespace():
@@ -190,11 +201,16 @@ class Cluster:
                 self._groups.remove_namespace(item.name)
             case Node():
                 del self._nodes[item.name]
-                self._node_addresses = None
+                self._node_changed(item.name)
             case Policy():
                 del self._policies[item.key]
                 _drop(self._policies_in, item.key.namespace, item.key)
                 self._sorted_policies.pop(item.key.namespace, None)
+
+    def _node_changed(self, name: str) -> None:
+        self._node_addresses = None
+        for pod in self.pods_on(name):
+            self._ranges.put(pod, self._nodes.get(name))
 
 
 def _id(item: Object | Unreadable) -> Key:

@@ -84,7 +84,7 @@ class NodeCompiler:
         return CompiledPolicy(
             node=self._node,
             pods=pods,
-            pod_networks=node.pod_networks,
+            pod_networks=self._cluster.pod_networks(node),
             node_addresses=self._cluster.node_addresses,
             problems=(*problems_of(self._cluster, self._node, policies), *conflicts),
         )

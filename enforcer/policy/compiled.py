@@ -83,7 +83,8 @@ class Problem:
 class CompiledPolicy:
     """Everything that this node's kernel has to know. Pods are sorted by key.
 
-    ``pod_networks`` are this node's; ``node_addresses`` are those of every node of the cluster.
+    ``pod_networks`` are this node's, as far as its pods' addresses are from them;
+    ``node_addresses`` are those of every node of the cluster.
     """
 
     node: str

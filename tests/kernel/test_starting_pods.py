@@ -12,6 +12,12 @@ from dataclasses import replace
 
 import pytest
 
+from enforcer.model.changes import Object, Put
+from enforcer.model.net import IPAddress
+from enforcer.model.objects import Key, Node
+from enforcer.model.objects import Pod as KnownPod
+from enforcer.policy.cluster import Cluster
+from enforcer.policy.compile import compile_node
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.options import AntiSpoofing
 from tests.kernel.netlab import OUTSIDE, Lab, Namespace, Pod, Verdict, Wire, wait_until
@@ -82,6 +88,50 @@ def test_without_pod_networks_services_and_the_outside_go_on(lab: Lab) -> None:
     assert lab.probe("p1", INSIDE, 80) is Verdict.OPEN
     assert lab.probe(OUTSIDE, one.ip4, 80) is Verdict.OPEN
     assert lab.probe(OUTSIDE, one.ip6, 80) is Verdict.OPEN
+
+
+@WIRES
+def test_ranges_that_the_cni_plugin_does_not_use_say_nothing(wire: Wire) -> None:
+    """This node's pods are beyond its range, another node's pod is within it: as Calico has it.
+
+    The other's is no unknown pod of ours, and a pod that starts here is one.
+    """
+    with Lab(wire) as lab:
+        lab.options = replace(lab.options, pod_interfaces=("veth*", "br0"))
+        for place in (OUTSIDE, *(pod.name for pod in lab.pods)):
+            lab.serve(place, 80)
+        cluster = Cluster()
+        objects: list[Object] = [*NODES, FAR, *map(_known, lab.pods[:2])]
+        for item in objects:
+            cluster.apply(Put(item))
+        lab.sync(compile_node(cluster, "node"))
+
+        one, _, three = lab.pods
+        for far, near in zip(FAR.addresses, (one.ip4, one.ip6), strict=True):
+            assert lab.probe("p1", str(far), 80) is Verdict.OPEN
+            assert lab.probe(OUTSIDE, near, 80, source=str(far)) is Verdict.OPEN
+            assert lab.probe("p2", near, 80) is Verdict.OPEN
+            assert lab.probe("p3", near, 80) is Verdict.DROPPED
+        for address in (three.ip4, three.ip6):
+            assert lab.probe("p1", address, 80) is Verdict.DROPPED
+
+
+def _known(pod: Pod) -> KnownPod:
+    return KnownPod(Key("ns", pod.name), "node", {}, _addresses(pod.ip4, pod.ip6))
+
+
+def _addresses(*texts: str) -> tuple[IPAddress, ...]:
+    return tuple(map(ipaddress.ip_address, texts))
+
+
+NODES = tuple(
+    Node(name, (), tuple(map(ipaddress.ip_network, ranges)))
+    for name, ranges in (
+        ("node", ("10.3.0.0/24", "fd00:3::/64")),
+        ("other", ("10.4.0.0/24", "fd00:4::/64")),
+    )
+)
+FAR = KnownPod(Key("ns", "far"), "other", {}, _addresses("10.3.0.10", "fd00:3::10"))
 
 
 def test_anti_spoofing_can_be_switched_off(lab: Lab) -> None:
