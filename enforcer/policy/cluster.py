@@ -23,6 +23,7 @@ from enforcer.model.changes import (
 from enforcer.model.net import IPAddress, IPNetwork
 from enforcer.model.objects import Key, Namespace, Node, Pod, PodPeer, Policy
 from enforcer.model.selectors import Selector
+from enforcer.policy.claims import Claims
 from enforcer.policy.groups import Groups, PodGroup, Selection
 from enforcer.policy.ranges import Ranges
 
@@ -46,6 +47,7 @@ class Cluster:
         self._policies_in: dict[str, dict[Key, Policy]] = {}
         self._sorted_policies: dict[str, tuple[Policy, ...]] = {}
         self._groups = Groups()
+        self._claims = Claims(self._groups)
         self._ranges = Ranges()
 
     @property
@@ -123,6 +125,10 @@ class Cluster:
         """
         return self._groups.selection(peer, namespace)
 
+    def is_contested(self, address: IPAddress) -> bool:
+        """Whether pods claim an address that selectors may tell apart: it is nobody's peer then."""
+        return self._claims.is_contested(address)
+
     def apply(self, change: Change) -> bool:
         """Take a change in; return whether anything is different now."""
         match change:
@@ -176,7 +182,7 @@ class Cluster:
                 self._pods_on.setdefault(item.node, {})[item.key] = item
                 self._ranges.put(item, self._nodes.get(item.node))
                 if _can_be_peer(item):
-                    self._groups.put(item)
+                    self._claims.put(item)
             case Namespace():
                 self._namespaces[item.name] = item
                 self._groups.put_namespace(item)
@@ -195,7 +201,7 @@ class Cluster:
                 _drop(self._pods_on, item.node, item.key)
                 self._ranges.remove(item.key)
                 if _can_be_peer(item):
-                    self._groups.remove(item)
+                    self._claims.remove(item)
             case Namespace():
                 del self._namespaces[item.name]
                 self._groups.remove_namespace(item.name)

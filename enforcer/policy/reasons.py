@@ -213,6 +213,8 @@ class _Judge:
         pod = self._remote.peer
         if pod is None:
             return f"{self._remote} is no pod that a selector can mean"
+        if self._cluster.is_contested(self._remote.address):
+            return f"{self._remote.address} is claimed by several pods, and so nobody's"
         if peer.own_namespace:
             if pod.key.namespace != namespace:
                 return f"{pod.key} is not in namespace {namespace}"

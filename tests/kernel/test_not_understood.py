@@ -184,3 +184,19 @@ def test_pods_that_claim_one_address_get_what_both_may(told: Told, lab: Lab) -> 
     assert not told.is_open("p1", "p2")
     assert not told.is_open("p2", OUTSIDE)
     assert told.is_open("p2", "p1") is False
+
+
+def test_an_address_that_two_pods_claim_is_nobodys_peer(told: Told, lab: Lab) -> None:
+    """What its last pod might is not passed on while its status still names the address."""
+    one = {"podSelector": {"matchLabels": {"name": "p1"}}}
+    told.policy(podSelector={"matchLabels": {"name": "p2"}}, ingress=[{"from": [one]}])
+    assert told.is_open("p1", "p2")
+
+    heir = manifest(lab.pods[0], "ns") | {"spec": {"nodeName": "elsewhere"}}
+    heir["metadata"] |= {"name": "heir", "labels": {"name": "heir"}}
+    told(Kind.PODS, heir)
+    assert not told.is_open("p1", "p2")
+
+    heir["status"] |= {"phase": "Succeeded"}
+    told(Kind.PODS, heir)
+    assert told.is_open("p1", "p2")
