@@ -7,6 +7,7 @@ over, so that a mistake is told once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 BRIDGE_PORTS = 1023
@@ -25,10 +26,30 @@ def complaints(given: Mapping[str, Any]) -> Iterator[str]:
             pass
         case _:
             yield from _about_control_plane(given)
-    if given.get("cluster") != "kubeconfig":
-        flags = [f"--{key}" for key in ("kubeconfig", "context") if given.get(key)]
-        yield from (f"{flag} goes with --cluster kubeconfig" for flag in flags)
+    yield from _about_other_clusters(given)
     yield from _about_bridges(given)
+
+
+_OF_SOME: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "kubeconfig": ("kubeconfig",),
+        "context": ("kubeconfig",),
+        "kind": ("kind",),
+        "node_image": ("kind",),
+        "kubectl": ("kind", "kubeconfig"),
+        "image": ("kind", "kubeconfig"),
+    }
+)
+"""Options that speak of some kinds of cluster alone."""
+
+
+def _about_other_clusters(given: Mapping[str, Any]) -> Iterator[str]:
+    """Say which values speak of another kind of cluster than the one that is meant."""
+    for key, kinds in _OF_SOME.items():
+        if given.get(key) and given.get("cluster") not in kinds:
+            yield f"--{key.replace('_', '-')} goes with --cluster {' or '.join(kinds)}"
+    if given.get("cni") == "kindnet" and given.get("cluster") != "kind":
+        yield "--cni kindnet goes with --cluster kind"
 
 
 def _about_kind(given: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import click
 
 from harness import combinations, names
 from harness.errors import UsageError
+from harness.images import chosen as images
 
 if TYPE_CHECKING:
     import pytest
@@ -94,17 +95,26 @@ CLUSTER_OPTIONS = (
         "cluster",
         "embedded",
         "What the cluster is made of: embedded = network namespaces on this machine; kind = real"
-        " Kubernetes nodes in docker containers (KIND_NODE_IMAGE names their image); kubeconfig ="
+        " Kubernetes nodes in docker containers; kubeconfig ="
         " one that is there already, in namespaces of our own.",
         choices=("embedded", "kind", "kubeconfig"),
     ),
     Option("kubeconfig", "", "The file that leads to it; empty = $KUBECONFIG, or ~/.kube/config."),
     Option("context", "", "The context of that file; empty = its current one."),
+    Option("kind", "", "The program kind; empty = $KIND, or kind on PATH. Never downloaded."),
+    Option("kubectl", "", "The program kubectl; empty = $KUBECTL, or kubectl on PATH."),
     Option(
-        "workload-image",
+        "node-image",
         "",
-        "What pods and agents on an existing cluster run, by the name that its nodes pull it by;"
-        " empty = as `nox -s image` makes it for amd64.",
+        "The image of kind's nodes, in docker's store; empty = $KIND_NODE_IMAGE.",
+    ),
+    Option(
+        "image",
+        "",
+        "What pods on real clusters run, as NAME=REFERENCE, apart by commas: workload (agents and"
+        " clients), enforcer, nginx (the scenarios' pods; any stock image of it will do). Empty ="
+        " as `nox -s image` makes them. Kind's nodes get them from docker's store.",
+        check=images.complaint,
     ),
     Option(
         "control-plane",
@@ -123,8 +133,9 @@ CLUSTER_OPTIONS = (
     Option(
         "cni",
         "routed",
-        "How pods are connected: a route to each (as Calico), or a Linux bridge per node.",
-        choices=("routed", "bridged"),
+        "How pods are connected: a route to each (as Calico), or a Linux bridge per node; kindnet ="
+        " as kind's own CNI does it, whose enforcement is taken away.",
+        choices=("routed", "bridged", "kindnet"),
     ),
     Option(
         "bridge-netfilter",
@@ -189,7 +200,10 @@ class ClusterSettings:
     name: str = ""
     kubeconfig: str = ""
     context: str = ""
-    workload_image: str = ""
+    kind: str = ""
+    kubectl: str = ""
+    node_image: str = ""
+    image: str = ""
     namespaces: tuple[str, ...] = ()
     """The scenario's namespaces, where they have to be made beforehand. No flag sets it."""
     installs: str = ""
@@ -328,5 +342,8 @@ def settings_from(values: Mapping[str, Any], least_nodes: int = 1) -> ClusterSet
         name=given["name"],
         kubeconfig=given["kubeconfig"],
         context=given["context"],
-        workload_image=given["workload_image"],
+        kind=given["kind"],
+        kubectl=given["kubectl"],
+        node_image=given["node_image"],
+        image=given["image"],
     )

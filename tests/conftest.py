@@ -23,12 +23,11 @@ from typing import Any
 import pytest
 
 from enforcer.fastpath import is_supported
-from harness import __version__
 from harness.clusters.kind.tools import find_tools
 from harness.controlplane.programs import Programs, find
 from harness.doctor.kernel import look_ipvs, look_sctp_sockets
 from harness.errors import MissingError
-from harness.images.recipes import RECIPES
+from harness.images.chosen import chosen
 from harness.requirements import find_tool
 
 NOT_RUN = pytest.StashKey[Counter[str]]()
@@ -121,8 +120,7 @@ def _missing_kind() -> str:
         kind = find_tools()
     except MissingError as error:
         return "; ".join(str(error).splitlines())
-    tags = (f"{recipe.tag}:{__version__}-amd64" for recipe in RECIPES.values())
-    absent = [tag for tag in tags if not kind.image_id(tag)]
+    absent = [tag for tag in chosen("").all() if not kind.image_id(tag)]
     return f"no image {', '.join(absent)} in docker; run: nox -s image" if absent else ""
 
 

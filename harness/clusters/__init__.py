@@ -39,7 +39,7 @@ def make_cluster(settings: ClusterSettings, tell: Tell = say_nothing) -> Cluster
 
 def make_kind(settings: ClusterSettings, tell: Tell = say_nothing) -> KindCluster:
     """Return a cluster of kind; MissingError with all that this machine lacks for it."""
-    from harness.clusters.kind.cluster import KindCluster, images  # noqa: PLC0415
+    from harness.clusters.kind.cluster import KindCluster  # noqa: PLC0415
     from harness.clusters.kind.config import (  # noqa: PLC0415
         IpFamily,
         KindConfig,
@@ -47,16 +47,21 @@ def make_kind(settings: ClusterSettings, tell: Tell = say_nothing) -> KindCluste
         KubeProxyMode,
     )
     from harness.clusters.kind.network import PodWiring  # noqa: PLC0415
-    from harness.clusters.kind.tools import find_tools  # noqa: PLC0415
+    from harness.clusters.kind.tools import Wish, find_tools  # noqa: PLC0415
+    from harness.images.chosen import chosen  # noqa: PLC0415
 
     config = KindConfig(
         settings.nodes - 1,
         KubeProxyMode(settings.proxy.removeprefix("kube-proxy-")),
         IpFamily(settings.ip_family),
+        own_cni=settings.cni == "kindnet",
     )
-    shape = KindShape(config, PodWiring[settings.cni.upper()], settings.bridge_netfilter)
-    tools = find_tools(tuple(images().values()), settings.nodes)
-    return KindCluster(settings.name or names.fresh(), tools, shape, tell)
+    wiring = PodWiring.BRIDGED if settings.cni == "bridged" else PodWiring.ROUTED
+    shape = KindShape(config, wiring, settings.bridge_netfilter)
+    images = chosen(settings.image)
+    wish = Wish(settings.kind, settings.kubectl, settings.node_image, images.all())
+    tools = find_tools(wish, shape)
+    return KindCluster(settings.name or names.fresh(), tools, shape, images, tell)
 
 
 def require(settings: ClusterSettings) -> None:

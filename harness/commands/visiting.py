@@ -29,8 +29,8 @@ def agree(settings: ClusterSettings, amounts: Amounts, *, yes: bool) -> ClusterS
     answer is no.
     """
     with tempfile.TemporaryDirectory(prefix="npd-guest-") as folder:
-        access = find_access(settings.kubeconfig, settings.context, Path(folder))
         invited = invitation(settings)
+        access = find_access(invited.way, Path(folder))
         found = survey(access.kubectl, invited.intent)
     nodes = len(found.machines.used)
     sentences = _plan(access, invited, found, amounts(nodes))
@@ -47,7 +47,9 @@ def _plan(
     yield f"  namespaces {', '.join((*invited.intent.namespaces, agents.NAMESPACE))}"
     yield f"  a privileged pod on each of the nodes {nodes}; it probes from within pods' networks"
     yield from (f"  {one}" for one in amounts)
-    yield f"  all of image {invited.intent.image}, which the nodes have to have, or can pull"
+    if invited.intent.installs:
+        yield f"  the enforcer {invited.intent.installs} on these nodes, and its rights and account"
+    yield f"  all of {', '.join(invited.pulled())}, which the nodes have to have, or can pull"
     yield from (f"  note: {one}" for one in found.notes)
     yield f"Everything is labelled {SELECTOR}, and removed at the end"
     yield "(after a crash: harness cleanup)"

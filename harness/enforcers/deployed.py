@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from harness.clusters.base import Cluster, Manifest
+from harness.clusters.base import Cluster
 from harness.clusters.kube.cluster import KubeCluster
-from harness.clusters.kube.kubectl import Kubectl
 from harness.enforcers import health
 from harness.enforcers.bundled import TABLE
 from harness.enforcers.daemons import Command
 from harness.enforcers.daemonset import HEALTH_PORT, DaemonSet, Readiness
+from harness.enforcers.deployment import DEPLOY, Deployment
 from harness.enforcers.nft_tables import NftTables
 from harness.enforcers.node import Node
 from harness.enforcers.pods import DaemonPods
 from harness.errors import EnforcerFailed, UsageError
 from harness.images.recipes import ROOT
 
-DEPLOY = ROOT / "enforcer" / "deploy"
 CHANGES = ("no liveness probe: the kubelet would start a daemon again that is stopped on purpose",)
 """What is not as in the base, and why."""
-
-_CLEANUP = "npd-cleanup"
 
 
 class Deployed(DaemonSet):
@@ -37,7 +32,7 @@ class Deployed(DaemonSet):
         """Prepare; nothing is applied yet."""
         super().__init__()
         self.rules = NftTables(TABLE, ("true",))  # the image's own cleanup does it, on all nodes
-        self._image = ""
+        self._plan: Deployment | None = None
         self._deployed: DaemonPods | None = None
 
     def describe(self) -> Mapping[str, Any]:
@@ -45,7 +40,7 @@ class Deployed(DaemonSet):
         base = str(DEPLOY.relative_to(ROOT) / "base")
         return {
             "name": self.name,
-            "image": self._image,
+            "image": self._plan.image if self._plan else "",
             "manifests": base,
             "changes": list(CHANGES),
         }
@@ -64,13 +59,11 @@ class Deployed(DaemonSet):
         """Return the DaemonSet's pods."""
         if not isinstance(cluster, KubeCluster):
             raise UsageError(f"there is nothing to deploy on, on a cluster that is {cluster.kind}")
-        manifests = list(_read(cluster.kubectl, DEPLOY / "base"))
+        self._plan = Deployment(cluster.images.enforcer, nodes)
+        manifests = self._plan.base(cluster.kubectl)
         (daemons,) = (one for one in manifests if one["kind"] == "DaemonSet")
         (container,) = daemons["spec"]["template"]["spec"]["containers"]
         del container["livenessProbe"]
-        self._image = container["image"]
-        if set(nodes) != {node.name for node in cluster.nodes()}:
-            daemons["spec"]["template"]["spec"]["affinity"] = _only_on(nodes)
         self._deployed = DaemonPods(cluster, logs, manifests, nodes)
         return self._deployed
 
@@ -89,10 +82,10 @@ class Deployed(DaemonSet):
     def uninstall(self) -> None:
         """Delete it, and have ``enforcer cleanup`` run on each node. Idempotent."""
         pods, self._deployed = self._deployed, None
-        if pods is None:
+        if pods is None or self._plan is None:
             return
         pods.stop()
-        sweep(pods.cluster, pods.kubectl)
+        self._plan.sweep(pods.kubectl)
         super().uninstall()
         pods.withdraw()
 
@@ -106,25 +99,3 @@ class Deployed(DaemonSet):
         words = ("enforcer", "explain", "--node-name", node, client, target)
         done = pods.kubectl.attempt(*into, *words)
         return done.stdout + done.stderr
-
-
-def sweep(cluster: Cluster, kubectl: Kubectl) -> None:
-    """Take the enforcer's tables off every node, as its manual says."""
-    manifests = list(_read(kubectl, DEPLOY / "cleanup"))
-    (daemons,) = (one for one in manifests if one["kind"] == "DaemonSet")
-    cluster.apply(manifests)
-    try:
-        kubectl.rollout(daemons["metadata"]["namespace"], f"daemonset/{_CLEANUP}")
-    finally:
-        cluster.delete(manifests)
-
-
-def _read(kubectl: Kubectl, folder: Path) -> Iterator[Manifest]:
-    text = kubectl.run("kustomize", str(folder))
-    yield from (one for one in yaml.safe_load_all(text) if one)
-
-
-def _only_on(nodes: Sequence[str]) -> dict[str, Any]:
-    named = {"key": "metadata.name", "operator": "In", "values": list(nodes)}
-    terms = {"nodeSelectorTerms": [{"matchFields": [named]}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}

@@ -33,12 +33,18 @@ class Environment:
         """Return what makes such a cluster; everything else is as in ``base``."""
         return dataclasses.replace(
             base,
-            cni="routed" if self.wiring is Wiring.ROUTED else "bridged",
+            cni=self._cni(base.cni),
             bridge_netfilter=self.wiring is Wiring.BRIDGED_NF,
             bridges=_SEVERAL if self.wiring is Wiring.BRIDGES else 1,
             ip_family=self.family.value,
             proxy=self.proxy.value.replace("_", "-"),
         )
+
+    def _cni(self, asked: str) -> str:
+        """Return what connects pods so; kindnet routes, too."""
+        if self.wiring is not Wiring.ROUTED:
+            return "bridged"
+        return "routed" if asked == "bridged" else asked
 
 
 _IPV4_FIRST = "kind clusters are IPv4 unless --ip-family asks for another"

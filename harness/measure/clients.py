@@ -56,7 +56,7 @@ def deploy(cluster: Cluster) -> Clients:
     if not isinstance(cluster, KubeCluster):
         return OUTSIDE
     node = cluster.nodes()[-1].name
-    cluster.apply(manifests(node))
+    cluster.apply(manifests(node, cluster.images.workload))
     cluster.wait_ready(NAMESPACE, timeout=_SECONDS)
     allowed, denied = (PodRef(NAMESPACE, name) for name in (_ALLOWED, _DENIED))
     address = cluster.address_of(allowed)
@@ -64,8 +64,8 @@ def deploy(cluster: Cluster) -> Clients:
     return Clients(allowed, denied, address, cidr, (node,))
 
 
-def manifests(node: str) -> list[Manifest]:
-    """Return both pods on a node, in a namespace of their own.
+def manifests(node: str, image: str) -> list[Manifest]:
+    """Return both pods on a node, in a namespace of their own; ``image`` has the load's programs.
 
     They are privileged: ports and TIME_WAIT of the load are settings of their own network.
     """
@@ -75,6 +75,7 @@ def manifests(node: str) -> list[Manifest]:
     for name in (_ALLOWED, _DENIED):
         pod = workload.pod(name, 0, node)
         pod["metadata"] |= {"name": name, "namespace": NAMESPACE}
-        pod["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+        (container,) = pod["spec"]["containers"]
+        container |= {"image": image, "securityContext": {"privileged": True}}
         made.append(pod)
     return made

@@ -28,16 +28,28 @@ class Access:
         return f"context {self.context} ({self.server})"
 
 
-def find_access(kubeconfig: str, context: str, folder: Path) -> Access:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a person says which cluster is meant; what is empty kubectl finds as ever."""
+
+    kubeconfig: str = ""
+    context: str = ""
+    kubectl: str = ""
+    """The program; else ``$KUBECTL``, or kubectl on ``PATH``."""
+
+
+def find_access(way: Way, folder: Path) -> Access:
     """Return the way to a cluster. UsageError where there is none, MissingError without kubectl.
 
     A kubeconfig with this context alone is written to ``folder``, for every program of a run: so
     none of them can end up somewhere else, whatever ``$KUBECONFIG`` or another window says.
     """
-    program = find_tool(os.environ.get("KUBECTL", "kubectl"))
+    program = find_tool(way.kubectl or os.environ.get("KUBECTL", "") or "kubectl")
+    if program is None and way.kubectl:
+        raise MissingError(f"--kubectl {way.kubectl}: there is no such program")
     if program is None:
         raise MissingError("kubectl is not installed; put it on PATH, or its path in $KUBECTL")
-    shown = _alone(program, kubeconfig, context)
+    shown = _alone(program, way.kubeconfig, way.context)
     alone = folder / "kubeconfig"
     alone.touch(mode=0o600)
     alone.write_text(shown)

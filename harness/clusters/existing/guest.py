@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, names
+from harness import names
 from harness.clusters.base import Manifest, Place, PodRef, Tell, say_nothing
-from harness.clusters.existing.access import Access, find_access
+from harness.clusters.existing.access import Access, Way, find_access
 from harness.clusters.existing.border import Border
 from harness.clusters.existing.survey import Intent, Survey, survey
 from harness.clusters.kube.cluster import KubeCluster, Reached
@@ -19,7 +19,7 @@ from harness.clusters.kube.owned import labelled
 from harness.clusters.kube.probing import Door
 from harness.clusters.kube.runner import Runner
 from harness.errors import UsageError
-from harness.images.recipes import RECIPES
+from harness.images.chosen import Images, chosen
 from harness.options import ClusterSettings
 
 PRIVILEGED = "pod-security.kubernetes.io/enforce"
@@ -32,19 +32,26 @@ _NO_OUTSIDE = "nothing outside of this cluster is ours: outside hosts are not ru
 class Invitation:
     """Which cluster is meant, what is going to be done there, and whether its owner agreed."""
 
-    kubeconfig: str
-    context: str
+    way: Way
     border: Border
     intent: Intent
+    images: Images
     agreed: bool
+
+    def pulled(self) -> tuple[str, ...]:
+        """Return the images that nodes have to have, or to pull."""
+        if self.intent.installs:
+            return self.images.all()
+        return tuple(dict.fromkeys((self.images.workload, self.images.nginx)))
 
 
 def invitation(settings: ClusterSettings) -> Invitation:
     """Return what the settings say of a cluster that exists."""
-    image = settings.workload_image or f"{RECIPES['workload'].tag}:{__version__}-amd64"
+    images = chosen(settings.image)
     border = Border(frozenset(settings.namespaces))
-    intent = Intent(border.homes(), image, settings.installs)
-    return Invitation(settings.kubeconfig, settings.context, border, intent, settings.agreed)
+    intent = Intent(border.homes(), images.workload, settings.installs)
+    way = Way(settings.kubeconfig, settings.context, settings.kubectl)
+    return Invitation(way, border, intent, images, settings.agreed)
 
 
 def invited(settings: ClusterSettings, tell: Tell | None = None) -> GuestCluster:
@@ -59,7 +66,7 @@ class GuestCluster(KubeCluster):
 
     def __init__(self, invitation: Invitation, name: str, tell: Tell = say_nothing) -> None:
         """Prepare; nothing is touched yet."""
-        super().__init__(name, invitation.intent.image, tell)
+        super().__init__(name, invitation.images, tell)
         self._invitation = invitation
         self._border = invitation.border
         self._met: tuple[Access, Survey] | None = None
@@ -70,7 +77,7 @@ class GuestCluster(KubeCluster):
         if not given.agreed:
             raise UsageError("the cluster's owner was not asked; say --yes to go on")
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="npd-guest-"))
-        access = find_access(given.kubeconfig, given.context, Path(folder))
+        access = find_access(given.way, Path(folder))
         found = survey(access.kubectl, given.intent)
         self._met = access, found
         spaces = labelled(map(_namespace, given.intent.namespaces))
@@ -80,7 +87,7 @@ class GuestCluster(KubeCluster):
 
     def describe(self) -> Mapping[str, Any]:
         """Return which cluster it is, and what was found there."""
-        told = {"kind": self.kind, "image": self._invitation.intent.image}
+        told = {"kind": self.kind, "images": list(self._invitation.pulled())}
         if self._met is None:
             return told
         access, found = self._met

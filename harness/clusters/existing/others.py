@@ -9,6 +9,9 @@ from types import MappingProxyType
 from harness.clusters.base import Manifest
 from harness.clusters.kube.owned import is_ours
 
+OURS = "npd-enforcer"
+"""The DaemonSet of this repository's own enforcer, whoever deployed it."""
+
 KNOWN: Mapping[str, str] = MappingProxyType(
     {
         "anetd": "GKE Dataplane V2 (Cilium)",
@@ -22,7 +25,7 @@ KNOWN: Mapping[str, str] = MappingProxyType(
         "kube-network-policies": "kube-network-policies",
         "kube-ovn-cni": "Kube-OVN",
         "kube-router": "kube-router",
-        "npd-enforcer": "npd enforcer",
+        OURS: "npd enforcer",
         "ovnkube-node": "OVN-Kubernetes",
         "weave-net": "Weave Net",
     }

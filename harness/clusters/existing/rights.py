@@ -30,8 +30,11 @@ FOR_A_RUN = (
 FOR_INSTALLING = (
     Right(("serviceaccounts",), _KEEP),
     Right(("clusterroles", "clusterrolebindings"), _KEEP, "rbac.authorization.k8s.io"),
+    Right(("events",), ("create",)),
+    Right(("*",), ("list",), "policy.networking.k8s.io"),
 )
-"""What it takes besides to deploy an enforcer of ours."""
+"""What it takes besides to deploy an enforcer of ours. The last two it is given itself, and nobody
+can give away a right that he has not (RBAC's "privilege escalation prevention")."""
 
 FOR_CLEANUP = (
     Right(("namespaces",), ("get", "list", "watch", "delete")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.clusters.base import Manifest
 from harness.clusters.existing import others, rights
 from harness.clusters.existing.machines import LEAST, Machines, architectures_of, choose
 from harness.clusters.kube import agents
@@ -42,11 +43,13 @@ def survey(kubectl: Kubectl, intent: Intent) -> Survey:
     if lacking:
         raise UsageError(rights.in_words(lacking))
     machines = choose(kubectl.get("nodes")["items"], architectures_of(intent.image))
-    found = others.candidates(kubectl.get("daemonsets", "-A")["items"])
+    daemons = kubectl.get("daemonsets", "-A")["items"]
+    found = others.candidates(daemons)
     policies = others.foreign(kubectl.get("networkpolicies", "-A")["items"])
     complaints = [
         *_too_few(machines),
         *_taken(kubectl, (*intent.namespaces, agents.NAMESPACE)),
+        *_twice(intent, daemons),
         *_would_act(intent, policies),
     ]
     if complaints:
@@ -71,6 +74,18 @@ def _taken(kubectl: Kubectl, namespaces: Sequence[str]) -> Iterator[str]:
             yield f"namespace {name} is there from another run of ours; see: harness cleanup"
         else:
             yield f"namespace {name} is there, and is not ours: nothing is done in it"
+
+
+def _twice(intent: Intent, daemons: Sequence[Manifest]) -> Iterator[str]:
+    """Say where an enforcer of ours is already: one more would take its place."""
+    for one in daemons if intent.installs else ():
+        if one["metadata"]["name"] != others.OURS:
+            continue
+        name = others.name_of(one)
+        if is_ours(one):
+            yield f"DaemonSet {name} is there from another run of ours; see: harness cleanup"
+        else:
+            yield f"DaemonSet {name} is there, and is not ours: judge it with --enforcer present"
 
 
 def _would_act(intent: Intent, policies: Sequence[str]) -> Iterator[str]:

@@ -12,15 +12,9 @@ from harness.clusters.kind.outside import outside
 from harness.clusters.kind.provider import AtEnd, KindNodes
 from harness.clusters.kind.tools import Tools
 from harness.clusters.kube.cluster import KubeCluster, Reached
-from harness.images.recipes import RECIPES, Architecture
+from harness.images.chosen import Images
 
 _WHAT = "a kind cluster"
-
-
-def images() -> Mapping[str, str]:
-    """Return the images of ours that nodes get, by what they are."""
-    own = Architecture.own()
-    return {what: RECIPES[what].reference(own) for what in ("enforcer", "workload")}
 
 
 class KindCluster(KubeCluster):
@@ -31,10 +25,11 @@ class KindCluster(KubeCluster):
 
     kind = "kind"
 
-    def __init__(self, name: str, tools: Tools, shape: KindShape, tell: Tell) -> None:
+    def __init__(
+        self, name: str, tools: Tools, shape: KindShape, images: Images, tell: Tell
+    ) -> None:
         """Prepare; nothing is made yet."""
-        self._images = images()
-        super().__init__(name, self._images["workload"], tell)
+        super().__init__(name, images, tell)
         self._tools = tools
         self._shape = shape
         self._settings: Mapping[str, Any] = {}
@@ -43,25 +38,28 @@ class KindCluster(KubeCluster):
         self._tell(_WHAT, 0, 1)
         nodes = KindNodes(self.name, self._tools, self._shape.config, AtEnd.DELETE)
         stack.enter_context(nodes)
-        nodes.wire(self._shape.wiring, bridge_netfilter=self._shape.bridge_netfilter)
+        if not self._shape.config.own_cni:
+            nodes.wire(self._shape.wiring, bridge_netfilter=self._shape.bridge_netfilter)
         self._tell(_WHAT, 1, 1)
-        self._tell("images on nodes", 0, len(self._images))
-        nodes.load(*self._images.values())
+        wanted = self.images.all()
+        self._tell("images on nodes", 0, len(wanted))
+        nodes.load(*wanted)
         host = stack.enter_context(
-            outside(self.name, self._tools, self._image, nodes.nodes(), nodes.on_node)
+            outside(self.name, self._tools, self.images.workload, nodes.nodes(), nodes.on_node)
         )
         self._settings = self._describe(nodes)
         return Reached(nodes.kubectl, nodes.nodes(), host, stays=nodes.stays)
 
     def _describe(self, nodes: KindNodes) -> Mapping[str, Any]:
         version = nodes.kubectl.get("nodes")["items"][0]["status"]["nodeInfo"]["kubeletVersion"]
-        images = {image: self._tools.image_id(image) for image in self._images.values()}
+        images = {image: self._tools.image_id(image) for image in self.images.all()}
         return {
             "cluster": self.kind,
             "name": self.name,
             "control_plane": "real",
             "kubernetes": version,
             **self._shape.describe(),
+            **({"taken away": list(nodes.sent_away)} if nodes.sent_away else {}),
             "versions": {**self._tools.versions(), **images},
         }
 

@@ -28,11 +28,15 @@ class IpFamily(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class KindConfig:
-    """A cluster to be made. Its own CNI is left out: kindnet enforces NetworkPolicy itself."""
+    """A cluster to be made.
+
+    kind's own CNI is left out unless it is asked for: it enforces NetworkPolicy itself.
+    """
 
     workers: int = 1
     proxy: KubeProxyMode = KubeProxyMode.IPTABLES
     family: IpFamily = IpFamily.IPV4
+    own_cni: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return it as kind reads it."""
@@ -40,7 +44,7 @@ class KindConfig:
             "kind": "Cluster",
             "apiVersion": "kind.x-k8s.io/v1alpha4",
             "networking": {
-                "disableDefaultCNI": True,
+                "disableDefaultCNI": not self.own_cni,
                 "kubeProxyMode": self.proxy.value,
                 "ipFamily": self.family.value,
             },
@@ -65,7 +69,7 @@ class KindShape:
         """Return it in the words of the cluster options."""
         return {
             "nodes": 1 + self.config.workers,
-            "cni": self.wiring.name.lower(),
+            "cni": "kindnet" if self.config.own_cni else self.wiring.name.lower(),
             "bridge_netfilter": self.bridge_netfilter,
             "bridges": 1,
             "proxy": f"kube-proxy-{self.config.proxy.value}",

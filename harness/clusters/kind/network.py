@@ -56,16 +56,9 @@ def commands(
     node: NodeInfo, nodes: Sequence[NodeInfo], wiring: PodWiring, *, bridge_netfilter: bool = False
 ) -> str:
     """Return the shell commands that lay a node's part of the network. Idempotent."""
-    routes = [
-        f"ip route replace {cidr} via {_of_family(other, cidr)}"
-        for other in nodes
-        if other.name != node.name
-        for cidr in other.pod_cidrs
-    ]
     return "\n".join(
         (
-            "set -e",
-            *routes,
+            routes(node, nodes),
             *_bridges(node, wiring, bridge_netfilter=bridge_netfilter),
             f"mkdir -p {FOLDER}",
             f"cat > {FOLDER}/.npd <<'END'",
@@ -74,6 +67,17 @@ def commands(
             f"mv {FOLDER}/.npd {FOLDER}/{FILE}",
         )
     )
+
+
+def routes(node: NodeInfo, nodes: Sequence[NodeInfo]) -> str:
+    """Return the shell commands that lead a node to the pods of all others. Idempotent."""
+    ways = (
+        f"ip route replace {cidr} via {_of_family(other, cidr)}"
+        for other in nodes
+        if other.name != node.name
+        for cidr in other.pod_cidrs
+    )
+    return "\n".join(("set -e", *ways))
 
 
 def _bridges(node: NodeInfo, wiring: PodWiring, *, bridge_netfilter: bool) -> Iterator[str]:

@@ -16,7 +16,8 @@ import yaml
 
 from harness.clusters.base import NodeInfo
 from harness.clusters.kind.config import KindConfig
-from harness.clusters.kind.network import PodWiring, commands
+from harness.clusters.kind.kindnet import send_away
+from harness.clusters.kind.network import PodWiring, commands, routes
 from harness.clusters.kind.tools import Tools
 from harness.clusters.kube.kubectl import Kubectl
 from harness.errors import ClusterError, UsageError
@@ -52,6 +53,8 @@ class KindNodes:
         self._config = config
         self._open = contextlib.ExitStack()
         self._nodes: tuple[NodeInfo, ...] = ()
+        self.sent_away: tuple[str, ...] = ()
+        """What was taken of kind's own CNI, where that is the network."""
 
     def __enter__(self) -> Self:
         """Make the cluster, and return when every node is ready; else nothing is left behind."""
@@ -65,7 +68,7 @@ class KindNodes:
                 undo.callback(self._delete)
                 self._make(folder)
             self._nodes = _nodes(self.kubectl)
-            self.wire(PodWiring.ROUTED)
+            self._join()
             self._mark()
             made = undo.pop_all()
             self._open = stack.pop_all()
@@ -86,6 +89,20 @@ class KindNodes:
         for node in self._nodes:
             script = commands(node, self._nodes, wiring, bridge_netfilter=bridge_netfilter)
             self.on_node(node.name, ["sh", "-c", script])
+        self._wait_ready()
+
+    def _join(self) -> None:
+        """Give pods a network, with nobody in it who enforces."""
+        if not self._config.own_cni:
+            self.wire(PodWiring.ROUTED)
+            return
+        self._wait_ready()
+        for node in self._nodes:  # what its daemon has not yet come to
+            self.on_node(node.name, ["sh", "-c", routes(node, self._nodes)])
+        names = (node.name for node in self._nodes)
+        self.sent_away = tuple(send_away(self.kubectl, names, self.on_node))
+
+    def _wait_ready(self) -> None:
         self.kubectl.run("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=240s")
 
     def load(self, *images: str) -> None:

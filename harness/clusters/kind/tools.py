@@ -1,7 +1,8 @@
 """What a kind cluster needs of this machine: found, or named with the command that helps.
 
-Nothing is ever downloaded: kind and kubectl come from ``$KIND`` and ``$KUBECTL`` or ``PATH``, the
-node image from ``$KIND_NODE_IMAGE``, and it has to be in docker's store already.
+Nothing is ever downloaded: kind and kubectl are where options, ``$KIND`` and ``$KUBECTL`` or
+``PATH`` say, and the node image, an option's or ``$KIND_NODE_IMAGE``, has to be in docker's store
+already. What the kernel has to allow is :mod:`harness.clusters.kind.preflight`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.clusters.kind import preflight
+from harness.clusters.kind.config import KindShape
 from harness.errors import MissingError
+from harness.images.recipes import RECIPES, Architecture
 from harness.requirements import find_tool
 
 NODE_IMAGE = "KIND_NODE_IMAGE"
@@ -25,13 +29,16 @@ INSTALL = {
 }
 """How one comes by each program."""
 
-FEW_NODES = 2
-LIMITS = {
-    # https://kind.sigs.k8s.io/docs/user/known-issues/#pod-errors-due-to-too-many-open-files
-    "fs.inotify.max_user_instances": (128, 512),
-    "fs.inotify.max_user_watches": (8_192, 524_288),
-}
-"""What the kernel has to allow for a few nodes (its own defaults), and for more."""
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which programs and images are meant; what is empty is found as the module says."""
+
+    kind: str = ""
+    kubectl: str = ""
+    node_image: str = ""
+    images: tuple[str, ...] = ()
+    """What pods run: in docker's store, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +64,36 @@ class Tools:
         return _image_id(self.docker, image)
 
 
-def find_tools(images: Sequence[str] = (), nodes: int = FEW_NODES) -> Tools:
+def find_tools(wish: Wish | None = None, shape: KindShape | None = None) -> Tools:
     """Return what this machine has; MissingError with a line for everything that it lacks.
 
-    ``images`` of ours have to be in docker's store, too.
+    What a cluster of such a ``shape`` needs of the kernel and the disk is looked at, too.
     """
-    paths = {name: _program(name) for name in INSTALL}
-    complaints = [
-        f"{name} is not installed; {INSTALL[name]}" for name, path in paths.items() if path is None
-    ]
+    wish, shape = wish or Wish(), shape or KindShape()
+    said = {"kind": wish.kind, "kubectl": wish.kubectl, "docker": ""}
+    paths = {name: _program(name, path) for name, path in said.items()}
+    problems = [_absent(name, said[name]) for name, path in paths.items() if path is None]
     if importlib.util.find_spec("pytest_kind") is None:
-        complaints.append('pytest-kind is not installed; run: pip install -e ".[kind]"')
-    image = os.environ.get(NODE_IMAGE, "")
+        problems.append('pytest-kind is not installed; run: pip install -e ".[kind]"')
+    image = wish.node_image or os.environ.get(NODE_IMAGE, "")
     if not image:
-        complaints.append(f"no node image: set {NODE_IMAGE} to one in docker's store")
-    complaints += _limits(nodes)
+        problems.append(f"no node image: say --node-image, or set {NODE_IMAGE}")
     kind, kubectl, docker = paths["kind"], paths["kubectl"], paths["docker"]
+    store = None
     if docker is not None:
-        complaints += _store(docker, image, images)
-    if complaints or kind is None or kubectl is None or docker is None:
-        raise MissingError("\n".join(complaints))
+        problems += _store(docker, image, wish.images)
+        folder = _said(docker, "info", "--format", "{{.DockerRootDir}}")
+        store = Path(folder) if folder else None
+    problems += preflight.complaints(shape, preflight.Machine(store=store))
+    if problems or kind is None or kubectl is None or docker is None:
+        raise MissingError("\n".join(problems))
     return Tools(kind, kubectl, docker, image)
+
+
+def _absent(name: str, said: str) -> str:
+    if said:
+        return f"--{name} {said}: there is no such program"
+    return f"{name} is not installed; {INSTALL[name]}"
 
 
 def _store(docker: Path, node_image: str, images: Sequence[str]) -> Iterator[str]:
@@ -88,25 +104,19 @@ def _store(docker: Path, node_image: str, images: Sequence[str]) -> Iterator[str
     if node_image and not _image_id(docker, node_image):
         yield f"no image {node_image}; run: docker pull {node_image}"
     missing = [image for image in images if not _image_id(docker, image)]
-    if missing:
-        yield f"no image {', '.join(missing)}; run: nox -s image"
-
-
-def _limits(nodes: int) -> Iterator[str]:
-    """Yield which of the kernel's limits are too low."""
-    for name, (for_few, for_more) in LIMITS.items():
-        least = for_few if nodes <= FEW_NODES else for_more
-        if int(Path("/proc/sys", *name.split(".")).read_text()) < least:
-            yield f"{name} is too low for {nodes} nodes; run: sysctl -w {name}={least}"
+    ours = {recipe.reference(Architecture.own()) for recipe in RECIPES.values()}
+    for image in missing:
+        command = "nox -s image" if image in ours else f"docker pull {image}"
+        yield f"no image {image}; run: {command}"
 
 
 def _image_id(docker: Path, image: str) -> str:
     return _said(docker, "image", "inspect", "--format", "{{.Id}}", image)
 
 
-def _program(name: str) -> Path | None:
-    """Return a program by its variable, or by its name on PATH."""
-    found = find_tool(os.environ.get(name.upper(), name))
+def _program(name: str, path: str) -> Path | None:
+    """Return a program by its path, by its variable, or by its name on PATH."""
+    found = find_tool(path or os.environ.get(name.upper(), "") or name)
     return Path(found) if found else None
 
 

@@ -12,6 +12,7 @@ from typing import Self
 
 from harness.clusters.base import Completed, Manifest
 from harness.clusters.kube.kubectl import Kubectl
+from harness.clusters.kube.placing import only_on
 from harness.clusters.kube.runner import Runner, runner
 from harness.clusters.kube.talks import talk
 from harness.errors import ClusterError
@@ -30,8 +31,11 @@ _FIRST = ("nice", "-n", "-20")
 """What answers comes before what asks, or a busy machine would make drops of late answers."""
 
 
-def manifests(image: str) -> tuple[Manifest, ...]:
-    """Return the agent's namespace and DaemonSet, which may do anything on its node."""
+def manifests(image: str, nodes: Sequence[str] = ()) -> tuple[Manifest, ...]:
+    """Return the agent's namespace and DaemonSet, which may do anything on its node.
+
+    It runs on these nodes alone, and on every Linux node where none is named.
+    """
     container = {
         "name": "agent",
         "image": image,
@@ -48,6 +52,7 @@ def manifests(image: str) -> tuple[Manifest, ...]:
         "tolerations": [{"operator": "Exists"}],
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "containers": [container],
+        **({"affinity": only_on(nodes)} if nodes else {}),
     }
     return (
         {
@@ -71,16 +76,19 @@ def manifests(image: str) -> tuple[Manifest, ...]:
 
 
 class Agents:
-    """The agents of all nodes, up while the context lasts."""
+    """The agents of nodes, up while the context lasts."""
 
-    def __init__(self, kubectl: Kubectl, image: str, *, stays: bool = True) -> None:
+    def __init__(
+        self, kubectl: Kubectl, image: str, nodes: Sequence[str] = (), *, stays: bool = True
+    ) -> None:
         """Prepare; nothing is created yet. ``image`` is the harness's workload image.
 
-        They are removed at the end where the cluster ``stays``.
+        They run on these ``nodes``, on all where none is named, and are removed at the end where
+        the cluster ``stays``.
         """
         self._kubectl = kubectl
         self._stays = stays
-        self._manifests = manifests(image)
+        self._manifests = manifests(image, nodes)
         self._open = contextlib.ExitStack()
         self._pods: dict[str, str] = {}
         self._probers: dict[str, ProberClient] = {}

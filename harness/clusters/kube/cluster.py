@@ -43,6 +43,7 @@ from harness.clusters.kube.whereabouts import Whereabouts
 from harness.clusters.kube.workloads import dressed, echo_ports
 from harness.clusters.objects import Objects
 from harness.errors import ClusterError
+from harness.images.chosen import Images
 from harness.prober.client import ProberClient
 
 _POLL_SECONDS = 0.05
@@ -88,11 +89,11 @@ class KubeCluster(ABC):
     node_kubeconfig: Path
     """The same one: programs on nodes are pods here, and have ServiceAccounts of their own."""
 
-    def __init__(self, name: str, image: str, tell: Tell = say_nothing) -> None:
-        """Prepare; nothing is touched yet. ``image`` is the workload image as nodes know it."""
+    def __init__(self, name: str, images: Images, tell: Tell = say_nothing) -> None:
+        """Prepare; nothing is touched yet. ``images`` are what pods run, as nodes know them."""
         self.name = name
         self.logs_to: Path | None = None
-        self._image = image
+        self.images = images
         self._tell = tell
         self._open = contextlib.ExitStack()
         self._whereabouts = Whereabouts()
@@ -121,7 +122,8 @@ class KubeCluster(ABC):
             if self._reached.stays:
                 stack.callback(self._ledger.take_back)
             self._tell("agents on nodes", 0, len(self._reached.nodes))
-            agents = Agents(self.kubectl, self._image, stays=self._reached.stays)
+            names = tuple(node.name for node in self._reached.nodes)
+            agents = Agents(self.kubectl, self.images.workload, names, stays=self._reached.stays)
             self.agents = stack.enter_context(agents)
             self._open = stack.pop_all()
         return self
@@ -151,7 +153,7 @@ class KubeCluster(ABC):
 
     def apply(self, manifests: Iterable[Manifest]) -> None:
         """Create the objects, or replace those that exist, as the official client would."""
-        wanted = [dressed(one, self._image) for one in manifests]
+        wanted = [dressed(one, self.images.nginx) for one in manifests]
         spaces = [one for one in wanted if one["kind"] == "Namespace"]
         others = [one for one in wanted if one["kind"] != "Namespace"]
         self._ledger.add(wanted)

@@ -14,7 +14,7 @@ import pytest
 
 from harness.clusters.base import Right
 from harness.clusters.embedded.cluster import EmbeddedCluster
-from harness.clusters.existing.access import find_access
+from harness.clusters.existing.access import Way, find_access
 from harness.clusters.existing.cleanup import find, remove
 from harness.clusters.existing.rights import FOR_A_RUN, Action, actions, missing
 from harness.clusters.existing.survey import Intent, survey
@@ -35,13 +35,13 @@ def guest(cluster: EmbeddedCluster, name: str, rights: Sequence[Right], folder: 
     config["users"][0]["user"] = token
     path = folder / f"{name}.kubeconfig"
     path.write_text(json.dumps(config))
-    return find_access(str(path), "", folder).kubectl
+    return find_access(Way(str(path)), folder).kubectl
 
 
 @pytest.fixture
 def owner(cluster: EmbeddedCluster, tmp_path: Path) -> Kubectl:
     """Return kubectl as whoever the cluster belongs to."""
-    return find_access(str(cluster.kubeconfig), "", tmp_path).kubectl
+    return find_access(Way(str(cluster.kubeconfig)), tmp_path).kubectl
 
 
 def namespace(name: str) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from harness.clusters.base import NodeInfo
-from harness.clusters.kind import outside, tools
-from harness.clusters.kind.config import IpFamily, KindConfig, KubeProxyMode
+from harness.clusters.kind import outside, preflight, tools
+from harness.clusters.kind.config import IpFamily, KindConfig, KindShape, KubeProxyMode
 from harness.clusters.kind.network import FILE, PodWiring, commands, conflist
+from harness.clusters.kind.preflight import Machine, complaints
+from harness.clusters.kind.tools import Wish
 from harness.clusters.kube.sandboxes import link_all, pod_of
 from harness.errors import MissingError
 
@@ -19,7 +23,8 @@ TWO = NodeInfo("two", "172.18.0.3", ("10.244.1.0/24", "fd00:1::/64"), ("172.18.0
 
 
 def test_kinds_own_cni_is_left_out() -> None:
-    """Kindnet enforces NetworkPolicy itself: no cluster of ours has it."""
+    """Kindnet enforces NetworkPolicy itself: only who asks for it has it."""
+    assert KindConfig(own_cni=True).document()["networking"]["disableDefaultCNI"] is False
     made = KindConfig(2, KubeProxyMode.NFTABLES, IpFamily.DUAL).document()
 
     assert made["networking"] == {
@@ -77,18 +82,91 @@ def test_clusters_of_other_settings_are_told_apart() -> None:
     assert len(marks) == 6
 
 
-def test_more_nodes_need_higher_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each limit of the kernel that is too low is named, with the command that raises it."""
-    monkeypatch.setattr(tools, "LIMITS", {"fs.inotify.max_user_instances": (0, 10**9)})
-    monkeypatch.setattr(tools, "find_tool", lambda _name: None)
+SYSCTLS = {
+    "fs/inotify/max_user_instances": "128",
+    "fs/inotify/max_user_watches": "8192",
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/bridge/bridge-nf-call-iptables": "1",
+}
+"""A plain machine's, with br_netfilter."""
 
-    with pytest.raises(MissingError) as few:
-        tools.find_tools(nodes=2)
-    with pytest.raises(MissingError) as more:
-        tools.find_tools(nodes=3)
 
-    assert "inotify" not in str(few.value)
-    assert "run: sysctl -w fs.inotify.max_user_instances=1000000000" in str(more.value)
+def machine(
+    folder: Path, changes: Mapping[str, str | None] | None = None, kernel: str = "6.1.0-23-amd64"
+) -> Machine:
+    """Return a machine whose sysctls are a plain one's, but for ``changes`` (None: it has none)."""
+    for name, value in {**SYSCTLS, **(changes or {})}.items():
+        if value is not None:
+            path = folder / "sys" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
+    return Machine(folder, kernel)
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "said"),
+    [
+        (KindShape(), {}, ""),
+        (KindShape(KindConfig(1)), {"fs/inotify/max_user_instances": "64"}, "instances=128"),
+        (KindShape(KindConfig(2)), {"fs/inotify/max_user_watches": "524288"}, "instances=512"),
+        (
+            KindShape(wiring=PodWiring.BRIDGED),
+            {"net/bridge/bridge-nf-call-iptables": None},
+            "run: modprobe br_netfilter",
+        ),
+        (
+            KindShape(KindConfig(family=IpFamily.DUAL)),
+            {"net/ipv6/conf/all/disable_ipv6": "1"},
+            "run: sysctl -w net.ipv6.conf.all.disable_ipv6=0",
+        ),
+        (
+            KindShape(KindConfig(family=IpFamily.IPV6)),
+            {"net/ipv6/conf/all/disable_ipv6": None},
+            "boot without ipv6.disable=1",
+        ),
+        (KindShape(KindConfig(proxy=KubeProxyMode.IPVS)), {}, "run: modprobe ip_vs"),
+    ],
+)
+def test_what_the_kernel_lacks_is_said_with_what_mends_it(
+    shape: KindShape, changes: dict[str, str | None], said: str, tmp_path: Path
+) -> None:
+    """Limits, modules and families are looked at as far as the cluster needs them, and no more."""
+    found = list(complaints(shape, machine(tmp_path, changes)))
+
+    assert len(found) == bool(said)
+    assert all(said in one for one in found)
+
+
+def test_an_old_kernel_has_no_nftables_proxy(tmp_path: Path) -> None:
+    """kube-proxy's nftables mode needs 5.13; the iptables one is offered."""
+    shape = KindShape(KindConfig(proxy=KubeProxyMode.NFTABLES))
+
+    (said,) = complaints(shape, machine(tmp_path, kernel="5.10.0-30-amd64"))
+
+    assert said.endswith("take --proxy kube-proxy-iptables")
+
+
+def test_a_full_disk_is_said_before_etcd_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node may write a GiB to where docker keeps its containers."""
+    monkeypatch.setattr(preflight, "NODE_BYTES", 1 << 60)
+    whole = dataclasses.replace(machine(tmp_path), store=tmp_path)
+
+    (said,) = complaints(KindShape(), whole)
+
+    assert "too few for 2 nodes; run: docker system prune" in said
+
+
+def test_programs_are_where_options_say() -> None:
+    """A path that was given is not replaced by what happens to be on PATH."""
+    wish = Wish(kind="/nowhere/kind", kubectl="/nowhere/kubectl")
+
+    with pytest.raises(MissingError) as raised:
+        tools.find_tools(wish)
+
+    assert "--kind /nowhere/kind: there is no such program" in str(raised.value)
+    assert "--kubectl /nowhere/kubectl: there is no such program" in str(raised.value)
 
 
 def test_our_network_comes_before_the_studys() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.clusters.base import Held, Outcome, Place, PodRef, Probe, Verdict
+from harness.clusters.kube.agents import manifests
 from harness.clusters.kube.members import members
 from harness.clusters.kube.probing import Door, Probing
 from harness.clusters.kube.proxies import in_step
@@ -231,3 +232,13 @@ def test_a_pods_processes_are_its_containers_own(tmp_path: Path) -> None:
         (folder / "cgroup").write_text(cgroup)
 
     assert list(members(UID, tmp_path)) == [8]
+
+
+def test_agents_are_on_the_nodes_that_a_run_uses() -> None:
+    """A term a node, as a field takes one value; where none is named every node has one."""
+    (_, some), (_, every) = manifests(IMAGE, ("one", "two")), manifests(IMAGE)
+
+    (affinity,) = some["spec"]["template"]["spec"]["affinity"].values()
+    terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [one["matchFields"][0]["values"] for one in terms] == [["one"], ["two"]]
+    assert "affinity" not in every["spec"]["template"]["spec"]

@@ -16,7 +16,10 @@ from harness.options import (
     settings_from,
 )
 
-NEEDED = {("bridge_netfilter", "mixed"): {"cni": "bridged", "bridges": 2}}
+NEEDED: dict[tuple[str, str], dict[str, str | int]] = {
+    ("bridge_netfilter", "mixed"): {"cni": "bridged", "bridges": 2},
+    ("cni", "kindnet"): {"cluster": "kind"},
+}
 """What else has to be given with a choice."""
 
 
@@ -50,7 +53,7 @@ def test_all_mistakes_at_once() -> None:
     assert str(raised.value).splitlines() == [
         "--cluster 'minikube' is not known; there is: embedded, kind, kubeconfig",
         "--nodes 'many' is not a whole number",
-        "--cni 'overlay' is not known; there is: routed, bridged",
+        "--cni 'overlay' is not known; there is: routed, bridged, kindnet",
         "--pods-per-node 0 must be from 1 to 4000",
     ]
 
@@ -131,3 +134,30 @@ def test_what_kind_cannot_be_is_said_at_once() -> None:
 def test_the_proxy_follows_from_the_cluster(cluster: str, proxy: str) -> None:
     """Without a wish, Services are in the hands of whoever has them most often there."""
     assert settings_from({"cluster": cluster}).proxy == proxy
+
+
+def test_options_of_real_clusters_are_told_where_there_is_none() -> None:
+    """Each says with which kinds of cluster it goes."""
+    given = {"kind": "/k", "node_image": "n", "kubectl": "c", "image": "nginx=x", "cni": "kindnet"}
+
+    with pytest.raises(UsageError) as raised:
+        settings_from(given)
+
+    assert str(raised.value).splitlines() == [
+        "--kind goes with --cluster kind",
+        "--node-image goes with --cluster kind",
+        "--kubectl goes with --cluster kind or kubeconfig",
+        "--image goes with --cluster kind or kubeconfig",
+        "--cni kindnet goes with --cluster kind",
+    ]
+
+
+def test_wrong_images_are_told_together() -> None:
+    """Unknown names, names without an image, and names given twice: one sentence."""
+    with pytest.raises(UsageError) as raised:
+        settings_from({"cluster": "kind", "image": "apache=a,nginx=,workload=b,workload=c"})
+
+    assert str(raised.value) == (
+        "--image apache=a, nginx=, workload twice: write NAME=REFERENCE, of workload, enforcer,"
+        " nginx"
+    )

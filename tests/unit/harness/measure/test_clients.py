@@ -18,7 +18,7 @@ def test_the_studys_clients_are_outside(bed: Any) -> None:
 
 def test_both_pods_are_on_one_node_in_a_namespace_of_their_own() -> None:
     """The policy of ``default`` selects neither; both may set what their own network is like."""
-    space, *pods = clients.manifests("two")
+    space, *pods = clients.manifests("two", "npd-workload:1")
 
     assert {pod["metadata"]["namespace"] for pod in pods} == {space["metadata"]["name"]}
     assert space["metadata"]["name"] != study.NAMESPACE
