@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from harness.clusters.base import Cluster, Held, Verdict
+from harness.clusters.base import Cluster, Held, Outcome, Verdict
 from harness.matrix.axes import AddressKind, Placement, Protocol
 from harness.matrix.cases import Cell
 from harness.matrix.compare import Finding, Mark, Wanted
 from harness.matrix.model import Expected
 from harness.matrix.oracle import Oracle
-from harness.matrix.probing import PATIENCE
+from harness.matrix.probing import SURE, ask_all
 from harness.matrix.profiles import Established, Profile
 
 _KINDS = {AddressKind.POD_IP, AddressKind.CLUSTER_IP, AddressKind.EXTERNAL}
 _PROTOCOLS = {Protocol.TCP, Protocol.SCTP}
 _FEWEST = 0.4
 """Seconds of silence, at least, that tell a cut connection from one that TCP will mend."""
+_ASKED_AGAIN = 3
+"""How often a connection that should live is asked again before it is believed to be cut."""
 
 
 @dataclass
@@ -59,12 +61,12 @@ class Holding:
             for cell, one in zip(self.cells, self.held, strict=True)
             if one.outcome.verdict is Verdict.OPEN
         ]
-        outcomes = self.cluster.ask([one for _, one in opened], max(wait, _FEWEST, PATIENCE * 0.02))
-        findings = []
-        for (cell, _), outcome in zip(opened, outcomes, strict=True):
-            wanted = _wanted(cell, oracle, profile)
-            findings.append(Finding(cell, wanted, outcome, _mark(wanted, outcome.verdict, profile)))
-        return tuple(findings)
+        wanted = [_wanted(cell, oracle, profile) for cell, _ in opened]
+        outcomes = outcomes_of(self.cluster, [one for _, one in opened], wanted, wait)
+        return tuple(
+            Finding(cell, want, outcome, _mark(want, outcome.verdict, profile))
+            for (cell, _), want, outcome in zip(opened, wanted, outcomes, strict=True)
+        )
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -79,6 +81,28 @@ class Holding:
         """Close every connection."""
         if self.cluster is not None:
             self.cluster.release(self.held)
+
+
+def outcomes_of(
+    cluster: Cluster, held: Sequence[Held], wanted: Sequence[Wanted], wait: float
+) -> list[Outcome]:
+    """Ask held connections; those that should live and are silent again, and longer.
+
+    TCP mends what was lost, but on a machine that others use not within the usual silence.
+    """
+    outcomes = list(ask_all(cluster, held, max(wait, _FEWEST)).outcomes)
+    for _ in range(_ASKED_AGAIN):
+        silent = [
+            at
+            for at, (want, outcome) in enumerate(zip(wanted, outcomes, strict=True))
+            if want.expected is Expected.OPEN and outcome.verdict is Verdict.DROPPED
+        ]
+        if not silent:
+            break
+        again = ask_all(cluster, [held[at] for at in silent], SURE * wait).outcomes
+        for at, outcome in zip(silent, again, strict=True):
+            outcomes[at] = outcome
+    return outcomes
 
 
 def _wanted(cell: Cell, oracle: Oracle, profile: Profile) -> Wanted:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from harness.clusters.base import Cluster, Outcome, Probe, Verdict
+from harness.clusters.base import Cluster, Held, Outcome, Probe, Verdict
+
+T = TypeVar("T")
 
 PATIENCE = 10
 """How many times the slowest answer silence has to last before it counts as silence."""
@@ -22,17 +25,32 @@ class Probed:
     wait: float
 
 
+SURE = 8
+"""How many times the usual silence it takes to believe that what should be open is not."""
+
+
 def probe_all(cluster: Cluster, probes: Sequence[Probe], wait: float) -> Probed:
     """Probe everything at once; then the silent ones again, where the wait was too short.
 
     The wait grows until it is :data:`PATIENCE` times the slowest answer of all, so that a slow
     machine does not turn answers into drops.
     """
-    outcomes = list(cluster.probe(probes, wait))
+    return _patiently(cluster.probe, probes, wait)
+
+
+def ask_all(cluster: Cluster, held: Sequence[Held], wait: float) -> Probed:
+    """Ask held connections likewise whether they still carry bytes."""
+    return _patiently(cluster.ask, held, wait)
+
+
+def _patiently(
+    ask: Callable[[Sequence[T], float], Sequence[Outcome]], asked: Sequence[T], wait: float
+) -> Probed:
+    outcomes = list(ask(asked, wait))
     while (needed := _needed(outcomes)) > wait:
         wait = needed
         silent = [at for at, one in enumerate(outcomes) if one.verdict is Verdict.DROPPED]
-        again = cluster.probe([probes[at] for at in silent], wait)
+        again = ask([asked[at] for at in silent], wait)
         for at, outcome in zip(silent, again, strict=True):
             outcomes[at] = outcome
     return Probed(tuple(outcomes), wait)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from harness.clusters.base import Cluster, Outcome, Probe, Verdict
 from harness.matrix.cases import Cell
 from harness.matrix.compare import WRONG, Finding, Mark, Target, Wanted, compare
-from harness.matrix.probing import probe_all
+from harness.matrix.probing import SURE, probe_all
 from harness.matrix.profiles import Manner
 
 Forgive = Callable[[Finding], Finding]
@@ -66,8 +66,6 @@ class Settled:
         return all(finding.right for finding in self.findings)
 
 
-SURE = 8
-"""How many times the usual silence it takes to believe that what should be open is not."""
 UNSEEN = Outcome(Verdict.ERROR, 0.0, "not looked at yet")
 
 

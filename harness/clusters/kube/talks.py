@@ -19,13 +19,18 @@ _LINES = 5
 def talk(argv: Sequence[str]) -> Iterator[socket.socket]:
     """Start a program and give the way to it; it ends with the context.
 
-    What it says on standard error is told where talking to it failed.
+    What it says on standard error is told where talking to it failed. A signal to our whole group,
+    which Ctrl-C is, does not end it: what is tidied up then still needs it.
     """
     ours, theirs = socket.socketpair()
     with ours, tempfile.TemporaryFile() as errors:
         with theirs:
             process = subprocess.Popen(
-                argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors.fileno()
+                argv,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=errors.fileno(),
+                process_group=0,
             )
         try:
             yield ours

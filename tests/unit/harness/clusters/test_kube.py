@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.clusters.kube.members import members
 from harness.clusters.kube.probing import Door, Probing
 from harness.clusters.kube.proxies import in_step
 from harness.clusters.kube.runner import NOT_FOUND, TIMED_OUT, Run, carry_out, serve
+from harness.clusters.kube.talks import talk
 from harness.clusters.kube.whereabouts import Whereabouts, problems
 from harness.clusters.kube.workloads import dressed, echo_ports
 from harness.errors import ClusterError
@@ -242,3 +244,11 @@ def test_agents_are_on_the_nodes_that_a_run_uses() -> None:
     terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert [one["matchFields"][0]["values"] for one in terms] == [["one"], ["two"]]
     assert "affinity" not in every["spec"]["template"]["spec"]
+
+
+def test_ctrl_c_does_not_end_who_is_talked_to() -> None:
+    """A signal to our process group does not reach it: to tidy up on nodes still takes agents."""
+    with talk(("sh", "-c", "ps -o pgid= -p $$; cat")) as way:
+        group = int(way.makefile("r").readline())
+
+    assert group != os.getpgrp()
