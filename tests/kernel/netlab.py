@@ -36,7 +36,9 @@ from enforcer.wiring import SameNode, Wiring
 T = TypeVar("T")
 
 CLONE_NEWNET: Final = 0x40000000
-SILENCE_SECONDS: Final = 0.4
+SILENCE_SECONDS: Final = float(os.environ.get("NPD_SILENCE_SECONDS", "0.4"))
+"""How long nothing has to come until a packet counts as dropped; longer on a slow machine."""
+
 PATIENCE_SECONDS: Final = 60.0
 NODE, OUTSIDE = "node", "outside"
 OUTSIDE_ADDRESSES: Final = ("14.215.0.10", "14.216.0.10", "10.3.0.10", "fd00:3::10", "fd00:4::10")

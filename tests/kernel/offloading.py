@@ -11,7 +11,15 @@ from typing import Final, Self
 
 from enforcer.links import NodeLinks
 from enforcer.wiring import FastPath, SameNode
-from tests.kernel.netlab import OUTSIDE, Lab, Namespace, Wire, echoes, wait_until
+from tests.kernel.netlab import (
+    OUTSIDE,
+    SILENCE_SECONDS,
+    Lab,
+    Namespace,
+    Wire,
+    echoes,
+    wait_until,
+)
 
 INSIDE: Final = "14.215.0.10"
 QUEUED: Final = 10_000  # more than a receiver's queue holds
@@ -89,7 +97,7 @@ class Flood:
         """Aim at port 80 of an address; entering the context starts it."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = lab.spaces["p1"].call(socket.socket, family, socket.SOCK_DGRAM)
-        self.socket.settimeout(0.3)
+        self.socket.settimeout(SILENCE_SECONDS)
         self.socket.connect((address, 80))
         self._ended = Event()
         self._thread = Thread(target=self._send)

@@ -11,7 +11,15 @@ from threading import Thread
 
 import pytest
 
-from tests.kernel.netlab import OUTSIDE, Lab, Pod, Verdict, echoes, wait_until
+from tests.kernel.netlab import (
+    OUTSIDE,
+    SILENCE_SECONDS,
+    Lab,
+    Pod,
+    Verdict,
+    echoes,
+    wait_until,
+)
 from tests.kernel.offloading import (
     INSIDE,
     Counter,
@@ -229,7 +237,7 @@ def _offloaded(lab: Lab, address: str, kind: socket.SocketKind) -> socket.socket
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = lab.spaces["p1"].call(socket.socket, family, kind)
     sock.connect((address, 80))
-    sock.settimeout(1)
+    sock.settimeout(SILENCE_SECONDS)
     wait_until(lambda: echoes(sock) and is_offloaded(lab, sock))
     return sock
 

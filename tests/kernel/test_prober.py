@@ -19,10 +19,11 @@ from harness.clusters.base import Transport, Verdict
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
 from harness.prober.support import unsupported
+from tests.kernel.netlab import SILENCE_SECONDS
 
 pytestmark = pytest.mark.kernel
 
-WAIT = 0.25
+WAIT = SILENCE_SECONDS
 SETTINGS = (
     "net.ipv4.ip_forward=1",
     "net.ipv6.conf.all.forwarding=1",
