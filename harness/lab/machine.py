@@ -73,6 +73,7 @@ class Job:
             "TMPDIR": initrd.SCRATCH,
             "PYTHONPATH": str(PROJECT),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",  # what is printed is read while it runs
             **self.environment,
         }
         lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
