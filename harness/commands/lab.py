@@ -168,7 +168,7 @@ def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) ->
             "requests_new": asked.requests,
             "requests_kept": 2 * asked.requests,
             "only": list(asked.only),
-            "qemu": " ".join(clock.options()),
+            "qemu": " ".join((*machine.PROCESSOR, *clock.value)),
         },
     )
 
@@ -206,7 +206,7 @@ def _dumped(dump: Dump | None) -> tuple[Cell, ...]:
 
 
 def _run_in_guest(asked: Asked, errand: Errand, kernel: debian.Kernel, narrator: Narrator) -> None:
-    folder = _folder(asked, kernel, errand.name, Clock.WALL)
+    folder = _folder(asked, kernel, errand.name, Clock.PATIENT)
     narrator.say(f"results in {folder.path}")
     try:
         code = errands.run(errand, kernel, folder)

@@ -99,7 +99,7 @@ def run(errand: Errand, kernel: Kernel, folder: RunFolder) -> int:
 
     HarnessError where the guest ends before the commands do.
     """
-    job = Job(("sh", "-c", _script(errand)), machine.callers_environment(), Clock.WALL)
+    job = Job(("sh", "-c", _script(errand)), machine.callers_environment(), Clock.PATIENT)
     guest = Guest(kernel, folder.folder("logs/guest1"), job)
     try:
         with guest:
