@@ -74,6 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--examples", type=int, default=EXAMPLES, help="histories of random clusters")
     group.addoption("--steps", type=int, default=STEPS, help="steps of a cluster's random history")
     group.addoption("--seed", type=int, default=0, help="where their randomness begins")
+    parser.addoption("--shard", default="1/1", help="only each Nth test from the Ith on: I/N")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -139,9 +140,23 @@ def leave_out_optional(config: pytest.Config, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item not in left_out]
 
 
+def leave_to_others(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep one of several shares of the tests: other machines, with the same files, have the rest.
+
+    Neighbours cost alike, so they are dealt out by turns.
+    """
+    share, _, shares = config.getoption("--shard").partition("/")
+    mine = items[int(share) - 1 :: int(shares)]
+    if len(mine) < len(items):
+        kept = set(mine)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = mine
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out optional tests that cannot run; skip what needs namespaces where there are none."""
     leave_out_optional(config, items)
+    leave_to_others(config, items)
     needy = [item for item in items if any(item.get_closest_marker(m) for m in NEEDS_NAMESPACES)]
     if needy and (reason := why_no_namespaces()):
         for item in needy:

@@ -63,7 +63,7 @@ class Asked:
     def errand(self) -> Errand | None:
         """Return what is to run in the guest instead of the cost table."""
         if self.tests:
-            return errands.tests(self.arguments)
+            return errands.tests(self.arguments, self.jobs)
         if self.functional:
             return errands.functional(self.arguments)
         return errands.command(self.execute) if self.execute else None
@@ -209,7 +209,7 @@ def _run_in_guest(asked: Asked, errand: Errand, kernel: debian.Kernel, narrator:
     folder = _folder(asked, kernel, errand.name, Clock.PATIENT)
     narrator.say(f"results in {folder.path}")
     try:
-        code = errands.run(errand, kernel, folder)
+        code = errands.run(errand, kernel, folder, asked.jobs)
     except KeyboardInterrupt:
         folder.finish("partial", reason="interrupted")
         raise Interrupted(f"interrupted; what was printed is in {folder.path}") from None

@@ -1,4 +1,4 @@
-"""Commands of this project that a guest runs, by the ordinary clock: tests, cases, whatever."""
+"""Commands of this project that a guest runs: tests, cases, whatever, by a patient clock."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import shlex
 import shutil
 import sys
 import time
-import xml.etree.ElementTree as ET  # of a file that our own pytest has written
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -26,24 +27,27 @@ FILE = "commands.json"
 RUNS = "runs"
 """Folder of the results that commands in the guest have stored, in the same format."""
 
-OUTPUT, ENDED, JUNIT = "output.txt", "ended", "junit.xml"
+LOGS, OUTPUT, ENDED, JUNIT = "logs", "output.txt", "ended", "junit.xml"
 REPORT = "report.md"
 
 MODULES = ("br_netfilter", "sctp", "nf_conntrack", "ip_vs", "ip_set")
 """What the kernel does not load by itself when it is asked for."""
 
-_WORKERS = 4
-"""Tests wait for packets most of the time, so one processor feeds several workers."""
+_WORKERS = 3
+"""Tests wait for packets much of the time, so one processor feeds several workers."""
 
-_SILENCE = ("NPD_SILENCE_SECONDS", 2)
-"""The guest is some ten times slower: an answer takes longer to come, until it counts as none."""
+_SILENCE = "NPD_SILENCE_SECONDS=1"
+"""In a guest a program's file may come late: an answer has more time until it counts as none."""
 
 _PYTEST = ("-p", "no:cacheprovider", "--color=no", "-q", "--no-loadscope-reorder")
 
 
+_Commands = Sequence[tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Commands that run one after the other, whatever the ones before ended with."""
+    """Commands that run whatever others ended with; the guests take them by turns."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
@@ -58,12 +62,17 @@ class Ended:
     seconds: int
 
 
-def tests(arguments: Sequence[str]) -> Errand:
-    """Return pytest's run of the kernel tests, or of what else the arguments name."""
-    what = arguments or ("tests/kernel", "--numprocesses", str(_WORKERS))
-    junit = f"--junitxml={SHARE}/{JUNIT}"
-    program = ("env", f"{_SILENCE[0]}={_SILENCE[1]}", sys.executable, "-m", "pytest")
-    return Errand("tests", ((*program, *_PYTEST, junit, *what),))
+def tests(arguments: Sequence[str], jobs: int) -> Errand:
+    """Return pytest's run of the kernel tests, a share for each guest, or of the arguments."""
+    program = ("env", _SILENCE, sys.executable, "-m", "pytest", *_PYTEST)
+    if arguments:
+        return Errand("tests", ((*program, f"--junitxml={SHARE}/{JUNIT}", *arguments),))
+    every = ("tests/kernel", "--numprocesses", str(_WORKERS))
+    shares = (
+        (f"--shard={number}/{jobs}", f"--junitxml={SHARE}/{number}-{JUNIT}")
+        for number in range(1, jobs + 1)
+    )
+    return Errand("tests", tuple((*program, *share, *every) for share in shares))
 
 
 def functional(arguments: Sequence[str]) -> Errand:
@@ -94,22 +103,33 @@ def command(words: str) -> Errand:
     return Errand("command", (tuple(shlex.split(words)),))
 
 
-def run(errand: Errand, kernel: Kernel, folder: RunFolder) -> int:
-    """Run it in a guest and store how it went; returns the exit code of the worst command.
+def run(errand: Errand, kernel: Kernel, folder: RunFolder, jobs: int) -> int:
+    """Run it in guests and store how it went; returns the exit code of the worst command.
 
-    HarnessError where the guest ends before the commands do.
+    HarnessError where a guest ends before its commands do.
     """
-    job = Job(("sh", "-c", _script(errand)), machine.callers_environment(), Clock.PATIENT)
-    guest = Guest(kernel, folder.folder("logs/guest1"), job)
+    shares = [errand.commands[number::jobs] for number in range(min(jobs, len(errand.commands)))]
+    guests = [_guest(commands, kernel, folder, n) for n, commands in enumerate(shares, 1)]
     try:
-        with guest:
-            _follow(guest)
+        with ExitStack() as stack:
+            _follow([stack.enter_context(guest) for guest in guests])
     finally:
-        _gather(errand, guest.share, folder)
-    return guest.exit_code()
+        ended = [
+            one
+            for share, it in zip(shares, guests, strict=True)
+            for one in _gathered(share, it.share, folder)
+        ]
+        folder.write_json(FILE, [asdict(one) for one in ended])
+        write(folder)
+    return max(guest.exit_code() for guest in guests)
 
 
-def _script(errand: Errand) -> str:
+def _guest(commands: _Commands, kernel: Kernel, folder: RunFolder, number: int) -> Guest:
+    job = Job(("sh", "-c", _script(commands)), machine.callers_environment(), Clock.PATIENT)
+    return Guest(kernel, folder.folder(f"{LOGS}/guest{number}"), job)
+
+
+def _script(commands: _Commands) -> str:
     """Return the shell's script: modules, then each command, with what it ended with."""
     lines = [
         f"modprobe -a {' '.join(MODULES)}",
@@ -121,38 +141,35 @@ def _script(errand: Errand) -> str:
         f'echo "$code $(($(date +%s) - began))" >>{SHARE}/{ENDED}',
         '[ "$code" -le "$worst" ] || worst=$code',
         "}",
-        *(f"run {shlex.join(words)}" for words in errand.commands),
+        *(f"run {shlex.join(words)}" for words in commands),
         'exit "$worst"',
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _follow(guest: Guest) -> None:
-    """Print what the commands print until the guest has ended."""
-    told, alive = 0, True
-    path = guest.share / OUTPUT
+def _follow(guests: Sequence[Guest]) -> None:
+    """Print what the commands print until every guest has ended."""
+    told, alive = dict.fromkeys(guests, 0), True
     while alive:
-        alive = guest.running()
-        text = path.read_text(errors="replace") if path.exists() else ""
-        click.echo(text[told:], nl=False)
-        told = len(text)
+        alive = any(guest.running() for guest in guests)
+        for guest in guests:
+            path = guest.share / OUTPUT
+            text = path.read_text(errors="replace") if path.exists() else ""
+            click.echo(text[told[guest] :], nl=False)
+            told[guest] = len(text)
         time.sleep(0.5 if alive else 0)
 
 
-def _gather(errand: Errand, share: Path, folder: RunFolder) -> None:
-    """Bring what the guest has left to where a run has it, and write the report."""
-    for name in (RUNS, JUNIT, OUTPUT):
-        if (share / name).exists():
-            shutil.move(share / name, folder.path / name)
-    said = (share / ENDED).read_text().split("\n") if (share / ENDED).exists() else []
-    ended = [
-        {"command": shlex.join(words), "exit_code": int(code), "seconds": int(seconds)}
-        for words, (code, seconds) in zip(
-            errand.commands, (line.split() for line in said if line), strict=False
-        )
-    ]
-    folder.write_json(FILE, ended)
-    write(folder)
+def _gathered(commands: _Commands, share: Path, folder: RunFolder) -> Iterator[Ended]:
+    """Bring what a guest has stored to where a run has it, and yield what has ended."""
+    for path in (*share.glob(f"*{JUNIT}"), *share.glob(f"{RUNS}/*")):
+        target = folder.path / path.relative_to(share)
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(path, target)
+    said = (share / ENDED).read_text().splitlines() if (share / ENDED).exists() else []
+    for words, line in zip(commands, said, strict=False):
+        code, seconds = map(int, line.split())
+        yield Ended(shlex.join(words), code, seconds)
 
 
 def write(folder: RunFolder) -> Path:
@@ -167,21 +184,20 @@ def write(folder: RunFolder) -> Path:
         "| command | exit code | seconds |",
         "|---|---:|---:|",
         *(f"| `{it.command}` | {it.exit_code} | {it.seconds} |" for it in ended),
-        *_counted(folder.path / JUNIT),
+        *_counted(sorted(folder.path.glob(f"*{JUNIT}"))),
         *_runs(sorted(folder.path.glob(f"{RUNS}/*/run.json"))),
     ]
     return folder.write_text(REPORT, "".join(f"{line}\n" for line in lines))
 
 
-def _counted(junit: Path) -> Iterable[str]:
+def _counted(paths: Sequence[Path]) -> Iterator[str]:
     """Yield how many tests passed, and the names of those that did not."""
-    if not junit.exists():
-        return
-    cases = list(ET.parse(junit).getroot().iter("testcase"))  # noqa: S314  # see the import
+    cases = [case for path in paths for case in ET.parse(path).getroot().iter("testcase")]  # noqa: S314  # our own pytest's
     bad = [case for case in cases if case.find("failure") is not None or _is_error(case)]
     skipped = [case for case in cases if case.find("skipped") is not None]
-    passed = len(cases) - len(bad) - len(skipped)
-    yield from ("", f"{passed} tests passed, {len(bad)} failed, {len(skipped)} were skipped.")
+    if cases:
+        passed = len(cases) - len(bad) - len(skipped)
+        yield from ("", f"{passed} tests passed, {len(bad)} failed, {len(skipped)} were skipped.")
     yield from (f"- failed: {case.get('classname')}::{case.get('name')}" for case in bad)
 
 

@@ -75,17 +75,24 @@ def said(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-c", ECHO, *words)
 
 
-def test_commands_run_one_after_the_other_and_the_worst_decides(
-    folder: RunFolder, kernel: Kernel
+@pytest.mark.parametrize(
+    ("jobs", "codes", "output"),
+    [
+        (1, [0, 3, 1], "said 0 a b\nsaid 3\nsaid 1 $HOME\n"),
+        (2, [0, 1, 3], "said 0 a b\nsaid 1 $HOME\n"),
+    ],
+)
+def test_every_command_runs_and_the_worst_decides(
+    folder: RunFolder, kernel: Kernel, jobs: int, codes: list[int], output: str
 ) -> None:
-    """One that fails keeps none behind it from running, and the report has each exit code."""
-    code = errand.run(
-        Errand("x", (said("0", "a b"), said("3"), said("1", "$HOME"))), kernel, folder
-    )
+    """In one guest or several, one that fails keeps none from running; the report has each code."""
+    commands = (said("0", "a b"), said("3"), said("1", "$HOME"))
 
-    assert code == 3
-    assert (folder.path / "output.txt").read_text() == "said 0 a b\nsaid 3\nsaid 1 $HOME\n"
-    assert [item["exit_code"] for item in folder.read_json(errand.FILE)] == [0, 3, 1]
+    assert errand.run(Errand("x", commands), kernel, folder, jobs) == 3
+
+    first = folder.path / "logs" / "guest1" / "share"
+    assert (first / "output.txt").read_text() == output
+    assert [item["exit_code"] for item in folder.read_json(errand.FILE)] == codes
     report = (folder.path / "report.md").read_text()
     assert "Linux 6.1.0" in report
     assert "| 3 |" in report
@@ -96,7 +103,7 @@ def test_what_the_guest_stored_is_the_runs(folder: RunFolder, kernel: Kernel) ->
     stored = f'mkdir -p {initrd.SHARE}/runs/r && echo \'{{"status": "passed"}}\' '
     stored += f">{initrd.SHARE}/runs/r/run.json && echo '{JUNIT}' >{initrd.SHARE}/junit.xml"
 
-    assert errand.run(Errand("x", (("sh", "-c", stored),)), kernel, folder) == 0
+    assert errand.run(Errand("x", (("sh", "-c", stored),)), kernel, folder, 2) == 0
 
     assert (folder.path / "runs" / "r" / "run.json").exists()
     report = (folder.path / "report.md").read_text()
@@ -144,13 +151,16 @@ def test_all_mistakes_are_told_at_once(arguments: tuple[str, ...], mistakes: lis
     assert [mistake for mistake in mistakes if mistake not in result.output] == []
 
 
-def test_words_behind_tests_are_pytests() -> None:
-    """Without words the kernel's tests run, by several workers; with words only those."""
-    (default,) = errand.tests(()).commands
-    (chosen,) = errand.tests(("tests/kernel/test_sctp.py", "-x")).commands
+def test_each_guest_has_its_share_of_the_tests() -> None:
+    """Without words the kernel's tests run, dealt out to the guests; with words only those."""
+    shares = errand.tests((), 2).commands
+    (chosen,) = errand.tests(("tests/kernel/test_sctp.py", "-x"), 2).commands
 
-    assert "tests/kernel" in default
-    assert "--numprocesses" in default
+    assert [[word for word in share if "shard" in word] for share in shares] == [
+        ["--shard=1/2"],
+        ["--shard=2/2"],
+    ]
+    assert all("tests/kernel" in share for share in shares)
     assert chosen[-2:] == ("tests/kernel/test_sctp.py", "-x")
     assert "tests/kernel" not in chosen
 
