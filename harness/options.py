@@ -227,10 +227,11 @@ def require_embedded(settings: ClusterSettings, what: str) -> None:
         raise UsageError(f"{what} works with --cluster embedded, not {settings.cluster}")
 
 
-class PatientOption(click.Option):
-    """A command's own option, whose mistake waits to be told with those of the cluster's.
+class _Patient(click.Parameter):
+    """A parameter whose mistake waits to be told with those of the others.
 
-    For commands with :func:`cluster_options`. Its callback may raise UsageError.
+    For a :class:`PatientCommand`, and for commands with :func:`cluster_options`. Its callback may
+    raise UsageError.
     """
 
     def handle_parse_result(
@@ -239,11 +240,31 @@ class PatientOption(click.Option):
         """Take the value; remember what is wrong with it."""
         try:
             return super().handle_parse_result(ctx, opts, args)
+        except click.MissingParameter as mistake:
+            _mistakes(ctx).append(mistake.format_message())
         except click.UsageError as mistake:
             _mistakes(ctx).append(f"{self.opts[0]}: {mistake.message}")
         except UsageError as mistake:
             _mistakes(ctx).append(str(mistake))
         return None, args
+
+
+class PatientOption(_Patient, click.Option):
+    """An option whose mistake waits to be told with those of the others."""
+
+
+class PatientArgument(_Patient, click.Argument):
+    """An argument whose mistake waits to be told with those of the others."""
+
+
+class PatientCommand(click.Command):
+    """A command without cluster options that tells all mistakes of its options at once."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # as click has it
+        """Run the command; UsageError with a line for each mistake in its options."""
+        if mistakes := _mistakes(ctx):
+            raise UsageError("\n".join(mistakes))
+        return super().invoke(ctx)
 
 
 def _mistakes(ctx: click.Context) -> list[str]:

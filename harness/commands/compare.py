@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,35 +10,43 @@ import click
 from harness.commands.report import open_run
 from harness.errors import UsageError
 from harness.measure import blocks
+from harness.options import PatientArgument, PatientCommand
 from harness.report import findings
 from harness.report.comparison import Change, changes, unlike
 from harness.results import RunFolder, enforcers_of
 from harness.stats import Estimate
 
 
-@click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+def _perf_run(ctx: click.Context, param: click.Parameter, path: Path) -> RunFolder:
+    """Find out now whether this is a perf run's folder."""
+    del ctx, param
+    folder = open_run(path)
+    if not (path / blocks.FILE).is_file():
+        raise UsageError(f"{path}: not a perf run: it has no {blocks.FILE}")
+    return folder
+
+
+_RUN = partial(
+    click.argument, cls=PatientArgument, callback=_perf_run, type=click.Path(path_type=Path)
+)
+
+
+@click.command(cls=PatientCommand)
+@_RUN("first")
+@_RUN("second")
 @click.option("--unlike", "told", is_flag=True, help="Compare runs of unlike machines, too.")
-def command(first: Path, second: Path, told: bool) -> None:  # noqa: FBT001  # as click calls it
+def command(first: RunFolder, second: RunFolder, told: bool) -> None:  # noqa: FBT001  # as click calls it
     """Compare the perf runs in the folders FIRST and SECOND: their ratios, never their rates."""
-    runs = _perf_run(first), _perf_run(second)
+    runs = first, second
     differences = unlike(*runs)
     if differences and not told:
         said = "\n".join(f"  {each}" for each in differences)
         raise UsageError(f"the runs are not of like machines:\n{said}\nto compare still: --unlike")
     found = list(changes(*runs))
     if not found:
-        raise UsageError(f"{first} and {second} have no condition in common")
+        raise UsageError(f"{first.path} and {second.path} have no condition in common")
     for line in _table(runs, differences, found):
         click.echo(line)
-
-
-def _perf_run(path: Path) -> RunFolder:
-    folder = open_run(path)
-    if not (path / blocks.FILE).is_file():
-        raise UsageError(f"{path}: not a perf run: it has no {blocks.FILE}")
-    return folder
 
 
 def _table(

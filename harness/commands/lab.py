@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from harness.commands.choices import results_option
 from harness.errors import HarnessError, Interrupted, UsageError
 from harness.lab import debian, dumps, machine, report, study
 from harness.lab import errand as errands
@@ -22,6 +23,7 @@ from harness.lab.errand import Errand
 from harness.lab.machine import Clock
 from harness.load.ab import Connections
 from harness.measure.progress import Narrator
+from harness.options import PatientCommand, PatientOption
 from harness.results import RunFolder
 
 NEW, KEPT = 800, 1600
@@ -74,13 +76,26 @@ class Asked:
             return None
         return dumps.read(self.rules, self.ipset, dumps.as_address(self.pod) if self.pod else "")
 
+    def cells(self, dump: Dump | None) -> tuple[Cell, ...]:
+        """Return what is to be measured; UsageError where no cell is called as ``--only`` says."""
+        dumped = () if dump is None else (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
+        cells = chosen((*default_cells(), *dumped), self.only)
+        if not cells:
+            raise UsageError(f"--only: no cell is called like {' or '.join(self.only)}")
+        return cells
+
+    def legs(self) -> dict[Connections, int]:
+        """Return the requests of a leg, by kind of connection."""
+        return {Connections.NEW: self.requests, Connections.KEPT: 2 * self.requests}
+
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=PatientCommand, context_settings={"ignore_unknown_options": True})
 @click.option(
     "--kernel",
+    cls=PatientOption,
     type=click.Choice([release.value for release in Release]),
     default=Release.DEBIAN_12.value,
     show_default=True,
@@ -95,6 +110,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--requests",
+    cls=PatientOption,
     type=click.IntRange(min=100),
     default=NEW,
     show_default=True,
@@ -102,12 +118,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--jobs",
+    cls=PatientOption,
     type=click.IntRange(min=1),
     default=len(os.sched_getaffinity(0)),
     help="Guests at a time, one core each; by default as many as there are cores.",
 )
-@click.option("--rules", type=_FILE, help="Measure this dump of iptables-save, too.")
-@click.option("--ipset", type=_FILE, help="The dump of ipset save that --rules needs.")
+@click.option(
+    "--rules", cls=PatientOption, type=_FILE, help="Measure this dump of iptables-save, too."
+)
+@click.option(
+    "--ipset", cls=PatientOption, type=_FILE, help="The dump of ipset save that --rules needs."
+)
 @click.option(
     "--pod",
     default="",
@@ -131,19 +152,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="COMMAND",
     help="Run a command in the guest instead, as: 'python -m harness functional'.",
 )
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Where the run's folder is made.",
-)
+@results_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(**options: Any) -> None:
     """Count what rules cost, in a guest whose clock counts instructions. Needs no root."""
     asked = Asked(**options)
     asked.check()
     dump, errand = asked.dump(), asked.errand()
+    cells = asked.cells(dump)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     machine.require()
@@ -153,7 +169,7 @@ def command(**options: Any) -> None:
     if errand:
         _run_in_guest(asked, errand, kernel, narrator)
     else:
-        _measure(asked, dump, kernel, narrator)
+        _measure(asked, study.Plan(kernel, cells, asked.legs(), asked.jobs, dump), narrator)
 
 
 def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) -> RunFolder:
@@ -173,14 +189,11 @@ def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) ->
     )
 
 
-def _measure(asked: Asked, dump: Dump | None, kernel: debian.Kernel, narrator: Narrator) -> None:
-    cells = chosen((*default_cells(), *_dumped(dump)), asked.only)
-    if not cells:
-        raise UsageError(f"--only: no cell is called like {' or '.join(asked.only)}")
-    requests = {Connections.NEW: asked.requests, Connections.KEPT: 2 * asked.requests}
-    plan = study.Plan(kernel, cells, requests, asked.jobs, dump)
-    folder = _folder(asked, kernel, "cost", Clock.INSTRUCTIONS)
-    narrator.say(f"{len(cells)} cells, each in {study.PASSES} guests; results in {folder.path}")
+def _measure(asked: Asked, plan: study.Plan, narrator: Narrator) -> None:
+    folder = _folder(asked, plan.kernel, "cost", Clock.INSTRUCTIONS)
+    narrator.say(
+        f"{len(plan.cells)} cells, each in {study.PASSES} guests; results in {folder.path}"
+    )
     try:
         with narrator.stage("rates", plan.total) as stage:
             rows = study.run(plan, folder, stage)
@@ -197,12 +210,6 @@ def _measure(asked: Asked, dump: Dump | None, kernel: debian.Kernel, narrator: N
     narrator.say(f"report: {path}")
     if failed:
         raise HarnessError("\n".join(f"not measured: {line}" for line in failed))
-
-
-def _dumped(dump: Dump | None) -> tuple[Cell, ...]:
-    if dump is None:
-        return ()
-    return (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
 
 
 def _run_in_guest(asked: Asked, errand: Errand, kernel: debian.Kernel, narrator: Narrator) -> None:
