@@ -13,6 +13,7 @@ from harness.measure import voiding
 from harness.measure.blocks import Row
 from harness.measure.environment import CpuTimes, cpu_times, cpus, load
 from harness.measure.plan import Block, Cell, Leg, Placement, Role
+from harness.measure.servers import Servers
 from harness.measure.switch import Switch
 from harness.results import RunFolder
 
@@ -33,6 +34,9 @@ class Target:
     inside: Mapping[Placement, Place] = field(default_factory=dict)
     """The pods that load comes from, where it does not come from outside."""
 
+    servers: Servers | None = None
+    """What serves the load, where its CPU time can be told from that of others."""
+
     def place(self, cell: Cell) -> Place:
         """Return where the load of a cell comes from."""
         return self.inside.get(cell.placement, self.client)
@@ -49,6 +53,43 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class _Clocks:
+    """CPU time so far: of the machine, of the enforcers' daemons, and of the servers if known."""
+
+    machine: CpuTimes
+    daemons: float
+    servers: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """CPU seconds of a leg, and who took them."""
+
+    machine: CpuTimes
+    daemons: float
+    path: float
+    """Of ab, the servers and the softirq threads; 0 where it is not known."""
+
+    wall: float
+
+    @property
+    def others(self) -> float:
+        """Share of the CPUs that neither the path nor the daemons used; 0 if it is not known."""
+        if not self.path:
+            return 0.0
+        left = self.machine.busy - self.path - self.daemons
+        return max(0.0, left) / (self.wall * cpus())
+
+    @classmethod
+    def between(cls, first: _Clocks, last: _Clocks, wall: float, generator: float) -> _Spent:
+        """Return what was spent between two readings, ``generator`` seconds of it by ab."""
+        path = 0.0
+        if first.servers is not None and last.servers is not None:
+            path = generator + last.servers - first.servers
+        return cls(last.machine - first.machine, last.daemons - first.daemons, path, wall)
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """Runs blocks and returns what they showed, in the form that is stored."""
 
@@ -60,6 +101,9 @@ class Bench:
 
     prefix: str = ""
     """Of the names of ab's outputs."""
+
+    of_itself: float = 0.0
+    """Share of the CPUs that the machine uses in this size of itself."""
 
     def run(self, block: Block, requests: int) -> tuple[Row, Row]:
         """Run both legs of a block."""
@@ -78,11 +122,19 @@ class Bench:
         self.switch.to(leg.arm, block.trial.enforcer)
         others = load(voiding.LOAD_SECONDS) if leg.role is Role.REFERENCE else 0.0
         work = self.target.work(block.cell, requests)
-        at, cpu, own = time.monotonic(), cpu_times(), self.switch.cpu_seconds()
+        at, before = time.monotonic(), self._clocks()
         done = ab.run(self.switch.cluster, self.target.place(block.cell), work)
-        used, wall = cpu_times() - cpu, time.monotonic() - at
+        spent = _Spent.between(before, self._clocks(), time.monotonic() - at, done.cpu_seconds)
         report = done.report or _NOTHING
-        observed = _observed(done, used, wall, others)
+        observed = voiding.Observed(
+            error=done.error,
+            stolen_seconds=spent.machine.stolen,
+            capacity_seconds=spent.wall * cpus(),
+            load=others,
+            during=spent.others,
+            of_itself=self.of_itself,
+            generator=done.user_seconds / spent.wall,
+        )
         return Row(
             block=block.number,
             cell=str(block.cell),
@@ -94,7 +146,7 @@ class Bench:
             arm=leg.arm,
             requests=report.requests,
             seconds=report.seconds,
-            cpu_seconds=used.busy,
+            cpu_seconds=spent.machine.busy,
             void=False,
             reason=voiding.leg_reason(observed),
             comparison=block.comparison,
@@ -104,15 +156,23 @@ class Bench:
             rps=report.rps,
             p50_ms=report.percentiles_ms.get(50, 0.0),
             p99_ms=report.percentiles_ms.get(99, 0.0),
-            enforcer_cpu_seconds=self.switch.cpu_seconds() - own,
-            stolen_seconds=used.stolen,
+            enforcer_cpu_seconds=spent.daemons,
+            stolen_seconds=spent.machine.stolen,
             others_load=others,
-            softirq_seconds=used.softirq,
+            softirq_seconds=spent.machine.softirq,
             generator_cpu_seconds=done.cpu_seconds,
+            path_cpu_seconds=spent.path,
+            others_during=spent.others,
             at=at - self.started,
             raw=self._keep(
                 f"{self.prefix}{block.number:05d}-{position}-{block.cell}.txt", done.raw
             ),
+        )
+
+    def _clocks(self) -> _Clocks:
+        servers = self.target.servers
+        return _Clocks(
+            cpu_times(), self.switch.cpu_seconds(), servers.cpu_seconds() if servers else None
         )
 
     def _keep(self, name: str, text: str) -> str:
@@ -122,16 +182,6 @@ class Bench:
 
 
 _NOTHING = ab.Report(requests=0, failed=0, non_2xx=0, kept=0, seconds=0.0, rps=0.0)
-
-
-def _observed(done: ab.Run, used: CpuTimes, wall: float, others: float) -> voiding.Observed:
-    return voiding.Observed(
-        error=done.error,
-        stolen_seconds=used.stolen,
-        capacity_seconds=wall * cpus(),
-        load=others,
-        generator=done.user_seconds / wall,
-    )
 
 
 def _voided(row: Row, reason: str) -> Row:

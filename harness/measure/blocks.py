@@ -55,6 +55,12 @@ class Row:
     generator_cpu_seconds: float = 0.0
     """Of ab itself."""
 
+    path_cpu_seconds: float = 0.0
+    """Of ab, the measured servers and the kernel's softirq threads; 0: not known."""
+
+    others_during: float = 0.0
+    """Share of the CPUs that neither the path nor the daemons used; 0 where it is not known."""
+
     def as_text(self) -> dict[str, str]:
         """Return the columns as the file has them."""
         return {name: _text(value) for name, value in asdict(self).items()}
@@ -90,6 +96,8 @@ class Row:
             others_load=float(row.get("others_load", 0)),
             softirq_seconds=float(row.get("softirq_seconds", 0)),
             generator_cpu_seconds=float(row.get("generator_cpu_seconds", 0)),
+            path_cpu_seconds=float(row.get("path_cpu_seconds", 0)),
+            others_during=float(row.get("others_during", 0)),
         )
 
     @property

@@ -14,7 +14,7 @@ from harness.results import RunFolder
 
 FILE = "study.json"
 
-FORMAT = 3
+FORMAT = 4
 """Of the file; ``results/README.md`` says what changed."""
 
 

@@ -27,6 +27,9 @@ REST_WINDOW = 1.0
 REST_SECONDS = REST_WINDOWS * REST_WINDOW
 """How long each daemon is watched at rest in each size."""
 
+CALM_SECONDS = 8.0
+"""How long the machine is watched before the pilot and in each size, where it is calm by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -92,9 +95,10 @@ def _swept_seconds(pace: Pace, design: Design) -> float:
 
 
 def rests_seconds(design: Design) -> float:
-    """Return what it takes to watch the daemons at rest, in every size."""
+    """Return what it takes to watch the machine and the daemons at rest, in every size."""
     watched = Comparison.EFFECT in design.comparisons
-    return len(design.sizes) * len(design.enforcers) * REST_SECONDS if watched else 0.0
+    daemons = len(design.enforcers) * REST_SECONDS if watched else 0.0
+    return len(design.sizes) * (CALM_SECONDS + daemons)
 
 
 def visits_seconds(pace: Pace, extent: Extent) -> float:

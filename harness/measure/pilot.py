@@ -3,7 +3,8 @@
 The noise is learned as it will be met: by whole blocks of every cell and comparison, switched and
 probed like the measured ones, in rounds that the coin orders. Of them nothing but the *spread* is
 looked at, so the plan cannot know what the run will find. They are stored in ``pilot.csv``, in the
-form of ``blocks.csv``, and count in no estimate.
+form of ``blocks.csv``, and count in no estimate. A block that the rules void (another process was
+there) is asked again, once, when the machine is calm: it would tell that process's noise.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from harness import stats
 from harness.errors import ClusterError
 from harness.load import ab, limits
 from harness.load.ab import Connections
-from harness.measure import blocks
+from harness.measure import blocks, calm
 from harness.measure.bench import Bench
 from harness.measure.blocks import Row
 from harness.measure.pace import FEWEST_ROUNDS, MOST_ROUNDS
-from harness.measure.plan import Cell, Design, Plan, Role, make_plan
+from harness.measure.plan import Block, Cell, Design, Plan, Role, make_plan
 from harness.measure.progress import Stage
 from harness.stats import Spread
 
@@ -47,6 +48,9 @@ class Pilot:
 
     block_seconds: float
     """What a block took on average, switches and probes included."""
+
+    asked_again: int = 0
+    """How many blocks were void, and asked again."""
 
     def sees(self, design: Design) -> dict[Connections, float]:
         """Return the smallest effect that the estimate of each kind of connection will see."""
@@ -81,21 +85,40 @@ def run(bench: Bench, design: Design, plan: Plan, stage: Stage) -> Pilot:
         requests[condition(cell)] = _requests(taste.rps * design.leg_seconds, cell)
         packets[condition(cell)] = taste.packets
         stage.advance(detail=f"{taste.rps:,.0f} requests/s")
-    path = bench.folder.path / FILE
-    blocks.begin(path)
-    rows: list[Row] = []
+    blocks.begin(bench.folder.path / FILE)
     started = time.monotonic()
-    for block in plan.blocks:
-        measured = bench.run(block, requests[condition(block.cell)])
-        blocks.append(path, measured)
-        rows.extend(measured)
-        stage.advance()
+    rows = _run(bench, plan.blocks, requests, stage)
+    each = (time.monotonic() - started) / len(plan.blocks)
+    void = {row.block for row in rows if row.void}
+    again = [
+        replace(block, number=block.number + len(plan.blocks))
+        for block in plan.blocks
+        if block.number in void
+    ]
+    if again:
+        stage.advance(0, f"{len(again)} blocks are void, and asked again when the machine is calm")
+        calmed = replace(bench, of_itself=calm.rest().of_itself)
+        rows += _run(calmed, again, requests)
     return Pilot(
         requests=requests,
         packets=packets,
         spreads={kind: spread_of(rows, kind) for kind in plan.design.connections},
-        block_seconds=(time.monotonic() - started) / len(plan.blocks),
+        block_seconds=each,
+        asked_again=len(again),
     )
+
+
+def _run(
+    bench: Bench, chosen: Sequence[Block], requests: Mapping[str, int], stage: Stage | None = None
+) -> list[Row]:
+    rows: list[Row] = []
+    for block in chosen:
+        measured = bench.run(block, requests[condition(block.cell)])
+        blocks.append(bench.folder.path / FILE, measured)
+        rows.extend(measured)
+        if stage is not None:
+            stage.advance()
+    return rows
 
 
 def tastes(design: Design) -> list[Cell]:

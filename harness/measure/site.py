@@ -22,6 +22,7 @@ from harness.enforcers.base import Enforcer
 from harness.enforcers.present import ByPolicy
 from harness.errors import ClusterError
 from harness.load import limits
+from harness.measure import servers
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Target
 from harness.measure.clients import Clients
@@ -152,8 +153,8 @@ def open_site(ground: Ground, narrator: Narrator, cast: Cast) -> Site:
     service = services[workload.TEST_SERVICE]
     names = (workload.pod_name(workload.TEST_SERVICE, each) for each in range(workload.TEST_PODS))
     pods = tuple(addresses.pod(name) for name in names)
-    servers = cast.crowd.nodes[: 2 if Placement.OTHER_NODE in cast.inside else 1]
-    crossed = tuple(dict.fromkeys((*servers, *clients.nodes)))
+    hosts = cast.crowd.nodes[: 2 if Placement.OTHER_NODE in cast.inside else 1]
+    crossed = tuple(dict.fromkeys((*hosts, *clients.nodes)))
     witness = Witness.of(clients, (service, *pods), workload.PORT, crossed)
     enforcers = {name: _own(one, ground, cast) for name, one in ground.enforcers.items()}
     switch = Switch(ground.cluster, enforcers, witness, cast.policies)
@@ -167,8 +168,16 @@ def open_site(ground: Ground, narrator: Narrator, cast: Cast) -> Site:
         urls=urls | {each: _url(services[workload.PLACED_SERVICE]) for each in cast.inside},
         nodes=crossed,
         inside=cast.inside,
+        servers=servers.find(ground.cluster, _serving(cast)),
     )
     return Site(ground.cluster, addresses, narrator, cast.crowd, clients, switch, target)
+
+
+def _serving(cast: Cast) -> list[PodRef]:
+    """Return the pods that answer the load, wherever it comes from."""
+    names = (workload.TEST_SERVICE, *((workload.PLACED_SERVICE,) if cast.inside else ()))
+    pods = (workload.pod_name(name, each) for name in names for each in range(workload.TEST_PODS))
+    return [PodRef(workload.NAMESPACE, pod) for pod in pods]
 
 
 def _own(enforcer: Enforcer, ground: Ground, cast: Cast) -> Enforcer:

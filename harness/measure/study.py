@@ -17,7 +17,7 @@ from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
 from harness.load.ab import Connections
 from harness.load.locust import Steps
-from harness.measure import blocks, clients, pace, pilot, rounds, site
+from harness.measure import blocks, calm, clients, pace, pilot, rounds, site, voiding
 from harness.measure.addresses import Addresses
 from harness.measure.bench import Bench
 from harness.measure.notes import Notes, design_facts
@@ -27,6 +27,7 @@ from harness.measure.progress import Narrator
 from harness.measure.resume import Earlier, mend
 from harness.measure.rounds import Course
 from harness.measure.visit import visit
+from harness.measure.voiding import Rest
 from harness.results import RunFolder, file_name
 
 CLOSING_SECONDS = 15.0
@@ -152,8 +153,8 @@ def _logs(lab: Lab, name: str) -> Path:
 
 def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Course:
     """Learn rates and noise, settle the rounds, and say what the run will be able to see."""
-    place.switch.to(Arm.OFF)
-    bench = Bench(place.switch, place.target, record.folder, time.monotonic(), prefix="pilot-")
+    start, own = time.monotonic(), _machine_at_rest(study, place).of_itself
+    bench = Bench(place.switch, place.target, record.folder, start, prefix="pilot-", of_itself=own)
     plan = pilot.plan_of(study.design, study.pilot_rounds, study.seed)
     with place.narrator.stage("pilot", pilot.steps(study.design, plan)) as stage:
         found = pilot.run(bench, study.design, plan, stage)
@@ -168,6 +169,7 @@ def _pilot(study: Study, place: site.Site, record: Record, began: float) -> Cour
             "packets": dict(found.packets),
             "spreads": {kind.value: _finite(asdict(each)) for kind, each in found.spreads.items()},
             "pace": asdict(now),
+            "asked_again": found.asked_again,
         },
         sees=_finite({kind.value: each for kind, each in sees.items()}),
     )
@@ -262,8 +264,24 @@ def _measure(study: Study, course: Course, place: site.Site, record: Record) -> 
         )
         if study.judges:
             record.notes.put_size(size, daemon=_daemons(study, place, size))
+        rest = _machine_at_rest(study, place)
+        record.notes.put_size(size, machine_at_rest=rest.facts())
+        bench = replace(bench, of_itself=rest.of_itself)
         record.notes.put_size(size, rounds=rounds.measure(size, course, bench, place.narrator))
         have = size
+
+
+def _machine_at_rest(study: Study, place: site.Site) -> Rest:
+    """Look at what the machine does of itself, no enforcer acting; a person is told of much."""
+    place.switch.to(Arm.OFF)
+    rest = calm.rest(max(2, round(calm.LOOKS * study.rest_window)))
+    if rest.load > voiding.MOST_LOAD:
+        counted = "the machine's own" if rest.of_itself else "work of others: blocks will be void"
+        place.narrator.say(
+            f"while nothing of ours acts {rest.load:.0%} of the CPUs are used, with so many pods:"
+            f" {counted}"
+        )
+    return rest
 
 
 def _daemons(study: Study, place: site.Site, size: int) -> dict[str, list[float]]:

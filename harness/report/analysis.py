@@ -75,7 +75,7 @@ class Headline:
     """The same, off over off."""
 
     cpu: Estimate | None
-    """CPU seconds per request of the whole machine but the daemons, on over off."""
+    """CPU seconds of the path per request (:func:`cpu_per_request`), on over off."""
 
     cpu_control: Estimate | None
     verdict: Verdict | None
@@ -384,6 +384,9 @@ def _rps(row: Row) -> float:
 
 
 def cpu_per_request(row: Row) -> float:
-    """Return the machine's CPU seconds per request without the daemons', a cost apart."""
-    own = row.cpu_seconds - row.enforcer_cpu_seconds
+    """Return the CPU seconds of a request's path: of ab, the servers and the softirq threads.
+
+    Where these are not known, the whole machine's. The daemons', a cost apart, are in neither.
+    """
+    own = row.path_cpu_seconds or row.cpu_seconds - row.enforcer_cpu_seconds
     return own / row.requests if row.requests else 0.0

@@ -20,11 +20,14 @@ from harness.stats import Estimate
 CAPTION = (
     "Each arm over off, pooled over the concurrency sweep, with 95 % intervals; in grey the A/A "
     "control. Above: requests per second. Below: CPU seconds per request of the machine, the "
-    "enforcer's daemons left out."
+    "enforcer's daemons left out. A cross: invalid."
 )
 
 MARKERS: Mapping[Comparison, str] = {Comparison.RULES: "<", Comparison.IDLE: ">"}
 """Of the arms beside ``on``, whose marker is the enforcer's own."""
+
+Drawn = tuple[float, Estimate, bool]
+"""Where an estimate is drawn, the estimate, and whether it is a finding."""
 
 _SPAN = 0.64  # of a condition, which the arms share
 
@@ -99,7 +102,7 @@ def _panel(axes: Axes, analysis: Analysis, quantity: Callable[[Cost], Estimate |
     for number, trial in enumerate(tried):
         apart = _SPAN * ((number + 0.5) / len(tried) - 0.5)
         points = [
-            (conditions.index((cost.connections, cost.size)) + apart, found)
+            (conditions.index((cost.connections, cost.size)) + apart, found, _valid(cost))
             for cost in analysis.costs
             if (cost.enforcer, cost.comparison) == trial and (found := quantity(cost)) is not None
         ]
@@ -111,24 +114,32 @@ def _panel(axes: Axes, analysis: Analysis, quantity: Callable[[Cost], Estimate |
     axes.grid(visible=False, axis="x")
 
 
-def series(
-    axes: Axes, points: Sequence[tuple[float, Estimate]], look: Look, label: str, **line: Any
-) -> None:
-    """Draw estimates with their intervals, in the look of their comparison."""
+def _valid(cost: Cost) -> bool:
+    return findings.is_valid(cost.verdict)
+
+
+def series(axes: Axes, points: Sequence[Drawn], look: Look, label: str, **line: Any) -> None:
+    """Draw estimates with their intervals, in the look of their comparison; invalid ones apart."""
+    _errorbars(axes, [each for each in points if each[2]], look, label=label, **line)
+    cross = replace(look, marker="x")
+    invalid = [each for each in points if not each[2]]
+    _errorbars(axes, invalid, cross, **(line | {"linestyle": "none"}))
+
+
+def _errorbars(axes: Axes, points: Sequence[Drawn], look: Look, **line: Any) -> None:
     spread = [
-        [each.ratio - each.interval[0] for _, each in points],
-        [each.interval[1] - each.ratio for _, each in points],
+        [each.ratio - each.interval[0] for _, each, _ in points],
+        [each.interval[1] - each.ratio for _, each, _ in points],
     ]
     finite = all(math.isfinite(value) for side in spread for value in side)
     axes.errorbar(
-        [x for x, _ in points],
-        [each.ratio for _, each in points],
+        [x for x, _, _ in points],
+        [each.ratio for _, each, _ in points],
         yerr=spread if finite else None,
         color=look.color,
         marker=look.marker,
         markerfacecolor=look.fill,
         capsize=3,
-        label=label,
         **line,
     )
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from harness.load.ab import Connections
 from harness.measure.plan import Arm
 from harness.report import costs, findings, growth, style, yardstick
-from harness.report.analysis import Analysis, Curve, Sweep
+from harness.report.analysis import Analysis, Curve, Headline, Sweep
 from harness.report.style import Look
 from harness.stats import Estimate
 
 FOLDER = "figures"
+FEWEST_LEGS = 3
+"""Below, a point of a curve has no interval worth drawing."""
+
 _SPAN = 0.5  # of a condition, which the enforcers and their control share
 _NAMES = {Connections.NEW: "curves-new", Connections.KEPT: "curves-kept"}
 
@@ -60,14 +64,15 @@ def _drawn(analysis: Analysis, study: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 _RATIO_CAPTION = (
     "Requests per second, on over off, pooled over the concurrency sweep, with 95 % intervals; "
-    "in grey the A/A control, off over off, interleaved and of the same length."
+    "in grey the A/A control, off over off, interleaved and of the same length; a cross: invalid."
 )
 
 
 def _curve_caption(connections: Connections) -> str:
     return (
         f"ab with {findings.KIND[connections]}: requests per second against concurrency, one "
-        "panel a size; geometric means, bands are 95 % intervals over blocks."
+        "panel a size; geometric means, bands are 95 % intervals over blocks; a cross stands for "
+        "one leg or two, of which there is no interval."
     )
 
 
@@ -96,6 +101,7 @@ def _panel(axes: Axes, analysis: Analysis, sweep: Sweep, study: Mapping[str, Any
     several = len(analysis.enforcers) > 1
     found = [
         f"{f'{each.enforcer} ' if several else 'on/off '}{findings.ratio(each.effect)}"
+        f"{'' if findings.is_valid(each.verdict) else ', invalid'}"
         for each in analysis.of(sweep.connections)
         if each.size == sweep.size and each.effect
     ]
@@ -106,8 +112,9 @@ def _panel(axes: Axes, analysis: Analysis, sweep: Sweep, study: Mapping[str, Any
 def _curve(axes: Axes, curve: Curve, enforcers: Sequence[str]) -> None:
     off = curve.arm is Arm.OFF
     look = style.OFF if off else style.enforcer(enforcers.index(curve.enforcer))
-    x = [point.concurrency for point in curve.points]
-    low, high = ([getattr(point, side) for point in curve.points] for side in ("low", "high"))
+    founded = [point for point in curve.points if point.legs >= FEWEST_LEGS]
+    x = [point.concurrency for point in founded]
+    low, high = ([getattr(point, side) for point in founded] for side in ("low", "high"))
     axes.fill_between(
         x,
         low,
@@ -119,7 +126,10 @@ def _curve(axes: Axes, curve: Curve, enforcers: Sequence[str]) -> None:
         hatch="////" if off else None,
     )
     label = "enforcement off" if off else f"{curve.enforcer} on"
-    axes.plot(x, [point.rps for point in curve.points], **_line(look), label=label)
+    axes.plot(x, [point.rps for point in founded], **_line(look), label=label)
+    few = [point for point in curve.points if point not in founded]
+    places = ([point.concurrency for point in few], [point.rps for point in few])
+    axes.plot(*places, color=look.color, linestyle="none", marker="x", markersize=5)
 
 
 def _line(look: Look) -> dict[str, Any]:
@@ -140,27 +150,38 @@ def _ratios(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
     for x, condition in enumerate(conditions):
         mine = [e for e in analysis.headlines if (e.connections, e.size) == condition]
         shown = [
-            (each.effect, style.enforcer(number), f"{each.enforcer} on / off")
+            (each.effect, _founded(style.enforcer(number), each))
             for number, each in enumerate(mine)
         ]
-        shown.append((mine[0].control, style.CONTROL, "A/A control (off / off)"))
-        for number, (estimate, look, name) in enumerate(shown):
+        shown.append((mine[0].control, style.CONTROL))
+        for number, (estimate, look) in enumerate(shown):
             apart = _SPAN * ((number + 0.5) / len(shown) - 0.5)
             if estimate is not None:
-                _interval(axes, x + apart, estimate, look, name)
+                _interval(axes, x + apart, estimate, look)
             if estimate is not None and not several:
                 _figure_beside(axes, x + apart, estimate, look)
     axes.set_xticks(range(len(conditions)), [_label(each, study) for each in conditions])
     axes.set_xlim(-0.5, len(conditions) - 0.5)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("ratio of requests per second")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+    looks = {f"{name} on / off": style.enforcer(n) for n, name in enumerate(analysis.enforcers)}
+    handles = [
+        Line2D([], [], **(_line(look) | {"linestyle": "none"}), label=label)
+        for label, look in {**looks, "A/A control (off / off)": style.CONTROL}.items()
+    ]
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2
+    )
     style.title(figure, findings.ratio_title(analysis))
     return figure
 
 
-def _interval(axes: Axes, x: float, estimate: Estimate, look: Look, name: str) -> None:
-    named = name in axes.get_legend_handles_labels()[1]
+def _founded(look: Look, headline: Headline) -> Look:
+    """Return the look of an estimate: a cross where it is no finding."""
+    return look if findings.is_valid(headline.verdict) else replace(look, marker="x")
+
+
+def _interval(axes: Axes, x: float, estimate: Estimate, look: Look) -> None:
     low, high = estimate.interval
     spread = [[estimate.ratio - low], [high - estimate.ratio]]
     axes.errorbar(
@@ -170,7 +191,6 @@ def _interval(axes: Axes, x: float, estimate: Estimate, look: Look, name: str) -
         **(_line(look) | {"linestyle": "none"}),
         capsize=4,
         elinewidth=1.6,
-        label="_" if named else name,
     )
 
 

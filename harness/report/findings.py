@@ -12,7 +12,7 @@ from harness.measure.blocks import FILE as BLOCKS
 from harness.measure.plan import Comparison
 from harness.report.analysis import Analysis, Headline, change
 from harness.report.evidence import headline_href
-from harness.stats import Estimate, Word
+from harness.stats import Estimate, Verdict, Word
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
 MOST_SIZES = 3
@@ -47,21 +47,34 @@ def curve_title(headlines: Sequence[Headline]) -> str:
         return f"With {kind}, of the rate without enforcement: {'; '.join(said)}"
     words = "; ".join(f"{each.size} a service: {each.verdict}" for each in found)
     name = found[0].enforcer
+    if not any(is_valid(each.verdict) for each in found):
+        return f"With {kind}, no verdict on {name} is valid\n{words}"
     if _none_told(found):
         return f"With {kind}, no difference can be told between {name} and none\n{words}"
     return f"With {kind}, {_told_at(found)} of the rate without enforcement\n{words}"
 
 
+def is_valid(verdict: Verdict | None) -> bool:
+    """Whether there is a verdict that says something."""
+    return verdict is not None and verdict.word is not Word.INVALID
+
+
 def _none_told(found: Sequence[Headline]) -> bool:
-    return all(each.verdict and each.verdict.word is Word.INDISTINCT for each in found)
+    valid = (each.verdict for each in found if is_valid(each.verdict))
+    return all(each is not None and each.word is Word.INDISTINCT for each in valid)
 
 
 def _told_at(found: Sequence[Headline]) -> str:
-    name = found[0].enforcer
+    """Return an enforcer's rates where they are valid, and the sizes at which they are not."""
+    name, valid = found[0].enforcer, [each for each in found if is_valid(each.verdict)]
+    if not valid:
+        return f"{name} invalid"
+    sizes = ", ".join(str(each.size) for each in found if each not in valid)
+    but = f" (invalid at {sizes} a service)" if sizes else ""
     if _none_told(found):
-        return f"{name} no difference told"
-    rates = _percentspan([each.effect.ratio for each in found if each.effect])
-    return f"{name} runs at {rates}"
+        return f"{name} no difference told{but}"
+    rates = _percentspan([each.effect.ratio for each in valid if each.effect])
+    return f"{name} runs at {rates}{but}"
 
 
 def ratio_title(analysis: Analysis) -> str:
@@ -121,8 +134,11 @@ def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
     said = []
     for name in analysis.enforcers:
         found = [each for each in analysis.of(Connections.NEW, name) if each.effect is not None]
-        if len(found) > 1:
-            said.append(f"{name}'s changes {_growth(found[0], found[-1], study)}")
+        valid = [each for each in found if is_valid(each.verdict)]
+        if len(valid) > 1:
+            said.append(f"{name}'s changes {_growth(valid[0], valid[-1], study)}")
+        elif len(found) > 1:
+            said.append(f"{name}'s cannot be told, with {len(valid)} valid verdict of {len(found)}")
     claim = f"(the study, with kube-router 0.2.0: {STUDY_CLAIM})"
     if not said:
         return f"One size was compared: nothing is said about growth {claim}."

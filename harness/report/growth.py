@@ -16,11 +16,14 @@ from harness.report.analysis import Analysis, Cost, change
 
 CAPTION = (
     "CPU seconds per request over those with enforcement off, against pods on the node, with 95 % "
-    "intervals; the enforcer's daemons left out; in grey the A/A control."
+    "intervals; the enforcer's daemons left out; in grey the A/A control. A cross: invalid."
 )
 
 FEWEST_SIZES = 3
 """Below, there is no curve to draw."""
+
+ENDS = 2
+"""Valid sizes that a change is told of."""
 
 
 def shown(analysis: Analysis, study: Mapping[str, Any]) -> bool:
@@ -60,11 +63,18 @@ def _grows(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> str |
         and cost.comparison is Comparison.EFFECT
         and cost.enforcer == enforcer
     ]
-    if len(found) < FEWEST_SIZES or found[0].cpu is None or found[-1].cpu is None:
+    if len(found) < FEWEST_SIZES:
         return None
-    mean, low, high = (math.exp(each) for each in change(found[0].cpu, found[-1].cpu))
+    valid = [each for each in found if findings.is_valid(each.cpu_verdict)]
+    if len(valid) < ENDS:
+        return f"{enforcer} cannot be told: {len(valid)} of {len(found)} verdicts are valid"
+    ends = (valid[0], valid[-1])
+    first, last = (each.cpu for each in ends)
+    assert first is not None  # noqa: S101  # only such are drawn
+    assert last is not None  # noqa: S101
+    mean, low, high = (math.exp(each) for each in change(first, last))
     word = "grows" if low > 1 else "falls" if high < 1 else "shows no change"
-    sizes = " to ".join(findings.density(cost.size, study) for cost in (found[0], found[-1]))
+    sizes = " to ".join(findings.density(cost.size, study) for cost in ends)
     return f"{enforcer} {word} from {sizes} pods a node, by {mean:.3f} ({low:.3f} to {high:.3f})"
 
 
@@ -82,7 +92,7 @@ def _panel(axes: Axes, analysis: Analysis, kind: Connections, study: Mapping[str
     axes.axhline(1.0, color=style.INK, linewidth=1)
     for trial in _lines(analysis, mine):
         points = [
-            (pods, cost.cpu)
+            (pods, cost.cpu, findings.is_valid(cost.cpu_verdict))
             for cost in mine
             if (cost.enforcer, cost.comparison) == trial
             and cost.cpu is not None

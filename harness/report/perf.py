@@ -52,6 +52,16 @@ class Story:
         return tuple(row for row in self.rows if row.void)
 
     @property
+    def cpu_of(self) -> str:
+        """Whose CPU seconds are counted, in words."""
+        if any(row.path_cpu_seconds for row in self.rows):
+            return (
+                "those of ab, of the processes in the measured pods and of the kernel's softirq "
+                "threads, whatever else runs on the machine"
+            )
+        return "the whole machine's, ab's and nginx's included"
+
+    @property
     def names(self) -> str:
         """Whose cost it is, in words."""
         return " and ".join(enforcers_of(self.run))
@@ -133,6 +143,7 @@ def _templates() -> Environment:
         "short": lambda each: "keep-alive" if each is Connections.KEPT else "new",
         "density": findings.density,
         "p": _p_value,
+        "rest": _rest,
         "milliseconds": _milliseconds,
         "sees": lambda each: findings.share(each.sees if each else None),
         "promised": lambda each, study: findings.share(findings.promised(study, each.connections)),
@@ -163,6 +174,14 @@ def _micro(found: Bounds | None) -> str:
 
 def _bounds(found: Bounds | None) -> str:
     return "not known" if found is None else "{:.3f} ({:.3f} to {:.3f})".format(*found)
+
+
+def _rest(known: Mapping[str, float] | None) -> str:
+    """Return what the machine did of itself before a size; earlier formats do not say."""
+    if not known:
+        return "not looked at"
+    used = "{load:.0%} of its CPUs in use ({low:.0%} to {high:.0%})".format(**known)
+    return used if known["of_itself"] else f"{used}: counted as work of others"
 
 
 def _p_value(value: float) -> str:

@@ -26,6 +26,9 @@ CAPTION = (
 FEWEST = 3
 """Below, any points are on a line."""
 
+LEAST_R2 = 0.9
+"""At which known costs count as being on a line."""
+
 _NAME = re.compile(r"linear-rules=(\d+)")
 
 
@@ -60,12 +63,14 @@ def lines(analysis: Analysis) -> list[Line]:
 
 
 def words(line: Line) -> str:
-    """Return what a line shows."""
+    """Return what a line shows, and whether that proves the instrument."""
     order = "in order" if line.ordered else "not in order"
+    proof = "on a line" if line.r2 >= LEAST_R2 else "not on a line"
     numbers = ", ".join(str(rules) for rules, _ in line.points)
     return (
         f"With {findings.KIND[line.connections]}, {numbers} rules cost {order}, "
-        f"{1e9 * line.slope:.0f} ns of CPU a rule and request, R² {line.r2:.3f}"
+        f"{1e9 * line.slope:.0f} ns of CPU a rule and request, and {proof}: R² {line.r2:.3f} "
+        f"({LEAST_R2} is asked)"
     )
 
 

@@ -33,7 +33,7 @@ from harness.clusters.base import (
 from harness.enforcers.base import State, Usage
 from harness.errors import ClusterError
 from harness.load.locust import Steps
-from harness.measure import bench
+from harness.measure import bench, calm
 from harness.measure.plan import Design
 from harness.measure.progress import Narrator
 from harness.measure.study import Lab, Study
@@ -241,7 +241,7 @@ class FakeCluster:
         self.commands.append((place, tuple(argv)))
         match argv[0]:
             case "sh":
-                return Completed(tuple(argv), 0, self._ab(argv[4:]), "")
+                return Completed(tuple(argv), 0, self._ab(argv[6:]), "")
             case "sysctl" | "ip":
                 return Completed(tuple(argv), 0, "", "")
             case "nft":
@@ -338,6 +338,7 @@ class Bed:
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody else use the fake machine."""
     monkeypatch.setattr(bench, "load", lambda _seconds: 0.0)
+    monkeypatch.setattr(calm, "load", lambda _seconds: 0.0)
 
 
 @pytest.fixture

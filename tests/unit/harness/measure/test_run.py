@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,21 @@ from harness.clusters.base import PodRef
 from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed, UsageError
 from harness.load import limits
-from harness.measure import bench, blocks, notes, pace, resume, rounds, study, switch
+from harness.measure import (
+    bench,
+    blocks,
+    calm,
+    notes,
+    pace,
+    resume,
+    rounds,
+    servers,
+    study,
+    switch,
+    voiding,
+)
 from harness.measure.plan import ELSEWHERE, Arm, Comparison, Placement, Role, make_plan
+from harness.measure.servers import Servers
 from harness.report import analysis
 from harness.stats import Word
 
@@ -192,6 +206,68 @@ def test_the_load_of_others_voids_every_block(bed: Any, monkeypatch: pytest.Monk
     assert {each.verdict.word for each in found.costs} == {Word.INVALID}
 
 
+def test_a_steady_load_of_the_machine_is_declared_and_voids_nothing(
+    bed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watcher that uses 40 % in every arm is seen before the blocks, and said with its spread."""
+    monkeypatch.setattr(bench, "load", lambda _seconds: 0.4)
+    monkeypatch.setattr(calm, "load", lambda _seconds: 0.4)
+    monkeypatch.setattr(calm, "cpus", lambda: 2)
+
+    study.run(bed.study, bed.lab)
+
+    assert not any(row.void for row in rows_of(bed))
+    sizes = bed.folder.read_json(notes.FILE)["sizes"]
+    assert sizes["6"]["machine_at_rest"] == pytest.approx(
+        {"load": 0.4, "low": 0.4, "high": 0.4, "of_itself": 0.4}
+    )
+
+
+def test_burners_that_were_there_before_the_run_void_every_block(
+    bed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What never rests is not granted, however steady it is: no verdict is slower or faster."""
+    bed.cluster.cost = 0.3
+    monkeypatch.setattr(bench, "load", lambda _seconds: 1.0)
+    monkeypatch.setattr(calm, "load", lambda _seconds: 1.0)
+
+    study.run(bed.study, bed.lab)
+
+    found = analysis.analyse(rows_of(bed), seed=1)
+    assert {each.verdict.word for each in found.headlines if each.verdict} == {Word.INVALID}
+
+
+def test_a_pilot_that_met_another_process_is_asked_again(
+    bed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its void blocks are run once more when the machine is calm, and the promise is of those."""
+    loads = itertools.chain([0.9] * 5, itertools.repeat(0.0))
+    monkeypatch.setattr(bench, "load", lambda _seconds: next(loads))
+
+    study.run(bed.study, bed.lab)
+
+    pilot = blocks.read(bed.folder.path / "pilot.csv")
+    assert len({row.block for row in pilot if row.void}) == 5
+    known = bed.folder.read_json(notes.FILE)["pilot"]
+    assert known["asked_again"] == 5
+    planned = bed.study.pilot_rounds * bed.study.design.blocks_in_round(2)
+    assert sum(each["pairs"] for each in known["spreads"].values()) == planned
+
+
+def test_the_path_has_a_clock_of_its_own(bed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the servers took is stored beside the machine's time, and a request's cost is of it."""
+    clock = itertools.count(1.0, 0.5)
+    known = Servers(())
+    monkeypatch.setattr(Servers, "cpu_seconds", lambda _: next(clock))
+    monkeypatch.setattr(servers, "find", lambda *_: known)
+
+    study.run(bed.study, bed.lab)
+
+    rows = rows_of(bed)
+    assert {row.path_cpu_seconds for row in rows} == {0.5}
+    assert all(analysis.cpu_per_request(row) == pytest.approx(0.5 / row.requests) for row in rows)
+
+
 def test_limits_are_the_same_on_every_node_and_said(bed: Any) -> None:
     """Conntrack's and the client's limits are set once, before any arm, and stored."""
     study.run(bed.study, bed.lab)
@@ -210,7 +286,7 @@ def test_the_rules_are_declared_before_the_first_block(bed: Any) -> None:
 
     design = bed.folder.read_json(notes.FILE)["design"]
     assert design["seed"] == 1
-    assert len(design["voiding_rules"]) == 7
+    assert design["voiding_rules"] == list(voiding.RULES)
 
 
 def test_a_row_survives_the_file(bed: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from harness.load.limits import Conntrack
-from harness.measure import voiding
-from harness.measure.voiding import Observed
+from harness.measure import calm, voiding
+from harness.measure.voiding import Observed, Rest
 
 CALM = Observed(error="", stolen_seconds=0.0, capacity_seconds=2.0)
 
@@ -57,3 +59,51 @@ def test_a_conntrack_table_that_is_nearly_full_voids_both() -> None:
 def test_a_calm_block_counts() -> None:
     """Two good legs and room in conntrack: both count."""
     assert voiding.block_reasons(("", ""), (Conntrack("node-1", 10, 100),)) == ("", "")
+
+
+def test_what_the_machine_does_of_itself_voids_nothing() -> None:
+    """Load that is there in every arm alike is allowed for; a quarter of the CPUs on top is not."""
+    own = replace(CALM, of_itself=0.37)
+
+    assert voiding.leg_reason(replace(own, load=0.6)) == ""
+    said = voiding.leg_reason(replace(own, load=0.7))
+    assert said == "others used 70% of the CPUs, of which 37% are the machine's own"
+
+
+def test_load_that_comes_while_a_leg_runs_voids_it() -> None:
+    """What begins after the look before the leg is seen in what nobody of ours has taken."""
+    assert voiding.leg_reason(replace(CALM, during=0.2)) == ""
+    assert voiding.leg_reason(replace(CALM, during=0.4)) == "others used 40% of the CPUs"
+
+
+@pytest.mark.parametrize(("looks", "of_itself"), [((0.5, 0.0), 0.25), ((1.0, 1.0), 0.0)])
+def test_a_program_that_never_rests_is_no_property_of_the_machine(
+    looks: tuple[float, ...], of_itself: float
+) -> None:
+    """Bursts below one CPU are the machine's own; a burner that was there before us is not."""
+    assert Rest(looks, cpus=2).of_itself == of_itself
+
+
+def test_a_burner_takes_a_whole_cpu_however_many_there_are() -> None:
+    """One of two CPUs, or one of sixty-four: what computes without end is somebody's work."""
+    assert Rest((0.5, 0.5), cpus=2).of_itself == 0.0
+    assert Rest((0.5, 0.5), cpus=1).of_itself == 0.5
+    assert Rest((1 / 64,), cpus=64).of_itself == 0.0
+
+
+def test_a_machine_is_watched_until_it_no_longer_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What made the pods still works for a while: that is not what the blocks will meet."""
+    falling = iter([0.9, 0.9, 0.6, 0.6, 0.4, 0.4, 0.39, 0.41])
+    monkeypatch.setattr(calm, "load", lambda _seconds: next(falling))
+
+    found = calm.rest(looks=2)
+
+    assert found.looks == (0.4, 0.4, 0.39, 0.41)
+
+
+def test_a_quiet_machine_is_watched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is nothing to wait for, nothing is waited for."""
+    looks = iter([0.0, 0.1])
+    monkeypatch.setattr(calm, "load", lambda _seconds: next(looks))
+
+    assert calm.rest(looks=2).looks == (0.0, 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -35,3 +36,25 @@ def test_a_rate_that_was_told_is_named(word: Word) -> None:
     assert curve_title(told).startswith(
         "With a new connection each, bundled runs at 95.0 to 97.5 % of the rate"
     )
+
+
+@pytest.mark.parametrize("names", [("bundled",), ("bundled", "other")])
+def test_what_is_invalid_is_no_finding(names: tuple[str, ...]) -> None:
+    """No title tells a rate of a size whose verdict is invalid; it says which size that is."""
+    told = [
+        replace(headline(size, ratio, word), enforcer=name)
+        for name in names
+        for size, ratio, word in ((2, 0.95, Word.SLOWER), (8, 0.60, Word.INVALID))
+    ]
+
+    title = curve_title(told)
+
+    assert "bundled runs at 95.0 % (invalid at 8 a service)" in title
+    assert "60" not in title
+
+
+def test_a_title_without_a_valid_verdict_says_so() -> None:
+    """Nothing is told where nothing counts."""
+    title = curve_title([headline(8, 0.60, Word.INVALID)])
+
+    assert title.startswith("With a new connection each, no verdict on bundled is valid")
