@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,14 +15,18 @@ from harness.clusters import make_cluster
 from harness.commands.ending import Ending
 from harness.commands.perf_options import SERVICES_PER_NODE, Asked
 from harness.enforcers import make_enforcer
+from harness.enforcers.base import Enforcer
 from harness.errors import UsageError
-from harness.measure.changes import run
+from harness.measure.changes import resume, run
 from harness.measure.changes.churn import RATE
 from harness.measure.changes.run import Plan, Where
 from harness.measure.progress import Narrator
 from harness.options import ClusterSettings, require_embedded
 from harness.report import changes as report
 from harness.results import RunFolder
+
+SCENARIO = "changes"
+"""Of such a run, in its ``run.json`` and its folder's name."""
 
 TINY = Plan(sizes=(1,), services=4, events=2, idle_seconds=1.0)
 
@@ -41,16 +47,45 @@ def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
     plan = (
         TINY if asked.tiny else Plan(asked.sizes, SERVICES_PER_NODE * settings.nodes, asked.events)
     )
-    narrator = Narrator(Console(highlight=False))
-    cluster = make_cluster(settings, narrator.tell)
-    click.echo(_announcement(asked, plan, settings))
+    click.echo(_announcement(spec, plan, settings))
+    stored = {each.name: getattr(plan, each.name) for each in _stored()}
     folder = RunFolder.create(
         results,
         cluster=settings.cluster,
-        scenario="changes",
+        scenario=SCENARIO,
         command=["harness", *sys.argv[1:]],
-        settings={**asdict(settings), "enforcer": spec, **asdict(plan)},
+        settings={**asdict(settings), "enforcer": spec, **stored},
     )
+    return _run(settings, enforcer, plan, folder)
+
+
+def go_on(folder: RunFolder, settings: ClusterSettings, stored: Mapping[str, Any]) -> int:
+    """Take up the run in ``folder``, with the settings that it has ``stored``; as :func:`measure`.
+
+    UsageError where nothing is left to do.
+    """
+    facts = {each.name: stored[each.name] for each in _stored()}
+    facts["sizes"] = tuple(facts["sizes"])
+    plan = Plan(**facts, earlier=resume.earlier(folder))
+    enforcer = make_enforcer(stored["enforcer"])
+    done = ", ".join(map(str, sorted(plan.earlier.done))) or "none"
+    click.echo(f"going on with {folder.path}: of sizes {_words(plan.sizes)} done: {done}")
+    folder.go_on()
+    return _run(settings, enforcer, plan, folder)
+
+
+def _stored() -> tuple[Field[Any], ...]:
+    """Return the fields of a plan that ``run.json`` has."""
+    return tuple(each for each in fields(Plan) if each.name != "earlier")
+
+
+def _words(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))
+
+
+def _run(settings: ClusterSettings, enforcer: Enforcer, plan: Plan, folder: RunFolder) -> int:
+    narrator = Narrator(Console(highlight=False))
+    cluster = make_cluster(settings, narrator.tell)
     cluster.logs_to = folder.path / "logs" / "cluster"
     ending = Ending(folder, narrator, report.write)
     where = Where(folder, narrator)
@@ -59,10 +94,10 @@ def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
     return code
 
 
-def _announcement(asked: Asked, plan: Plan, settings: ClusterSettings) -> str:
+def _announcement(spec: str, plan: Plan, settings: ClusterSettings) -> str:
     pods = ", ".join(str(size * plan.services) for size in plan.sizes)
     return (
-        f"How soon does {asked.enforcers[0]} follow changes? {settings.nodes} nodes, "
+        f"How soon does {spec} follow changes? {settings.nodes} nodes, "
         f"{plan.services} services, {pods} nginx pods; {plan.events} events of each kind, quiet "
         f"and while {RATE} pods a second are replaced; about 3 minutes a size, and the growth"
     )

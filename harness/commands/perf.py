@@ -19,10 +19,12 @@ from harness.commands import changes
 from harness.commands.choices import is_given, results_option
 from harness.commands.consent import yes_option
 from harness.commands.ending import Ending
+from harness.commands.perf_checks import TINY_SERVICES, pods_each, require_followers, require_room
 from harness.commands.perf_options import (
     DEFAULT_BUDGET,
     SERVICES_PER_NODE,
     Asked,
+    Sweep,
     perf_options,
 )
 from harness.commands.report import open_run
@@ -49,13 +51,11 @@ from harness.report.analysis import tally
 from harness.report.comparison import unlike_machines
 from harness.results import RunFolder, environment
 from harness.workload import study as workload
+from harness.workload.sweep import UNITS, Quantity
 
 KUBECONFIG = "kubeconfig"
 REAL = ("kind", KUBECONFIG)
 """Kinds of cluster whose pods are Kubernetes' own."""
-
-KIND_OWN_PODS = 14
-"""On a real node: control plane, proxy, DNS, the harness's and the enforcer's."""
 
 NO_VISIT = Steps(rates=(), each=0.0)
 """Where locust does not run: load comes from pods there, and no image with locust was named."""
@@ -65,7 +65,6 @@ PATH_NODES = 2
 """With ``--full`` enforcers run where measured packets pass, and nowhere else: on the servers'
 node, and on that of the client pod that is on another one."""
 
-TINY_SERVICES = 4
 FULL_BUDGET = 1200.0
 """Seconds, of the study at its size."""
 
@@ -96,7 +95,7 @@ def command(  # noqa: PLR0913  # each is an option
     settings: ClusterSettings,
     results: Path,
     resume: Path | None,
-    sweep: tuple[int, ...],
+    sweep: Sweep | None,
     *,
     yes: bool,
     **options: Any,
@@ -106,7 +105,9 @@ def command(  # noqa: PLR0913  # each is an option
         _go_on(ctx, resume)
     if sweep and is_given(ctx, "sizes"):
         raise UsageError("--sweep and --sizes both say how many pods there are: give one of them")
-    asked = _budgeted(ctx, Asked(**(options | ({"sizes": sweep} if sweep else {}))))
+    swept = {each.name: getattr(sweep, each.name) for each in fields(Sweep)} if sweep else {}
+    asked = _budgeted(ctx, Asked(**(options | swept)))
+    require_followers(asked, settings)
     settings = _fitted(ctx, asked, settings)
     require(settings)
     if settings.cluster == KUBECONFIG:
@@ -137,13 +138,14 @@ def _go_on(ctx: click.Context, path: Path) -> NoReturn:
     if given:
         raise UsageError(f"--resume takes the run's own options: leave out {', '.join(given)}")
     folder = open_run(path)
-    before = earlier(folder)
     differences = unlike_machines(folder.read_json("env.json"), environment())
     if differences:
         raise UsageError("\n".join((f"--resume {path}: another machine:", *differences)))
     stored = folder.read_json("run.json")["settings"]
     settings = ClusterSettings(**_known(ClusterSettings, stored))
-    asked = _asked(stored)
+    if folder.read_json("run.json")["scenario"] == changes.SCENARIO:
+        ctx.exit(changes.go_on(folder, settings, stored))
+    before, asked = earlier(folder), _asked(stored)
     enforcers = make_enforcers(asked.enforcers, settings.cluster)
     plan = replace(_study(asked, settings, tuple(enforcers)), earlier=before)
     narrator = Narrator(Console(highlight=False))
@@ -162,7 +164,8 @@ def _facts(asked: Asked) -> dict[str, Any]:
     """Return the options as ``run.json`` has them."""
     elsewhere = None if asked.elsewhere is None else [each.value for each in asked.elsewhere]
     arms = [arm.value for arm in asked.arms]
-    return {**asdict(asked), "arms": arms, "elsewhere": elsewhere}
+    kinds = {"arms": arms, "elsewhere": elsewhere, "quantity": asked.quantity.value}
+    return asdict(asked) | kinds
 
 
 def _asked(stored: Mapping[str, Any]) -> Asked:
@@ -175,6 +178,7 @@ def _asked(stored: Mapping[str, Any]) -> Asked:
         "sizes": tuple(stored["sizes"]),
         "enforcers": tuple(stored["enforcers"]),
         "elsewhere": elsewhere,
+        "quantity": Quantity(stored.get("quantity", Quantity.PODS.value)),
     }
     return Asked(**(_known(Asked, stored) | kinds))
 
@@ -194,11 +198,11 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
     if settings.cluster in REAL:
-        _require_room(asked)
+        require_room(asked)
         return replace(settings, control_plane="real")
     if asked.full and not is_given(ctx, "nodes"):
         settings = replace(settings, nodes=FULL_NODES)
-    needed = SERVICES_PER_NODE * asked.sizes[-1] + OWN_PODS
+    needed = SERVICES_PER_NODE * pods_each(asked) + OWN_PODS
     if settings.control_plane == "auto" and not settings.needs_real:
         # An idle kube-apiserver and its controllers take CPU that would be measured, too.
         settings = replace(settings, control_plane="builtin")
@@ -239,19 +243,6 @@ def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
         raise UsageError(f"{why}: leave out {', '.join(given)}")
 
 
-def _require_room(asked: Asked) -> None:
-    """Raise UsageError where a real node cannot take the pods that are asked for."""
-    if asked.full:
-        raise UsageError("--full is 100 nodes: --cluster embedded has as many")
-    services = TINY_SERVICES if asked.tiny else SERVICES_PER_NODE
-    if services * asked.sizes[-1] + workload.TEST_PODS > KIND_PODS - KIND_OWN_PODS:
-        most = (KIND_PODS - KIND_OWN_PODS - workload.TEST_PODS) // services
-        raise UsageError(
-            f"a node takes {KIND_PODS} pods, up to {KIND_OWN_PODS} of them the cluster's"
-            f" and the harness's own: at most {most} pods a service (--sizes)"
-        )
-
-
 def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) -> Study:
     nodes = settings.nodes
     effects = tuple(each for each in Comparison if each.test_arm in asked.arms)
@@ -262,6 +253,7 @@ def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) 
         raise UsageError("--placements other-node: there is no other node; give --nodes 2 or more")
     design = Design(
         sizes=asked.sizes,
+        quantity=asked.quantity,
         comparisons=(Comparison.CONTROL,) if enforcers == (NOBODY,) else effects,
         enforcers=enforcers,
         elsewhere=elsewhere,
@@ -315,7 +307,8 @@ def _tiny(whole: Study, rounds: int) -> Study:
 
 
 def _extent(plan: Study, nodes: int) -> Extent:
-    pods = plan.services * plan.design.sizes[-1] + workload.TEST_PODS
+    each = plan.design.pods_each(plan.design.sizes[-1])
+    pods = plan.services * each + workload.TEST_PODS
     return Extent(nodes, pods, len(plan.arms), plan.visit.seconds, plan.pilot_rounds)
 
 
@@ -324,14 +317,17 @@ def _announcement(asked: Asked, plan: Study, settings: ClusterSettings) -> str:
     extent = _extent(plan, settings.nodes)
     seconds = pace.total_seconds(Pace(), design, extent)
     crowd = workload.Crowd(tuple(map(str, range(settings.nodes))), plan.services)
-    density = ", ".join(f"{crowd.density(size):.0f}" for size in design.sizes)
+    densities = (crowd.density(design.pods_each(size)) for size in design.sizes)
+    density = ", ".join(dict.fromkeys(f"{each:.0f}" for each in densities))
+    amounts = f"{', '.join(map(str, design.sizes))} {UNITS[design.quantity]}"
+    swept = "" if design.quantity is Quantity.PODS else f"; {amounts}"
     elsewhere = ", ".join(each.value for each in design.elsewhere)
     beside = f"; {elsewhere} at {design.elsewhere_concurrency}" if elsewhere else ""
     room = f" of {KIND_PODS} that a node takes" if settings.cluster in REAL else ""
     return (
         f"What does {' and '.join(asked.enforcers)} cost? {settings.nodes} nodes, "
         f"{plan.services} interfering services, {extent.pods} nginx pods in the end "
-        f"({density} a node{room})\n"
+        f"({density} a node{room}){swept}\n"
         f"ab at concurrency {', '.join(map(str, design.concurrencies))}, without and with "
         f"keep-alive{beside}; {design.rounds} rounds, {design.blocks_in_all} blocks of two legs, "
         f"seed {plan.seed}"

@@ -11,6 +11,7 @@ from harness.commands.choices import enforcers_option
 from harness.measure.plan import ELSEWHERE, Arm, Placement
 from harness.measure.windows.instrument import EVENTS
 from harness.options import PatientOption
+from harness.workload.sweep import MOST, Quantity
 
 DEFAULT_BUDGET = 540.0
 """Seconds: about ten minutes with what surrounds it."""
@@ -44,6 +45,8 @@ class Asked:
     load_image: str = ""
     changes: bool = False
     events: int = EVENTS
+    quantity: Quantity = Quantity.PODS
+    """Of what the sizes are numbers."""
 
 
 def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -56,16 +59,31 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     return sizes
 
 
-def _sweep(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a run varies, and how much of it, as sizes of its design."""
+
+    quantity: Quantity
+    sizes: tuple[int, ...]
+
+
+def _sweep(ctx: click.Context, param: click.Parameter, value: str | None) -> Sweep | None:
     if value is None:
-        return ()
-    quantity, _, numbers = value.partition("=")
-    if quantity != "pods":
-        raise click.BadParameter(f"{value!r}: what is swept is pods, as in pods=20,60,80,250")
-    pods = _sizes(ctx, param, numbers)
-    if any(number % SERVICES_PER_NODE for number in pods):
+        return None
+    known = {each.value: each for each in Quantity}
+    name, _, numbers = value.partition("=")
+    if name not in known:
+        raise click.BadParameter(
+            f"{value!r}: what is swept is one of {', '.join(known)}, as in pods=20,60,80,250"
+        )
+    sizes = _sizes(ctx, param, numbers)
+    if known[name] is not Quantity.PODS:
+        if sizes[-1] > MOST:
+            raise click.BadParameter(f"{value!r}: there are at most {MOST}")
+        return Sweep(known[name], sizes)
+    if any(number % SERVICES_PER_NODE for number in sizes):
         raise click.BadParameter(f"{value!r}: pods a node come in tens: one more a service")
-    return tuple(number // SERVICES_PER_NODE for number in pods)
+    return Sweep(Quantity.PODS, tuple(number // SERVICES_PER_NODE for number in sizes))
 
 
 def _arms(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[Arm, ...]:
@@ -154,9 +172,10 @@ _OPTIONS = (
         "--sweep",
         cls=PatientOption,
         callback=_sweep,
-        metavar="pods=N,N,...",
-        help=f"Pods a node, in tens, instead of --sizes ({SERVICES_PER_NODE} services a node): "
-        "draws the cost against them.",
+        metavar="WHAT=N,N,...",
+        help=f"Draws the cost against WHAT, instead of --sizes: pods (a node, in tens: "
+        f"{SERVICES_PER_NODE} services a node), peers (of a rule), policies (that select the "
+        "measured pods), rules (of a policy); hosts that never come are let in by these.",
     ),
     click.option(
         "--budget",

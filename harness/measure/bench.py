@@ -17,6 +17,9 @@ from harness.measure.servers import Servers
 from harness.measure.switch import Switch
 from harness.results import RunFolder
 
+START_SECONDS = 0.03
+"""CPU time of a leg that is nobody's: what starting ab takes beside it, and the clock's steps."""
+
 RAW = "raw"
 """Folder of ab's own outputs."""
 
@@ -77,7 +80,7 @@ class _Spent:
         """Share of the CPUs that neither the path nor the daemons used; 0 if it is not known."""
         if not self.path:
             return 0.0
-        left = self.machine.busy - self.path - self.daemons
+        left = self.machine.busy - self.path - self.daemons - START_SECONDS
         return max(0.0, left) / (self.wall * cpus())
 
     @classmethod

@@ -43,6 +43,7 @@ def design_facts(design: Design, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "sizes": list(design.sizes),
+        "quantity": design.quantity.value,
         "concurrencies": list(design.concurrencies),
         "connections": [each.value for each in design.connections],
         "placements": [each.value for each in design.placements],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.load.ab import Connections
+from harness.workload.sweep import PODS_EACH, Quantity
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One condition of measurement; ``size`` is pods per interfering service."""
+    """One condition of measurement; ``size`` is pods per interfering service, or what is swept."""
 
     size: int
     placement: Placement
@@ -145,6 +146,9 @@ class Design:
     """What a run varies. Its blocks are ``rounds`` times every cell and trial."""
 
     sizes: tuple[int, ...] = (2, 6, 8)
+    quantity: Quantity = Quantity.PODS
+    """Of what the sizes are numbers."""
+
     concurrencies: tuple[int, ...] = (1, 4, 16, 64, 256)
     connections: tuple[Connections, ...] = (Connections.NEW, Connections.KEPT)
     comparisons: tuple[Comparison, ...] = (Comparison.EFFECT, Comparison.CONTROL)
@@ -176,6 +180,10 @@ class Design:
         """The placements that are measured."""
         swept = (each.placement for each in self.comparisons)
         return tuple(dict.fromkeys((*swept, *self.elsewhere)))
+
+    def pods_each(self, size: int) -> int:
+        """Return the pods of each interfering Service at a size."""
+        return size if self.quantity is Quantity.PODS else PODS_EACH
 
     def trials_in(self, cell: Cell) -> tuple[Trial, ...]:
         """Return what is compared in a cell: elsewhere, an enforcer on, and the control."""

@@ -18,6 +18,7 @@ from harness.measure.pace import FEWEST_ROUNDS
 from harness.measure.pilot import condition
 from harness.measure.plan import Comparison, Plan, Role
 from harness.measure.progress import Narrator
+from harness.workload.sweep import UNITS
 
 SLACK = 1.15
 """How much longer than planned a size may take before it ends early."""
@@ -55,14 +56,15 @@ def measure(size: int, course: Course, bench: Bench, narrator: Narrator) -> int:
     each = course.plan.design.blocks_in_round(size)
     deadline = time.monotonic() + SLACK * course.time_for(size)
     tally = _Tally(course.plan.seed)
-    with narrator.stage(f"measuring {size} pods a service", len(todo)) as stage:
+    amount = f"{size} {UNITS[course.plan.design.quantity]}"
+    with narrator.stage(f"measuring {amount}", len(todo)) as stage:
         for index, block in enumerate(todo):
             if block.number in course.done:
                 stage.advance()
                 continue
             rounds, within = divmod(index, each)
             if within == 0 and rounds >= FEWEST_ROUNDS and time.monotonic() > deadline:
-                narrator.say(f"the time for {size} pods a service is over after {rounds} rounds")
+                narrator.say(f"the time for {amount} is over after {rounds} rounds")
                 return rounds
             rows = bench.run(block, course.requests[condition(block.cell)])
             blocks.append(path, rows)

@@ -31,6 +31,8 @@ from harness.measure.progress import Narrator
 from harness.measure.switch import SILENCE, SYNC_SECONDS, Switch, Witness
 from harness.results import RunFolder
 from harness.workload import study as workload
+from harness.workload import sweep
+from harness.workload.sweep import Quantity
 
 ROUTES = "routes.txt"
 """The client's routes, in a run's folder."""
@@ -187,13 +189,20 @@ def _own(enforcer: Enforcer, ground: Ground, cast: Cast) -> Enforcer:
     return enforcer
 
 
-def newcomers(site: Site, size: int) -> Witness:
-    """Return the witness of the pods that came last to the measured node, and of client pods.
+def newcomers(site: Site, quantity: Quantity, size: int) -> Witness:
+    """Return the witness of what came last: pods on the measured node, or peers of a sweep.
 
     An enforcer that has not followed yet fails one of its probes: it lets both clients in to a
-    pod that it does not know, or neither.
+    pod that it does not know, or neither; it does not let the last peer in, or the one after it.
     """
     crowd, pod = site.crowd, site.addresses.pod
+    if quantity is not Quantity.PODS:
+        address = pod(workload.pod_name(workload.TEST_SERVICE, 0))
+        newest, next_one = (
+            Probe(OutsideRef(sweep.host(number)), address, workload.PORT)
+            for number in (size, size + 1)
+        )
+        return Witness((newest,), (next_one,))
     numbers = [n for n in range(crowd.services) if crowd.node_of(n) == crowd.nodes[0]]
     names = [workload.pod_name(workload.service_name(n), size - 1) for n in numbers[-_SAMPLE:]]
     found = Witness.of(site.clients, [pod(name) for name in names], workload.PORT)

@@ -29,6 +29,7 @@ from harness.measure.rounds import Course
 from harness.measure.visit import visit
 from harness.measure.voiding import Rest
 from harness.results import RunFolder, file_name
+from harness.workload import sweep
 
 CLOSING_SECONDS = 15.0
 """Kept free of a budget for the report and the teardown."""
@@ -126,10 +127,12 @@ def _prepare(study: Study, lab: Lab, notes: Notes) -> site.Site:
     cast, sysctls = site.settle(lab.cluster, study.services, asking, study.design.elsewhere)
     notes.put(nodes=len(cast.crowd.nodes), sysctls=sysctls, client=str(asking))
     size = study.design.sizes[0]
-    site.grow(lab.cluster, cast.crowd, 0, size, lab.narrator)
+    site.grow(lab.cluster, cast.crowd, 0, study.design.pods_each(size), lab.narrator)
     addresses = lab.addresses(lab.cluster)
     site.lead(cast, site.Roads(lab.cluster, addresses, lab.folder))
-    return site.open_site(site.Ground(lab.cluster, lab.enforcers, addresses), lab.narrator, cast)
+    place = site.open_site(site.Ground(lab.cluster, lab.enforcers, addresses), lab.narrator, cast)
+    place.switch.add(list(sweep.policies(study.design.quantity, size)))
+    return place
 
 
 def _install(study: Study, lab: Lab, place: site.Site) -> None:
@@ -237,7 +240,8 @@ def _finite(facts: Mapping[str, float]) -> dict[str, float | None]:
 def _rest(study: Study, place: site.Site, now: Pace) -> float:
     """Return the seconds that the rest of a run takes beside its blocks."""
     sizes = study.design.sizes
-    pods = place.crowd.pods(sizes[-1]) - place.crowd.pods(sizes[0])
+    each = [study.design.pods_each(size) for size in sizes]
+    pods = place.crowd.pods(each[-1]) - place.crowd.pods(each[0])
     visits = len(study.arms) * (study.visit.seconds + now.visit_overhead)
     return pods * now.pod + visits + pace.rests_seconds(study.design) + CLOSING_SECONDS
 
@@ -253,12 +257,15 @@ def _measure(study: Study, course: Course, place: site.Site, record: Record) -> 
         started = time.monotonic()
         if study.judges:
             place.switch.to(Arm.ON)
-        site.grow(place.cluster, place.crowd, have, size, place.narrator)
+        pods = study.design.pods_each(size)
+        now = study.design.pods_each(have)
+        site.grow(place.cluster, place.crowd, now, pods, place.narrator)
+        place.switch.add(list(sweep.policies(study.design.quantity, size, have)))
         reached = site.sample(place)
         record.notes.put_size(
             size,
-            pods=place.crowd.pods(size),
-            pods_per_node=place.crowd.density(size),
+            pods=place.crowd.pods(pods),
+            pods_per_node=place.crowd.density(pods),
             reached=asdict(reached),
             grown_seconds=time.monotonic() - started,
         )
@@ -289,7 +296,7 @@ def _daemons(study: Study, place: site.Site, size: int) -> dict[str, list[float]
 
     Returns CPU seconds a second on a node, window by window, by the enforcer's name.
     """
-    changed = site.newcomers(place, size)
+    changed = site.newcomers(place, study.design.quantity, size)
     count = len(place.crowd.nodes[: study.enforced_nodes])
     found = {}
     for name, enforcer in place.switch.enforcers.items():

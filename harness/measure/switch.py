@@ -118,8 +118,17 @@ class Switch:
         self.now, self.acting = arm, wanted
         self.prove(arm, PATIENCE)
 
+    def add(self, policies: Sequence[Manifest]) -> None:
+        """Apply policies beside those that are there; they are away while the arm is ``idle``."""
+        if not policies:
+            return
+        self.cluster.apply(policies)
+        new = {policy["metadata"]["name"] for policy in policies}
+        known = (each for each in self.policies if each["metadata"]["name"] not in new)
+        self.policies = (*known, *policies)
+
     def follow(self, name: str, changed: Witness) -> None:
-        """Have an enforcer catch up with pods that came while it was off, and prove it there."""
+        """Have an enforcer catch up with what came while it was off, and prove it there."""
         self._leave(Arm.ON, name)
         self.enforcers[name].enable()
         self.now, self.acting = Arm.ON, name

@@ -15,7 +15,7 @@ from typing import Any
 from harness.load.ab import Connections
 from harness.measure import blocks, notes
 from harness.measure.plan import Comparison
-from harness.report import analysis
+from harness.report import analysis, findings
 from harness.report.analysis import Cost
 from harness.results import RunFolder, enforcers_of
 from harness.stats import MARGIN, Verdict, Word
@@ -77,9 +77,11 @@ def unlike(first: RunFolder, second: RunFolder) -> list[str]:
     """Return each difference that forbids a comparison, in words; none for like machines."""
     machines = (run.read_json("env.json") for run in (first, second))
     settings = [run.read_json("run.json")["settings"] for run in (first, second)]
+    varied = [{"varied": findings.unit(run.read_json(notes.FILE))} for run in (first, second)]
     return [
         *unlike_machines(*machines),
         *_differences(settings[0], settings[1], CLUSTER),
+        *_differences(varied[0], varied[1], ("varied",)),
     ]
 
 

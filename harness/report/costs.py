@@ -38,13 +38,15 @@ def shown(analysis: Analysis) -> bool:
     return bool(known - {Comparison.EFFECT, Comparison.CONTROL})
 
 
-def draw(analysis: Analysis) -> Figure:
+def draw(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
     """Draw both quantities, one above the other, condition by condition."""
-    conditions = len({(cost.connections, cost.size) for cost in analysis.costs})
-    figure = Figure(figsize=(style.width(conditions), 6.8), layout="constrained")
+    conditions = list(dict.fromkeys((cost.connections, cost.size) for cost in analysis.costs))
+    figure = Figure(figsize=(style.width(len(conditions)), 6.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _panel(above, analysis, lambda cost: cost.rate)
     _panel(below, analysis, lambda cost: cost.cpu)
+    labels = [f"{_kind(kind)}\n{findings.brief(size, study)}" for kind, size in conditions]
+    below.set_xticks(range(len(labels)), labels)
     above.set_ylabel("ratio of requests per second")
     below.set_ylabel("ratio of CPU s per request")
     figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -108,9 +110,7 @@ def _panel(axes: Axes, analysis: Analysis, quantity: Callable[[Cost], Estimate |
         ]
         drawn = look(analysis, *trial)
         series(axes, points, drawn, name(*trial), linestyle="none", elinewidth=1.4)
-    labels = [f"{_kind(kind)}\n{size} a service" for kind, size in conditions]
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.set_xlim(-0.5, len(conditions) - 0.5)
     axes.grid(visible=False, axis="x")
 
 

@@ -55,9 +55,9 @@ def _drawn(analysis: Analysis, study: Mapping[str, Any]) -> Iterator[tuple[str, 
     if any(each.effect or each.control for each in analysis.headlines):
         yield "ratios", _ratios(analysis, study), _RATIO_CAPTION
     if costs.shown(analysis):
-        yield "costs", costs.draw(analysis), costs.CAPTION
+        yield "costs", costs.draw(analysis, study), costs.CAPTION
     if growth.shown(analysis, study):
-        yield "growth", growth.draw(analysis, study), growth.CAPTION
+        yield "growth", growth.draw(analysis, study), growth.caption(study)
     if yardstick.shown(analysis):
         yield "yardstick", yardstick.draw(analysis), yardstick.CAPTION
 
@@ -85,7 +85,7 @@ def _curves(analysis: Analysis, kind: Connections, study: Mapping[str, Any]) -> 
     axes[0].set_ylim(bottom=0)  # after all panels have stretched the axis that they share
     axes[0].set_ylabel("QPS (requests per second)")
     axes[0].legend(loc="lower right")
-    style.title(figure, findings.curve_title(analysis.of(kind)))
+    style.title(figure, findings.curve_title(analysis.of(kind), study))
     return figure
 
 
@@ -105,7 +105,7 @@ def _panel(axes: Axes, analysis: Analysis, sweep: Sweep, study: Mapping[str, Any
         for each in analysis.of(sweep.connections)
         if each.size == sweep.size and each.effect
     ]
-    where = f"{sweep.size} pods a service, {findings.density(sweep.size, study)} a node"
+    where = findings.scale(sweep.size, study)
     axes.set_title("\n".join((where, *found)), fontsize=9.5 if not several else 8.5)
 
 
@@ -210,4 +210,5 @@ def _figure_beside(axes: Axes, x: float, estimate: Estimate, look: Look) -> None
 def _label(condition: tuple[Connections, int], study: Mapping[str, Any]) -> str:
     connections, size = condition
     kind = "new" if connections is Connections.NEW else "keep-alive"
-    return f"{kind}\n{size} a service\n{findings.density(size, study)} a node"
+    of_a_node = findings.scale(size, study).partition(", ")[2]
+    return f"{kind}\n{findings.brief(size, study)}\n{of_a_node}"

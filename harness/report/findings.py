@@ -13,6 +13,7 @@ from harness.measure.plan import Comparison
 from harness.report.analysis import Analysis, Headline, change
 from harness.report.evidence import headline_href
 from harness.stats import Estimate, Verdict, Word
+from harness.workload.sweep import UNITS, Quantity
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
 MOST_SIZES = 3
@@ -35,7 +36,43 @@ def linked(text: str, href: str) -> str:
     return f"[{text}]({href})"
 
 
-def curve_title(headlines: Sequence[Headline]) -> str:
+def quantity(study: Mapping[str, Any]) -> Quantity:
+    """Return what the sizes of a run are numbers of; pods before format 4."""
+    return Quantity(study.get("design", {}).get("quantity", Quantity.PODS.value))
+
+
+def unit(study: Mapping[str, Any]) -> str:
+    """Return what the sizes of a run count, in words."""
+    return UNITS[quantity(study)]
+
+
+def brief(size: int, study: Mapping[str, Any]) -> str:
+    """Return a size as a label has it: ``8 a service``, ``100 peers``."""
+    return f"{size} {unit(study).removeprefix('pods ')}"
+
+
+def amount(size: int, study: Mapping[str, Any]) -> str:
+    """Return a size as a sentence has it: ``80 pods a node``, ``100 peers``."""
+    if quantity(study) is Quantity.PODS:
+        return f"{density(size, study)} pods a node"
+    return f"{size} {unit(study)}"
+
+
+def between(first: int, last: int, study: Mapping[str, Any]) -> str:
+    """Return two sizes as a sentence has them: ``20 to 80 pods a node``."""
+    return f"{amount(first, study).partition(' ')[0]} to {amount(last, study)}"
+
+
+def scale(size: int, study: Mapping[str, Any]) -> str:
+    """Return a size with the density that belongs to it."""
+    return f"{size} {unit(study)}, {density(size, study)} {_per_node(study)}"
+
+
+def _per_node(study: Mapping[str, Any]) -> str:
+    return "a node" if quantity(study) is Quantity.PODS else "pods a node"
+
+
+def curve_title(headlines: Sequence[Headline], study: Mapping[str, Any]) -> str:
     """Return the finding that a figure of curves shows: a rate only where one can be told."""
     kind = KIND[headlines[0].connections]
     found = [each for each in headlines if each.effect is not None]
@@ -43,15 +80,16 @@ def curve_title(headlines: Sequence[Headline]) -> str:
         return f"ab, {kind}: requests per second without an enforcer"
     names = dict.fromkeys(each.enforcer for each in found)
     if len(names) > 1:
-        said = (_told_at([each for each in found if each.enforcer == name]) for name in names)
+        each_of = ([each for each in found if each.enforcer == name] for name in names)
+        said = (_told_at(mine, study) for mine in each_of)
         return f"With {kind}, of the rate without enforcement: {'; '.join(said)}"
-    words = "; ".join(f"{each.size} a service: {each.verdict}" for each in found)
+    words = "; ".join(f"{brief(each.size, study)}: {each.verdict}" for each in found)
     name = found[0].enforcer
     if not any(is_valid(each.verdict) for each in found):
         return f"With {kind}, no verdict on {name} is valid\n{words}"
     if _none_told(found):
         return f"With {kind}, no difference can be told between {name} and none\n{words}"
-    return f"With {kind}, {_told_at(found)} of the rate without enforcement\n{words}"
+    return f"With {kind}, {_told_at(found, study)} of the rate without enforcement\n{words}"
 
 
 def is_valid(verdict: Verdict | None) -> bool:
@@ -64,13 +102,13 @@ def _none_told(found: Sequence[Headline]) -> bool:
     return all(each is not None and each.word is Word.INDISTINCT for each in valid)
 
 
-def _told_at(found: Sequence[Headline]) -> str:
+def _told_at(found: Sequence[Headline], study: Mapping[str, Any]) -> str:
     """Return an enforcer's rates where they are valid, and the sizes at which they are not."""
     name, valid = found[0].enforcer, [each for each in found if is_valid(each.verdict)]
     if not valid:
         return f"{name} invalid"
-    sizes = ", ".join(str(each.size) for each in found if each not in valid)
-    but = f" (invalid at {sizes} a service)" if sizes else ""
+    sizes = ", ".join(brief(each.size, study) for each in found if each not in valid)
+    but = f" (invalid at {sizes})" if sizes else ""
     if _none_told(found):
         return f"{name} no difference told{but}"
     rates = _percentspan([each.effect.ratio for each in valid if each.effect])
@@ -127,7 +165,7 @@ def _kind_sentence(analysis: Analysis, kind: Connections, study: Mapping[str, An
 def _effect(headline: Headline, study: Mapping[str, Any]) -> str:
     assert headline.effect is not None  # noqa: S101  # only such are told
     figure = linked(ratio(headline.effect), headline_href(headline, Comparison.EFFECT))
-    return f"{figure} at {density(headline.size, study)} pods a node: {headline.verdict}"
+    return f"{figure} at {amount(headline.size, study)}: {headline.verdict}"
 
 
 def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
@@ -142,7 +180,8 @@ def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
     claim = f"(the study, with kube-router 0.2.0: {STUDY_CLAIM})"
     if not said:
         return f"One size was compared: nothing is said about growth {claim}."
-    return f"With more pods that ratio, of new connections: {'; '.join(said)} {claim}."
+    more = f"With more {quantity(study).value} that ratio, of new connections"
+    return f"{more}: {'; '.join(said)} {claim}."
 
 
 def _growth(first: Headline, last: Headline, study: Mapping[str, Any]) -> str:
@@ -150,8 +189,8 @@ def _growth(first: Headline, last: Headline, study: Mapping[str, Any]) -> str:
     assert last.effect is not None  # noqa: S101
     mean, low, high = (math.exp(each) for each in change(first.effect, last.effect))
     grows = "it falls" if high < 1 else "it rises" if low > 1 else "no change shows"
-    sizes = " to ".join(density(each.size, study) for each in (first, last))
-    return f"from {sizes} pods a node by a factor of {mean:.3f} ({low:.3f} to {high:.3f}), {grows}"
+    sizes = between(first.size, last.size, study)
+    return f"from {sizes} by a factor of {mean:.3f} ({low:.3f} to {high:.3f}), {grows}"
 
 
 def _control_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Cost against the number of pods on a node: whether it grows, and by how much."""
+"""Cost against what a run varies (pods, peers, policies, rules): whether it grows, by how much."""
 
 from __future__ import annotations
 
@@ -13,22 +13,38 @@ from harness.load.ab import Connections
 from harness.measure.plan import Comparison
 from harness.report import costs, findings, style
 from harness.report.analysis import Analysis, Cost, change
-
-CAPTION = (
-    "CPU seconds per request over those with enforcement off, against pods on the node, with 95 % "
-    "intervals; the enforcer's daemons left out; in grey the A/A control. A cross: invalid."
-)
+from harness.workload.sweep import Quantity
 
 FEWEST_SIZES = 3
 """Below, there is no curve to draw."""
+
+WIDE = 50
+"""How often the smallest size is in the largest, if their axis is to be logarithmic."""
 
 ENDS = 2
 """Valid sizes that a change is told of."""
 
 
+_AXES = {
+    Quantity.PODS: "pods on the node",
+    Quantity.PEERS: "peers of a rule",
+    Quantity.POLICIES: "policies that select the servers",
+    Quantity.RULES: "rules of a policy",
+}
+
+
+def caption(study: Mapping[str, Any]) -> str:
+    """Return what the figure shows."""
+    against = _AXES[findings.quantity(study)]
+    return (
+        f"CPU seconds per request over those with enforcement off, against {against}, with 95 % "
+        "intervals; the enforcer's daemons left out; in grey the A/A control. A cross: invalid."
+    )
+
+
 def shown(analysis: Analysis, study: Mapping[str, Any]) -> bool:
-    """Whether there are sizes enough, and their pods a node known."""
-    return len({_pods(cost, study) for cost in _drawn(analysis)} - {None}) >= FEWEST_SIZES
+    """Whether there are sizes enough, and what they amount to is known."""
+    return len({_amount(cost, study) for cost in _drawn(analysis)} - {None}) >= FEWEST_SIZES
 
 
 def draw(analysis: Analysis, study: Mapping[str, Any]) -> Figure:
@@ -51,7 +67,7 @@ def title(analysis: Analysis, study: Mapping[str, Any]) -> str:
         found for name in analysis.enforcers if (found := _grows(analysis, name, study)) is not None
     ]
     if not said:
-        return "CPU time per request against pods on the node"
+        return f"CPU time per request against {_AXES[findings.quantity(study)]}"
     return "\n".join(("CPU time per request, a new connection each:", *said))
 
 
@@ -74,15 +90,18 @@ def _grows(analysis: Analysis, enforcer: str, study: Mapping[str, Any]) -> str |
     assert last is not None  # noqa: S101
     mean, low, high = (math.exp(each) for each in change(first, last))
     word = "grows" if low > 1 else "falls" if high < 1 else "shows no change"
-    sizes = " to ".join(findings.density(cost.size, study) for cost in ends)
-    return f"{enforcer} {word} from {sizes} pods a node, by {mean:.3f} ({low:.3f} to {high:.3f})"
+    sizes = findings.between(ends[0].size, ends[1].size, study)
+    return f"{enforcer} {word} from {sizes}, by {mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _drawn(analysis: Analysis) -> list[Cost]:
     return [cost for cost in analysis.costs if cost.cpu is not None]
 
 
-def _pods(cost: Cost, study: Mapping[str, Any]) -> float | None:
+def _amount(cost: Cost, study: Mapping[str, Any]) -> float | None:
+    """Return where a cost stands: at the pods of its node, or at its size of a sweep."""
+    if findings.quantity(study) is not Quantity.PODS:
+        return cost.size
     known: float | None = study.get("sizes", {}).get(str(cost.size), {}).get("pods_per_node")
     return known
 
@@ -92,18 +111,25 @@ def _panel(axes: Axes, analysis: Analysis, kind: Connections, study: Mapping[str
     axes.axhline(1.0, color=style.INK, linewidth=1)
     for trial in _lines(analysis, mine):
         points = [
-            (pods, cost.cpu, findings.is_valid(cost.cpu_verdict))
+            (amount, cost.cpu, findings.is_valid(cost.cpu_verdict))
             for cost in mine
             if (cost.enforcer, cost.comparison) == trial
             and cost.cpu is not None
-            and (pods := _pods(cost, study)) is not None
+            and (amount := _amount(cost, study)) is not None
         ]
         if not points:
             continue
         look = costs.look(analysis, *trial)
         costs.series(axes, points, look, costs.name(*trial), linestyle=look.line)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("pods on the node")
+    if _is_wide([cost.size for cost in mine]):
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+    axes.set_xlabel(_AXES[findings.quantity(study)])
+
+
+def _is_wide(sizes: Sequence[int]) -> bool:
+    return max(sizes) >= WIDE * min(sizes)
 
 
 def _lines(analysis: Analysis, mine: Sequence[Cost]) -> list[tuple[str, Comparison]]:

@@ -62,6 +62,11 @@ class Story:
         return "the whole machine's, ab's and nginx's included"
 
     @property
+    def unit(self) -> str:
+        """What its sizes count: pods a service, or what was swept."""
+        return findings.unit(self.study)
+
+    @property
     def names(self) -> str:
         """Whose cost it is, in words."""
         return " and ".join(enforcers_of(self.run))

@@ -195,7 +195,9 @@ def _count(text: str) -> int | None:
 
 
 def _rows(path: Path) -> Sequence[dict[str, str]]:
+    """Return the whole rows: a run that was killed while it wrote leaves half a line."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    lines = path.read_text().splitlines(keepends=True)
+    whole = lines[:-1] if lines and not lines[-1].endswith("\n") else lines
+    return list(csv.DictReader(whole))

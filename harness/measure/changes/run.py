@@ -17,6 +17,7 @@ from harness.measure.changes import record
 from harness.measure.changes.churn import Churn
 from harness.measure.changes.record import EventRow, Load, ResourceRow, Setting
 from harness.measure.changes.resources import Meter, Phase
+from harness.measure.changes.resume import NOTHING, Earlier, mend
 from harness.measure.clients import OUTSIDE
 from harness.measure.progress import Narrator
 from harness.measure.windows import changes
@@ -56,6 +57,8 @@ class Plan:
     services: int
     events: int = EVENTS
     idle_seconds: float = 15.0
+    earlier: Earlier = NOTHING
+    """What a run that was cut off had come to, where this goes on with it."""
 
 
 @dataclass(slots=True)
@@ -79,8 +82,10 @@ class Bench:
         cast, _ = site.settle(cluster, plan.services, OUTSIDE)
         crowd = cast.crowd
         cluster.apply(changes.workload(crowd.nodes[0], crowd.nodes[-1]))
-        churn = Churn(cluster, crowd)
-        return cls(plan, cluster, enforcer, to.folder, to.narrator, time.monotonic(), crowd, churn)
+        churn, started = Churn(cluster, crowd), time.monotonic() - plan.earlier.at
+        bench = cls(plan, cluster, enforcer, to.folder, to.narrator, started, crowd, churn)
+        bench._sizes.extend(map(dict, plan.earlier.sizes))  # its own
+        return bench
 
     def grow(self, have: int, want: int) -> None:
         """Grow the crowd; return when all is Ready."""
@@ -191,11 +196,12 @@ class Where:
 def run(plan: Plan, cluster: Cluster, enforcer: Enforcer, to: Where) -> None:
     """Do it all; whatever ends it early, what was measured until then is stored."""
     to.narrator.say(f"bringing up the {cluster.kind} cluster")
+    mend(to.folder, plan.earlier)
     with cluster:
         bench = Bench.on(plan, cluster, enforcer, to)
         bench.note()
         have = 0
-        for size in plan.sizes:
+        for size in (each for each in plan.sizes if each not in plan.earlier.done):
             bench.grow(have, size)
             bench.measure(size)
             have = size

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from harness.report.latencies import NAMES
 pytestmark = pytest.mark.cluster
 
 PATIENCE = 600.0
+INTERRUPTED = 130
 NEVER_LATE = "pod started, others denied"
 
 
@@ -55,3 +59,31 @@ def test_every_change_is_measured_quiet_and_under_churn(tmp_path: Path) -> None:
     before = report.read_text()
     assert Path(harness("report", str(report.parent))) == report
     assert report.read_text() == before
+
+
+def test_ctrl_c_reports_what_there_is_and_the_run_goes_on(tmp_path: Path) -> None:
+    """The report is marked partial; taken up again, the run is whole and has each event once."""
+    options = ("--changes", "--tiny", "--results", str(tmp_path))
+    program = (sys.executable, "-m", "harness", "perf", *options)
+    name = f"changes-{os.getpid()}-cut"
+    with subprocess.Popen(
+        (*program, "--name", name), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        deadline = time.monotonic() + PATIENCE
+        while not any(len(record.events(p)) > 1 for p in tmp_path.glob(f"*/{record.EVENTS}")):
+            assert time.monotonic() < deadline, "no event was ever stored"
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        output, _ = running.communicate(timeout=PATIENCE)
+    report = Path(output.splitlines()[-1])
+    assert running.returncode == INTERRUPTED, output
+    assert "This run is partial" in report.read_text()
+
+    assert Path(harness("perf", "--resume", str(report.parent))) == report
+
+    rows = record.events(report.parent / record.EVENTS)
+    once = [(row.load, row.change, row.flow) for row in rows]
+    assert len(set(once)) == len(once)
+    assert {row.change for row in rows} == set(NAMES)
+    assert json.loads((report.parent / "run.json").read_text())["status"] == "passed"
+    assert "This run is partial" not in report.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness.measure import blocks
+from harness.report import analysis
+from harness.stats import Word
 
 pytestmark = pytest.mark.cluster
 
@@ -149,3 +154,23 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert [int(row["block"]) for row in after[::2]] == list(range(1, 17))
     assert run_json(folder)["status"] in {"passed", "invalid"}
     assert len(run_json(folder)["resumed"]) == 1
+
+
+def test_beside_burners_nothing_is_slower_or_faster(tmp_path: Path) -> None:
+    """With a burner on each CPU even rules that halve the rate get no verdict about it."""
+    burn = (sys.executable, "-c", "while True: pass")
+    options = ("--enforcer", "linear-rules=3000", "--sizes", "2")
+    with contextlib.ExitStack() as burning:
+        for _ in os.sched_getaffinity(0):
+            burner = burning.enter_context(subprocess.Popen(burn))
+            burning.callback(burner.kill)
+        running = start(tmp_path, f"perf-{os.getpid()}-burn", *options)
+        output, _ = running.communicate(timeout=PATIENCE)
+
+    folder = next(tmp_path.glob("*/blocks.csv")).parent
+    found = analysis.analyse(blocks.read(folder / blocks.FILE), seed=1)
+    words = {each.verdict.word for each in found.headlines if each.verdict}
+    words |= {each.cpu_verdict.word for each in found.headlines if each.cpu_verdict}
+    assert words
+    assert words <= {Word.INVALID, Word.INDISTINCT}, output
+    assert run_json(folder)["status"] == "invalid"

@@ -168,6 +168,9 @@ class FakeCluster:
 
     forwarded: int = 0
     policy: bool = False
+    admitted: set[str] = field(default_factory=set)
+    """Hosts that a policy names one by one."""
+
     untracked: bool = False
     up: bool = False
     runs: int = 0
@@ -202,6 +205,7 @@ class FakeCluster:
                     self.pods[name] = f"10.0.1.{len(self.pods) + 1}"
                 case "NetworkPolicy":
                     self.policy = True
+                    self.admitted |= _hosts(manifest)
                 case "Service":
                     self.services[name] = f"10.96.0.{len(self.services) + 1}"
 
@@ -275,7 +279,9 @@ class FakeCluster:
 
     def _outcome(self, probe: Probe) -> Outcome:
         assert probe.address in {*self.pods.values(), *self.services.values()}
-        denied = str(probe.source).startswith(("outside/14.216.", "default/"))
+        source = str(probe.source)
+        denied = source.startswith(("outside/14.216.", "default/"))
+        denied = denied and source.removeprefix("outside/") not in self.admitted
         enforced = State.ON in {each.now for each in self._enforcers} or self.foreign_denials
         if self.untracked and probe.address in self.services.values():
             return Outcome(Verdict.DROPPED, 0.001)
@@ -308,6 +314,14 @@ class FakeCluster:
     def _needs_up(self) -> None:
         if not self.up:
             raise ClusterError("the cluster is down")
+
+
+def _hosts(policy: Manifest) -> set[str]:
+    """Return the single hosts that a policy lets in."""
+    rules = policy.get("spec", {}).get("ingress", ())
+    peers = [peer for rule in rules for peer in rule["from"]]
+    cidrs = (peer["ipBlock"]["cidr"] for peer in peers if "ipBlock" in peer)
+    return {cidr.removesuffix("/32") for cidr in cidrs if cidr.endswith("/32")}
 
 
 @dataclass

@@ -30,6 +30,8 @@ from harness.measure.plan import ELSEWHERE, Arm, Comparison, Placement, Role, ma
 from harness.measure.servers import Servers
 from harness.report import analysis
 from harness.stats import Word
+from harness.workload import sweep
+from harness.workload.sweep import Quantity
 
 LEGS_OF_PILOT = 4 + 2 * 4 * 2 * 2  # a taste of each cell; rounds, cells, comparisons, legs
 
@@ -266,6 +268,32 @@ def test_the_path_has_a_clock_of_its_own(bed: Any, monkeypatch: pytest.MonkeyPat
     rows = rows_of(bed)
     assert {row.path_cpu_seconds for row in rows} == {0.5}
     assert all(analysis.cpu_per_request(row) == pytest.approx(0.5 / row.requests) for row in rows)
+
+
+@pytest.mark.parametrize("quantity", [each for each in Quantity if each is not Quantity.PODS])
+def test_a_sweep_of_policies_is_proved_at_each_amount(bed: Any, quantity: Quantity) -> None:
+    """The pods stay as they are; the last host of each amount is let in, and the next is not."""
+    design = replace(bed.study.design, sizes=(1, 3), quantity=quantity)
+
+    study.run(replace(bed.study, design=design), bed.lab)
+
+    assert bed.cluster.admitted == {sweep.host(number) for number in (1, 2, 3)}
+    facts = bed.folder.read_json(notes.FILE)
+    assert facts["design"]["quantity"] == quantity.value
+    assert {size: known["pods"] for size, known in facts["sizes"].items()} == {"1": 8, "3": 8}
+    assert {row.size for row in rows_of(bed)} == {1, 3}
+
+
+def test_an_enforcer_that_does_not_follow_a_sweep_ends_the_run(
+    bed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured at an amount enforces that amount."""
+    monkeypatch.setattr(switch, "SYNC_SECONDS", 0.1)
+    monkeypatch.setattr(sweep, "policies", lambda *_: iter(()))
+    design = replace(bed.study.design, quantity=Quantity.PEERS)
+
+    with pytest.raises(EnforcerFailed):
+        study.run(replace(bed.study, design=design), bed.lab)
 
 
 def test_limits_are_the_same_on_every_node_and_said(bed: Any) -> None:

@@ -22,7 +22,7 @@ def headline(size: int, ratio: float, word: Word) -> Headline:
 
 def test_noise_is_not_called_a_rate() -> None:
     """Where no size can be told from none, the title says so and names no rate."""
-    title = curve_title([headline(2, 0.86, Word.INDISTINCT)])
+    title = curve_title([headline(2, 0.86, Word.INDISTINCT)], {})
 
     assert "no difference can be told" in title
     assert "86" not in title.partition("\n")[0]
@@ -33,7 +33,7 @@ def test_a_rate_that_was_told_is_named(word: Word) -> None:
     """A size that was told apart, or found equivalent, lets the title speak of rates."""
     told = [headline(2, 0.975, Word.INDISTINCT), headline(8, 0.95, word)]
 
-    assert curve_title(told).startswith(
+    assert curve_title(told, {}).startswith(
         "With a new connection each, bundled runs at 95.0 to 97.5 % of the rate"
     )
 
@@ -47,7 +47,7 @@ def test_what_is_invalid_is_no_finding(names: tuple[str, ...]) -> None:
         for size, ratio, word in ((2, 0.95, Word.SLOWER), (8, 0.60, Word.INVALID))
     ]
 
-    title = curve_title(told)
+    title = curve_title(told, {})
 
     assert "bundled runs at 95.0 % (invalid at 8 a service)" in title
     assert "60" not in title
@@ -55,6 +55,6 @@ def test_what_is_invalid_is_no_finding(names: tuple[str, ...]) -> None:
 
 def test_a_title_without_a_valid_verdict_says_so() -> None:
     """Nothing is told where nothing counts."""
-    title = curve_title([headline(8, 0.60, Word.INVALID)])
+    title = curve_title([headline(8, 0.60, Word.INVALID)], {})
 
     assert title.startswith("With a new connection each, no verdict on bundled is valid")
