@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from harness.load.ab import Connections
 from harness.measure.plan import Comparison
@@ -121,15 +122,14 @@ def _panel(axes: Axes, analysis: Analysis, kind: Connections, study: Mapping[str
             continue
         look = costs.look(analysis, *trial)
         costs.series(axes, points, look, costs.name(*trial), linestyle=look.line)
-    if _is_wide([cost.size for cost in mine]):
+    amounts = sorted({amount for cost in mine if (amount := _amount(cost, study)) is not None})
+    if amounts[-1] >= WIDE * amounts[0]:
         axes.set_xscale("log")
+        axes.set_xticks(amounts, [f"{amount:,.0f}" for amount in amounts])
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xlim(left=0)
     axes.set_xlabel(_AXES[findings.quantity(study)])
-
-
-def _is_wide(sizes: Sequence[int]) -> bool:
-    return max(sizes) >= WIDE * min(sizes)
 
 
 def _lines(analysis: Analysis, mine: Sequence[Cost]) -> list[tuple[str, Comparison]]:

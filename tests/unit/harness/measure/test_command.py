@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from harness.clusters.base import Cluster
 from harness.commands import perf
 from harness.errors import UsageError
+from harness.measure import blocks
 
 
 @pytest.fixture
@@ -121,6 +122,12 @@ def test_a_run_in_which_no_block_counts_is_invalid(harness: Any, tmp_path: Path)
         (("--cluster", "minikube"), "--cluster 'minikube' is not known"),
         (("--cluster", "kind", "--sizes", "2,12"), "at most 9 pods a service"),
         (("--cluster", "kind", "--full"), "--full is 100 nodes"),
+        (("--sweep", "cores=1,2"), "what is swept is one of pods, peers, policies, rules"),
+        (("--sweep", "pods=25"), "pods a node come in tens"),
+        (("--sweep", "peers=1,20000"), "at most 10000"),
+        (("--sweep", "rules=1,9", "--sizes", "2"), "--sweep and --sizes both say"),
+        (("--sweep", "rules=1,9", "--enforcer", "linear-rules=9"), "follows no policies"),
+        (("--sweep", "rules=1,9", "--changes"), "--changes goes with sizes"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_built(
@@ -153,6 +160,26 @@ def test_full_is_the_studys_size(
     assert "100 nodes, 1000 interfering services, 8002 nginx pods" in first.output
     assert "3 nodes, 30 interfering services" in second.output
     assert [plan.services for plan in asked] == [1000, 30]
+
+
+@pytest.mark.parametrize("sweep", ["pods=10,40", "policies=1,3"])
+def test_a_sweep_that_was_cut_off_is_taken_up_by_its_folder_alone(
+    harness: Any, tmp_path: Path, sweep: str
+) -> None:
+    """``--resume RUN`` has the amounts, the pods and the order from what the run stored."""
+    harness.cluster.interrupted_at = 60
+    cut = run(tmp_path, "--tiny", "--sweep", sweep)
+    assert cut.exit_code == 130, cut.output
+    folder = report_of(cut).parent
+    harness.cluster.__init__(harness.enforcer)
+
+    done = CliRunner().invoke(perf.command, ["--resume", str(folder)])
+
+    assert done.exit_code == 0, done.output
+    rows = blocks.read(folder / blocks.FILE)
+    assert [row.block for row in rows[::2]] == list(range(1, len(rows) // 2 + 1))
+    assert len({row.size for row in rows}) == 2
+    assert json.loads((folder / "run.json").read_text())["status"] == "passed"
 
 
 @pytest.mark.parametrize(
