@@ -146,7 +146,10 @@ class Cluster:
         self._listed.add(kind)
         kept = {_id(item) for item in change.objects}
         unreadable = {key for other, key in self._unreadable if other is kind}
-        for key in (self._objects[kind].keys() | unreadable) - kept:
+        gone = (self._objects[kind].keys() | unreadable) - kept
+        if kind is Kind.POLICIES and any(isinstance(item, Unreadable) for item in change.objects):
+            gone -= self._objects[kind].keys()  # one of them may be what could not be identified
+        for key in gone:
             changed |= self._remove(kind, key)
         for item in change.objects:
             changed |= self._put(item)

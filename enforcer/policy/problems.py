@@ -58,4 +58,7 @@ def _of_namespaces(cluster: Cluster) -> Iterator[Problem]:
 
 def _unreadable(cluster: Cluster) -> Iterator[Problem]:
     for item in cluster.unreadable:
-        yield Problem(item.key, f"{item.problem}; it is left out", item.kind)
+        done = "it is left out"
+        if item.kind is Kind.POLICIES:
+            done += ", and policies that were known before stay in force"
+        yield Problem(item.key, f"{item.problem}; {done}", item.kind)

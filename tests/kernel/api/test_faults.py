@@ -186,6 +186,24 @@ def _asked(node: Node) -> list[tuple[str, bool]]:
     return [(kind, watch) for kind, watch, _ in node.proxy.asked]
 
 
+def test_a_policy_that_cannot_even_be_identified(node: Node) -> None:
+    """Whatever it is, it may be one that was known: nobody is opened, and a metric says so."""
+
+    def nameless(kind: str, item: Json) -> Json:
+        return {**item, "metadata": "strange"} if kind == "networkpolicies" else item
+
+    node.proxy.alter = nameless
+    node.proxy.unwatched = {"networkpolicies": (410, {})}  # so that it lists again
+    node.cut()
+    wait_until(lambda: node.metric("enforcer_policy_problems") == 1, 60)
+    assert node.is_isolated(GUARDED)
+    node.proxy.alter = lambda _kind, item: item
+    node.proxy.unwatched = {}
+    wait_until(lambda: node.metric("enforcer_policy_problems") == 0, 60)
+
+    node.follows()
+
+
 def test_pages_that_expire(node: Node) -> None:
     """A continue token that is not taken any more: the list is asked for as a whole."""
     node.pod("third", "10.1.0.80", {})  # a page holds two

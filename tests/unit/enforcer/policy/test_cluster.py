@@ -45,6 +45,20 @@ def test_a_cluster_is_synced_once_every_kind_has_been_listed() -> None:
     assert cluster.synced
 
 
+def test_a_list_with_a_policy_that_cannot_be_identified_takes_no_policy_away() -> None:
+    """Nobody knows which it is: who was denied stays so until a list can be read as a whole."""
+    known = Policy(Key("nsa", "known"), EVERYTHING)
+    strange = Unreadable(Kind.POLICIES, Key("", "?"), "cannot be read")
+    cluster = cluster_after(Replaced(Kind.POLICIES, (known,)), Replaced(Kind.POLICIES, (strange,)))
+    assert set(cluster.policies) == {known.key}
+    assert list(cluster.unreadable) == [strange]
+
+    cluster.apply(Replaced(Kind.POLICIES, ()))
+
+    assert not cluster.policies
+    assert not cluster.unreadable
+
+
 def test_a_list_replaces_all_that_was_known_of_its_kind() -> None:
     """What is not in it is gone; other kinds stay."""
     cluster = cluster_after(
