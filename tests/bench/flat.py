@@ -16,6 +16,7 @@ from enforcer.ruleset.names import INET
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import Plan, plan
 from enforcer.wiring import Wiring
+from harness.stats import Bounds
 from tests.bench import traffic, world
 from tests.bench.figures import Figure
 from tests.bench.world import NODE, Json, Size
@@ -25,6 +26,10 @@ SERVER: Final = 1
 """A local pod whose policies allow the client's block in clusters of every size."""
 
 REQUESTS: Final = 2000
+LOOKUPS: Final = 5
+"""Sets that a class asks at most: a great cluster's classes may ask more of them than a small one's
+do, and no packet meets more rules for any other reason."""
+
 _TARGET: Final = re.compile(r"(goto|jump) ([\w./-]+)")
 _MAP: Final = re.compile(r"vmap @([\w./-]+)")
 
@@ -34,14 +39,21 @@ def compare(pairs: int, scale: int = 1) -> Iterator[Figure]:
 
     ``pairs`` of equal pieces of work, with and without the rules; ``scale`` divides the sizes.
     """
+    ratios: dict[str, Bounds] = {}
+    most: int | None = None
     for size in (SIZES[0], *(_divided(size, scale) for size in SIZES[1:])):
         planned = _planned(size)
         inet = planned.want.tables[INET]
         name = f"{size.pods} pods, {size.policies} policies"
         yield Figure(f"{name}: rules in the kernel, two chains a class", _rules(inet), "")
-        yield Figure(f"{name}: rules that a packet can meet at most", longest_way(inet), "")
+        way = longest_way(inet)
+        yield Figure(f"{name}: rules that a packet can meet at most", way, "", most)
+        most = most or way + LOOKUPS
         with traffic.wired(world.address_of(SERVER, size), REQUESTS // scale) as work:
-            yield from traffic.figures(name, planned, work, pairs)
+            ratios[name] = traffic.ratio(planned, work, pairs)
+        yield from traffic.figures(f"{name}: requests per second, on over off", ratios[name])
+    (small, first), *_, (great, last) = ratios.items()
+    yield from traffic.figures(f"on over off, {great} over {small}", last.less(first))
 
 
 def _divided(size: Size, scale: int) -> Size:

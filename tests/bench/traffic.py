@@ -22,7 +22,7 @@ from enforcer.ruleset.names import INET
 from enforcer.ruleset.plan import Plan
 from harness.clusters.base import Completed
 from harness.load.ab import Work, judge
-from harness.stats import estimate
+from harness.stats import Bounds, estimate
 from tests.bench.figures import Figure
 from tests.bench.site import wait_for
 
@@ -112,10 +112,13 @@ def on_over_off(planned: Plan, work: Work, pairs: int) -> Iterator[float]:
         kernel.apply(Transaction((DeleteTable(INET),)))
 
 
-def figures(name: str, planned: Plan, work: Work, pairs: int) -> Iterator[Figure]:
-    """Return the ratio of the rates with its 95 % interval."""
-    found = estimate([*on_over_off(planned, work, pairs)], seed=1)
-    low, high = found.interval
-    yield Figure(f"{name}: requests per second, on over off", found.ratio, "")
-    yield Figure(f"{name}: the same, low end of 95 %", low, "")
-    yield Figure(f"{name}: the same, high end of 95 %", high, "")
+def ratio(planned: Plan, work: Work, pairs: int) -> Bounds:
+    """Return the log of the rate with the rules over the rate without, and its 95 % interval."""
+    return Bounds.of(estimate([*on_over_off(planned, work, pairs)], seed=1))
+
+
+def figures(name: str, found: Bounds) -> Iterator[Figure]:
+    """Return a ratio and its 95 % interval, out of their logarithms."""
+    yield Figure(name, math.exp(found.mean), "")
+    yield Figure(f"{name}, low end of 95 %", math.exp(found.low), "")
+    yield Figure(f"{name}, high end of 95 %", math.exp(found.high), "")
