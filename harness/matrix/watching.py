@@ -120,8 +120,9 @@ class Watch:
         return self._settled(due, self._elapsed(), len(due))
 
     def look(self) -> tuple[Finding, ...]:
-        """Look once, with the full silence."""
-        self._look_at_all()
+        """Look once, with the full silence; at what is not as wanted once more, and longer."""
+        if wrong := self._look_at_all():
+            self._look(wrong, SURE * self.patience.probe)
         return self._judge()
 
     def _begin(self) -> list[int]:

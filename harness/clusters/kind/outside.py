@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 from harness.clusters.base import Completed, NodeInfo
 from harness.clusters.kind.tools import Tools
-from harness.clusters.kube.agents import PROBER
+from harness.clusters.kube.agents import FIRST, PROBER, probing
 from harness.clusters.kube.runner import Runner, runner
-from harness.clusters.kube.talks import talk
 from harness.clusters.public import PUBLIC_NETWORKS, PUBLIC_NETWORKS6
 from harness.errors import ClusterError
 from harness.prober.client import ProberClient
@@ -37,6 +36,8 @@ class OutsideHost:
     """The host, up while :func:`outside` lasts."""
 
     prober: ProberClient
+    server: ProberClient
+    """Another, which is there for echo servers: who asks much answers late."""
     netns: str
     runner: Runner
 
@@ -71,9 +72,9 @@ def outside(
             for add, take in _node_routes(own):
                 on_node(node.name, add)
                 stack.callback(_quietly, on_node, node.name, take)
-        way = stack.enter_context(talk((*into, *PROBER, _FOLDER)))
-        prober = stack.enter_context(ProberClient(way))
-        yield OutsideHost(prober, NETNS, commands)
+        prober = stack.enter_context(probing((*into, *PROBER, _FOLDER)))
+        server = stack.enter_context(probing((*into, *FIRST, *PROBER, _FOLDER)))
+        yield OutsideHost(prober, server, NETNS, commands)
 
 
 def script(own: Sequence[str], nodes: Sequence[NodeInfo]) -> str:

@@ -27,7 +27,7 @@ SANDBOXES = "/run/npd-sandboxes"
 PROBER = ("python3", "-m", "harness.prober.agent", "--stdio", "--netns")
 """The prober's command; the folder of namespaces comes behind it."""
 
-_FIRST = ("nice", "-n", "-20")
+FIRST = ("nice", "-n", "-20")
 """What answers comes before what asks, or a busy machine would make drops of late answers."""
 
 
@@ -108,8 +108,10 @@ class Agents:
             self._pods = {p["spec"]["nodeName"]: p["metadata"]["name"] for p in found["items"]}
             for node, pod in self._pods.items():
                 into = self._kubectl.argv("-n", NAMESPACE, "exec", "-i", pod, "--")
-                self._probers[node] = stack.enter_context(_prober(into))
-                self._servers[node] = stack.enter_context(_prober((*into, *_FIRST)))
+                self._probers[node] = stack.enter_context(probing((*into, *PROBER, SANDBOXES)))
+                self._servers[node] = stack.enter_context(
+                    probing((*into, *FIRST, *PROBER, SANDBOXES))
+                )
                 self._runners[node] = stack.enter_context(runner(into))
             self._open = stack.pop_all()
         return self
@@ -151,7 +153,7 @@ class Agents:
 
 
 @contextlib.contextmanager
-def _prober(into: Sequence[str]) -> Iterator[ProberClient]:
-    """Start a prober by a command that leads into an agent."""
-    with talk((*into, *PROBER, SANDBOXES)) as way, ProberClient(way) as prober:
+def probing(argv: Sequence[str]) -> Iterator[ProberClient]:
+    """Start a prober by a command that leads to where it is to be."""
+    with talk(argv) as way, ProberClient(way) as prober:
         yield prober

@@ -60,6 +60,10 @@ class Outside(Protocol):
         """The way to its prober."""
 
     @property
+    def server(self) -> ProberClient:
+        """The way to its other prober, which is there for echo servers."""
+
+    @property
     def netns(self) -> str:
         """What its prober calls its network."""
 
@@ -97,7 +101,7 @@ class KubeCluster(ABC):
         self._tell = tell
         self._open = contextlib.ExitStack()
         self._whereabouts = Whereabouts()
-        self._probing = Probing(self._door)
+        self._probing = Probing(self._door, self._answering)
         self._runners: dict[str, Runner] = {}
         self._lacking: Mapping[str, str] | None = None
 
@@ -222,6 +226,11 @@ class KubeCluster(ABC):
                 return Door(outside.prober, outside.netns, address)
         assert_never(place)
 
+    def _answering(self) -> Sequence[ProberClient]:
+        """Return the probers that have echo servers."""
+        near = [self.agents.server(node.name) for node in self.nodes()]
+        return [*near, *([self._reached.outside.server] if self._reached.outside else [])]
+
     def _outside(self, place: OutsideRef) -> Outside:
         if self._reached.outside is None:
             raise ClusterError(f"{place}: {self._reached.why_no_outside}")
@@ -248,16 +257,16 @@ class KubeCluster(ABC):
         door = self._door(place)
         addresses = (door.source,) if door.source else _WILDCARDS
         for address in addresses:
-            self._server(place, door).serve(door.netns, address, port, protocol)
+            self._server(place).serve(door.netns, address, port, protocol)
 
-    def _server(self, place: Place, door: Door) -> ProberClient:
+    def _server(self, place: Place) -> ProberClient:
         match place:
             case PodRef():
                 return self.agents.server(self._whereabouts.seat(place).node)
             case NodeRef(name):
                 return self.agents.server(name)
             case OutsideRef():
-                return door.prober
+                return self._outside(place).server
         assert_never(place)
 
     def unsupported(self) -> Mapping[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.clusters.base import Held, Outcome, Place, PodRef, Probe, Verdict
+from harness.clusters.base import Held, Outcome, Place, PodRef, Probe, Transport, Verdict
 from harness.clusters.kube.agents import manifests
 from harness.clusters.kube.members import members
 from harness.clusters.kube.probing import Door, Probing
@@ -219,6 +220,44 @@ def test_held_connections_are_asked_where_they_are_held(
     probing.release([*held, Held(ask("one", 1), Outcome(Verdict.DROPPED, 0.0))])
     assert (probers["one"].released, probers["two"].released) == ([2], [1, 2])
     assert {one.verdict for one in probing.ask(held, 0.1)} == {Verdict.ERROR}
+
+
+class Starved(Prober):
+    """Has an echo server that answers a datagram after ``late`` seconds, and all else likewise."""
+
+    def __init__(self, late: float) -> None:
+        super().__init__("server")
+        self.late = late
+        self.waits: list[float] = []
+
+    def release(self, held: Sequence[int]) -> None:
+        """Be late."""
+        time.sleep(self.late)
+
+    def probe(self, probes: Any, timeout: float = 0.25) -> list[Outcome]:
+        """Say what a client hears within ``timeout``; a kernel's answers are never late."""
+        self.waits.append(timeout)
+        return [
+            Outcome(Verdict.DROPPED, timeout)
+            if Attempt(*one).protocol == Transport.UDP and timeout < self.late
+            else Outcome(Verdict.OPEN, 0.0)
+            for one in probes
+        ]
+
+
+@pytest.mark.parametrize(("late", "asked"), [(0.0, 1), (0.1, 2)])
+def test_a_server_that_does_not_run_is_no_silence(late: float, asked: int) -> None:
+    """Datagrams are asked again for longer where the servers' probers are late; TCP is not."""
+    server = Starved(late)
+    probing = Probing(lambda _: Door(server, "pod"), lambda: (server,))
+    probes = [Probe(PodRef("x", "a"), "10.0.0.1", 80, one) for one in ("TCP", "UDP")]
+
+    seen = probing.probe(probes, 0.05)
+
+    assert [one.verdict for one in seen] == [Verdict.OPEN, Verdict.OPEN]
+    assert len(server.waits) == asked
+    assert probing.probe(probes[:1], 0.05)[0].verdict is Verdict.OPEN
+    assert len(server.waits) == asked + 1
 
 
 def test_a_pods_processes_are_its_containers_own(tmp_path: Path) -> None:
