@@ -5,8 +5,8 @@ A void block stays in the file with its reason. Nothing is dropped for what it s
 A machine does some work of its own, the more of it the more processes there are: what watches a
 virtual machine looks at each of 8,000 nginx. That is there in every arm alike. So it is looked at
 in each size before its first block, while nothing of ours acts (:class:`Rest`), and only what
-comes on top of it voids. It stays below one CPU: a program that computes without end is somebody's
-work, and no property of the machine.
+comes on top of its usual bursts voids. It stays below one CPU: a program that computes without end
+is somebody's work, and no property of the machine.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RULES: tuple[str, ...] = (
     f"a leg during which others used {MOST_LOAD:.0%} of the CPUs more than the machine of itself",
     f"a reference leg, if just before it others used {MOST_LOAD:.0%} of the CPUs more than that",
     "a block of which one leg is void",
-    f"(the machine's own use: that before a size's blocks, if below {MOST_OF_ITSELF} of a CPU)",
+    f"(the machine's own: its upper quartile before a size's blocks, below {MOST_OF_ITSELF} CPU)",
 )
 
 
@@ -63,15 +63,24 @@ class Rest:
 
     @property
     def of_itself(self) -> float:
-        """What of it is the machine's own: all, or nothing where it is a CPU's work."""
-        return self.load if self.load * self.cpus < MOST_OF_ITSELF else 0.0
+        """What it usually does: the upper quartile of the looks, for it works in bursts.
+
+        Nothing where it is a CPU's work in the mean; never a CPU.
+        """
+        most = MOST_OF_ITSELF / self.cpus
+        return min(self._at(0.75), most) if self.load < most else 0.0
 
     def facts(self) -> dict[str, float]:
         """Return what is stored of it: the mean, the middle nine tenths, and what is granted."""
-        ordered = sorted(self.looks)
-        last = len(ordered) - 1
-        low, high = (ordered[round(share * last)] for share in (0.05, 0.95))
-        return {"load": self.load, "low": low, "high": high, "of_itself": self.of_itself}
+        return {
+            "load": self.load,
+            "low": self._at(0.05),
+            "high": self._at(0.95),
+            "of_itself": self.of_itself,
+        }
+
+    def _at(self, share: float) -> float:
+        return sorted(self.looks)[round(share * (len(self.looks) - 1))]
 
 
 @dataclass(frozen=True, slots=True)

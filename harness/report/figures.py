@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from harness.load.ab import Connections
 from harness.measure.plan import Arm
 from harness.report import costs, findings, growth, style, yardstick
-from harness.report.analysis import Analysis, Curve, Headline, Sweep
+from harness.report.analysis import Analysis, Curve, Headline, Point, Sweep
 from harness.report.style import Look
 from harness.stats import Estimate
 
@@ -109,10 +109,16 @@ def _panel(axes: Axes, analysis: Analysis, sweep: Sweep, study: Mapping[str, Any
     axes.set_title("\n".join((where, *found)), fontsize=9.5 if not several else 8.5)
 
 
+def founded_and_few(points: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """Return the points that have a line and a band, and those that are crosses alone."""
+    founded = [point for point in points if point.legs >= FEWEST_LEGS]
+    return founded, [point for point in points if point not in founded]
+
+
 def _curve(axes: Axes, curve: Curve, enforcers: Sequence[str]) -> None:
     off = curve.arm is Arm.OFF
     look = style.OFF if off else style.enforcer(enforcers.index(curve.enforcer))
-    founded = [point for point in curve.points if point.legs >= FEWEST_LEGS]
+    founded, few = founded_and_few(curve.points)
     x = [point.concurrency for point in founded]
     low, high = ([getattr(point, side) for point in founded] for side in ("low", "high"))
     axes.fill_between(
@@ -127,7 +133,6 @@ def _curve(axes: Axes, curve: Curve, enforcers: Sequence[str]) -> None:
     )
     label = "enforcement off" if off else f"{curve.enforcer} on"
     axes.plot(x, [point.rps for point in founded], **_line(look), label=label)
-    few = [point for point in curve.points if point not in founded]
     places = ([point.concurrency for point in few], [point.rps for point in few])
     axes.plot(*places, color=look.color, linestyle="none", marker="x", markersize=5)
 

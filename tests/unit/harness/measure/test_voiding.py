@@ -76,12 +76,29 @@ def test_load_that_comes_while_a_leg_runs_voids_it() -> None:
     assert voiding.leg_reason(replace(CALM, during=0.4)) == "others used 40% of the CPUs"
 
 
-@pytest.mark.parametrize(("looks", "of_itself"), [((0.5, 0.0), 0.25), ((1.0, 1.0), 0.0)])
-def test_a_program_that_never_rests_is_no_property_of_the_machine(
-    looks: tuple[float, ...], of_itself: float
-) -> None:
-    """Bursts below one CPU are the machine's own; a burner that was there before us is not."""
-    assert Rest(looks, cpus=2).of_itself == of_itself
+WATCHER = (0.5, 0.0, 0.5, 0.5, 0.0, 0.5, 0.0, 0.05, 0.5, 0.0)
+"""Looks at two CPUs on which something of the host's works every now and then."""
+
+
+def test_bursts_of_the_machine_are_its_own() -> None:
+    """A block that meets one is as good as one that does not; both CPUs busy are no burst of it."""
+    own = Rest(WATCHER, cpus=2)
+
+    leg = replace(CALM, of_itself=own.of_itself)
+    assert own.of_itself == pytest.approx(0.475)
+    assert voiding.leg_reason(replace(leg, load=0.5)) == ""
+    assert voiding.leg_reason(replace(leg, load=1.0)) != ""
+    assert own.facts() == pytest.approx({"load": 0.255, "low": 0, "high": 0.5, "of_itself": 0.475})
+
+
+def test_rare_work_is_not_taken_for_the_machines_own() -> None:
+    """Once in ten looks is no property of the machine."""
+    assert Rest((1.0, *[0.0] * 9), cpus=2).of_itself == 0.0
+
+
+def test_a_program_that_never_rests_is_no_property_of_the_machine() -> None:
+    """Burners that were there before us are not granted."""
+    assert Rest((1.0, 1.0), cpus=2).of_itself == 0.0
 
 
 def test_a_burner_takes_a_whole_cpu_however_many_there_are() -> None:

@@ -18,7 +18,7 @@ from harness.load.ab import Connections
 from harness.measure import blocks, notes
 from harness.measure.blocks import Row
 from harness.measure.plan import ELSEWHERE, Arm, Block, Comparison, Design, Leg, make_plan
-from harness.report import analysis, evidence, growth, perf, yardstick
+from harness.report import analysis, evidence, figures, growth, perf, yardstick
 from harness.report.parts import in_the_study, parts
 from harness.results import RunFolder
 from harness.stats import Bounds, Estimate, Word
@@ -143,6 +143,35 @@ def test_the_control_is_drawn_beside_and_stays_at_one() -> None:
     for headline in found.headlines:
         assert headline.control is not None
         assert headline.control.ratio == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_point_of_two_legs_is_no_part_of_a_curve() -> None:
+    """Where voids left one leg or two, there is a cross, and neither line nor band."""
+    rows = [
+        replace(row, void=row.concurrency == 1 and row.block > 25, reason="busy")
+        for row in measured(cost=0.0)
+    ]
+    (sweep, *_) = analysis.analyse(rows, seed=1).sweeps
+    on = next(curve for curve in sweep.curves if curve.arm is Arm.ON)
+
+    founded, few = figures.founded_and_few(on.points)
+
+    assert [point.concurrency for point in few] == [1]
+    assert few[0].legs < figures.FEWEST_LEGS
+    assert [point.concurrency for point in founded] == [16, 64]
+
+
+def test_growth_is_told_of_valid_sizes_alone(tmp_path: Path) -> None:
+    """A size whose blocks are void has a verdict of its own, and no part in what grows."""
+    rows = [
+        replace(row, void=row.size == 8 and row.block % 3 > 0, reason="busy")
+        for row in measured(cost=0.10)
+    ]
+
+    text = " ".join(perf.tell(stored(tmp_path, rows)).sentences)
+
+    assert "bundled's cannot be told, with 1 valid verdict of 2" in text
+    assert "it falls" not in text
 
 
 def test_sizes_and_kinds_of_connections_are_never_pooled() -> None:
