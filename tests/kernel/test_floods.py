@@ -29,7 +29,7 @@ from enforcer.nft.transaction import DeleteElements, Transaction
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, PolicyClass
 from enforcer.ruleset.given import SHORTCUT
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import INET, TABLES
 from enforcer.ruleset.plan import Planner
 from enforcer.wiring import Wiring
 from tests.conftest import FUZZED
@@ -42,6 +42,8 @@ CHANGES = int(os.environ.get("NPD_FLOOD_CHANGES", "120"))
 DENIED_UDP, ALLOWED_UDP, DENIED_TCP = 5082, 80, 5084
 PAUSE, BURST = 0.001, 30
 """Seconds between two bursts, and datagrams in one: to meet every moment of a change."""
+
+REPLACEMENTS = 12
 
 FEW = 100
 """Elements a transaction in a load that is split: dozens of transactions."""
@@ -215,6 +217,33 @@ def test_nothing_slips_through_while_the_kernel_refuses(
     assert denied.seen.arrived == 0
     assert allowed.seen.lost == []
     links.close()
+
+
+def test_nothing_slips_through_while_tables_are_made_anew(lab: Lab) -> None:
+    """A table of another layout, as another version leaves it, is replaced by ours in one piece."""
+    draw = random.Random(13)
+    _one, two, _three = lab.pods
+    links = lab.node.call(NodeLinks)
+    tables = NodeTables(NftKernel(), lab.options, links)
+    lab.node.call(tables.sync, some_policy(lab, draw, 0))
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
+    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
+
+    with running(denied.send, denied.receive, allowed.send):
+        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+        for number in range(REPLACEMENTS):
+            table = draw.choice(list(lab.node.call(NftKernel().read, TABLES).tables))
+            lab.node.run("nft", f"add set {table} of_others {{ type mark; }}")
+            before = allowed.seen.arrived
+            synced = lab.node.call(tables.sync, some_policy(lab, draw, number))
+            assert synced.repaired
+            wait_until(lambda before=before: allowed.seen.arrived > before)  # type: ignore[misc]
+    denied.close()
+    links.close()
+
+    assert "of_others" not in lab.node.run("nft", "list", "ruleset")
+    assert denied.seen.arrived == 0
+    assert allowed.seen.lost == []
 
 
 class Trouble(enum.Enum):
