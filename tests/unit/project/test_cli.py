@@ -111,6 +111,28 @@ def test_what_the_machine_lacks_is_one_sentence_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("image gold --arch sparc --engine rkt", ["--arch", "--engine", "no such image: gold"]),
+        ("compare nowhere", ["nowhere: not the folder", "Missing argument 'SECOND'"]),
+        ("lab --requests 1 --jobs 0 --rules none", ["--requests", "--jobs", "--rules"]),
+    ],
+)
+def test_commands_without_a_cluster_tell_all_mistakes_at_once(
+    words: str, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wrong option or argument has a line of its own, and nothing is made."""
+    monkeypatch.chdir(tmp_path)
+
+    result = CliRunner().invoke(cli.main, words.split())
+
+    said = result.stderr.splitlines()
+    assert (result.exit_code, len(said)) == (2, len(told)), result.stderr
+    assert all(any(line.startswith(f"harness: {one}") for line in said) for one in told), said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_speaks_of_cases_goes_not_with_windows(tmp_path: Path) -> None:
     """A run of windows refuses, all at once, what it would have to pass over."""
     cases = ["--list", "--select=placement=self", "--versus=none", "-k", "x"]
