@@ -48,7 +48,7 @@ class RunFolder:
         """
         require_writable(root)
         started = datetime.now(UTC)
-        path = _unused(root / f"{started:%Y%m%dT%H%M%SZ}-{cluster}-{scenario}")
+        path = unused(root / f"{started:%Y%m%dT%H%M%SZ}-{cluster}-{scenario}")
         path.mkdir(parents=True)
         folder = cls(path)
         folder.write_json(
@@ -140,7 +140,8 @@ def require_writable(root: Path) -> None:
         raise UsageError(message) from error
 
 
-def _unused(path: Path) -> Path:
+def unused(path: Path) -> Path:
+    """Return a path as it is, or with a number if there is such a file already."""
     candidates = (path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 1000)))
     return next(candidate for candidate in candidates if not candidate.exists())
 

@@ -19,7 +19,7 @@ from harness.lab import machine
 from harness.lab.debian import Kernel
 from harness.lab.initrd import SHARE
 from harness.lab.machine import Clock, Guest, Job
-from harness.results import RunFolder
+from harness.results import RunFolder, unused
 
 FILE = "commands.json"
 """What each command ended with, in the run's folder."""
@@ -165,7 +165,7 @@ def _gathered(commands: _Commands, share: Path, folder: RunFolder) -> Iterator[E
     for path in (*share.glob(f"*{JUNIT}"), *share.glob(f"{RUNS}/*")):
         target = folder.path / path.relative_to(share)
         target.parent.mkdir(exist_ok=True)
-        shutil.move(path, target)
+        shutil.move(path, unused(target))
     said = (share / ENDED).read_text().splitlines() if (share / ENDED).exists() else []
     for words, line in zip(commands, said, strict=False):
         code, seconds = map(int, line.split())

@@ -48,7 +48,7 @@ class Environment:
 
 
 _IPV4_FIRST = "kind clusters are IPv4 unless --ip-family asks for another"
-_NO_IPVS = "the kernel has no IPVS (CONFIG_IP_VS)"
+_NO_IPVS = "the kernel has no IPVS (CONFIG_IP_VS); in a guest: nox -s lab -- --functional"
 _SEVERAL = 2
 """Bridges a node, where there are several."""
 

@@ -24,7 +24,10 @@ def unsupported() -> dict[str, str]:
 def _reason(problem: OSError) -> str:
     if problem.errno in {errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT}:
         release = os.uname().release
-        return f"the kernel ({release}) has no SCTP; where it is a module, run: modprobe sctp"
+        return (
+            f"the kernel ({release}) has no SCTP; where it is a module, run: modprobe sctp; "
+            "in a guest: nox -s lab -- --functional"
+        )
     return f"SCTP: {problem.strerror}"
 
 

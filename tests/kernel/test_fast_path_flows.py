@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.optional("@flowtables")]
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, ALWAYS = 10, 23, 2  # linux/in.h, linux/in6.h
 LINGER_NOT = b"\1\0\0\0\0\0\0\0"  # struct linger: close with a reset
-SECONDS = 4.0
+SECONDS = 2.5
 """Longer than the timeouts that the tests set."""
 
 PROXY = """
@@ -65,7 +65,7 @@ def test_datagrams_keep_their_flow_and_silence_ends_it(lab: Lab) -> None:
     """A flow in use outlives the kernel's timeouts; one that is silent is forgotten after them."""
     two = lab.pods[1]
     lab.sync(compiled(lab.pods))
-    timeouts = ("flowtable_udp_timeout=1", "conntrack_udp_timeout_stream=2")
+    timeouts = ("flowtable_udp_timeout=1", "conntrack_udp_timeout_stream=1")
     lab.node.run("sysctl", "-qw", *(f"net.netfilter.nf_{one}" for one in timeouts))
     with Flood(lab, two.ip4) as flood:
         wait_until(lambda: flood.arrives() and is_offloaded(lab, flood.socket))
