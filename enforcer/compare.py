@@ -13,6 +13,7 @@ from enforcer.policy.compile import compile_node
 from enforcer.ruleset.names import INET
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import plan
+from enforcer.ruleset.room import POD_INTERFACES, named
 from enforcer.wiring import Wiring
 
 
@@ -22,7 +23,7 @@ def compare(
     """Return the transactions that lead from what was found to what the cluster means."""
     have = Ruleset({id_: table for id_, table in found.tables.items() if id_ == INET})
     wiring = Wiring(
-        _interfaces(have, "podif"),
+        _interfaces(have, POD_INTERFACES),
         forwarders=_interfaces(have, "forwarders"),
         fast=_fast_interfaces(have),
     )
@@ -37,5 +38,5 @@ def _fast_interfaces(have: Ruleset) -> frozenset[str]:
 
 
 def _interfaces(have: Ruleset, name: str) -> frozenset[str]:
-    known = have.tables[INET].sets.get(name) if INET in have.tables else None
+    known = named(have.tables[INET].sets, name) if INET in have.tables else None
     return frozenset(element.strip('"') for element in known.elements) if known else frozenset()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from enforcer.health import Answer
+from enforcer.model.net import Family
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.ruleset.epoch import NOTE
 from enforcer.ruleset.names import BRIDGE, INET, TABLES
 from enforcer.ruleset.program import STAMP
+from enforcer.ruleset.room import PODS, named
 from enforcer.wiring import BridgeFlag
 
 _LAST_SYNC = re.compile(r"^enforcer_last_sync_timestamp_seconds (\S+)$", re.MULTILINE)
@@ -50,7 +52,7 @@ class Status:
 def status_of(found: Ruleset, daemon: Answer | None) -> Status:
     """Return the status of tables that were read back, and of a daemon's answer."""
     inet, bridge = found.tables.get(INET), found.tables.get(BRIDGE)
-    pods = [inet.sets.get(name) for name in ("pods4", "pods6")] if inet else []
+    pods = [named(inet.sets, f"{PODS}{family.value}") for family in Family] if inet else []
     flagged = [bridge.sets.get(flag.value) for flag in BridgeFlag] if bridge else []
     return Status(
         tables=tuple(_table(str(id_), found.tables.get(id_)) for id_ in TABLES),

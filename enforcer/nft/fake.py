@@ -38,6 +38,7 @@ MISSING = "No such file or directory"
 EXISTS = "File exists"
 BUSY = "Device or resource busy"
 WRONG = "Invalid argument"
+FULL = "Too many open files in system"  # ENFILE
 
 JUMP = re.compile(r"\b(?:jump|goto) ([\w./-]+)")
 LOOKUP = re.compile(r"@([\w./-]+)\b(?!,)")  # not "@th,64,128", which is raw payload
@@ -140,12 +141,13 @@ def _run_set(table: Table, command: AddSet | FlushSet | DeleteSet) -> Table:
         case AddSet(_, Set() as set_):
             _refuse_if(set_.name in maps, EXISTS, command)
             old = sets.setdefault(set_.name, replace(set_, elements=frozenset()))
-            same = (old.fields, old.interval) == (set_.fields, set_.interval)
+            same = (old.type, old.room) == (set_.type, set_.room)
             _refuse_if(not same, EXISTS, command)
         case AddSet(_, VerdictMap() as map_):
             _refuse_if(map_.name in sets, EXISTS, command)
             known = maps.setdefault(map_.name, replace(map_, targets={}))
-            _refuse_if(known.fields != map_.fields, EXISTS, command)
+            same = (known.fields, known.room) == (map_.fields, map_.room)
+            _refuse_if(not same, EXISTS, command)
         case FlushSet(_, name):
             sets[name] = replace(_get(sets, name, command), elements=frozenset())
         case DeleteSet(_, name):
@@ -182,13 +184,17 @@ def _run_elements(table: Table, command: AddElements | AddTargets | DeleteElemen
         case AddElements(_, name, elements):
             set_ = _get(table.sets, name, command)
             _refuse_if(any(not _fits(item, set_) for item in elements), WRONG, command)
-            return _with_set(table, replace(set_, elements=set_.elements | set(elements)))
+            found = set_.elements | set(elements)
+            _refuse_if(0 < set_.room < len(found), FULL, command)
+            return _with_set(table, replace(set_, elements=found))
         case AddTargets(_, name, targets):
             map_ = _get(table.maps, name, command)
             for key, chain in targets:
                 _refuse_if(chain not in table.chains, MISSING, command)
                 _refuse_if(map_.targets.get(key, chain) != chain, EXISTS, command)
-            return _with_map(table, replace(map_, targets={**map_.targets, **dict(targets)}))
+            known = {**map_.targets, **dict(targets)}
+            _refuse_if(0 < map_.room < len(known), FULL, command)
+            return _with_map(table, replace(map_, targets=known))
         case DeleteElements(_, name, elements):
             return _delete_elements(table, name, elements, command)
     assert_never(command)

@@ -237,7 +237,8 @@ def _decode_expression(expression: Mapping[str, Any]) -> FieldType:
 def _decode_set(item: Mapping[str, Any]) -> Set:
     fields = _decode_fields(item)
     found = frozenset(elements.decode(element, fields) for element in item.get("elem", ()))
-    return Set(item["name"], fields, found, interval="interval" in item.get("flags", ()))
+    interval = "interval" in item.get("flags", ())
+    return Set(item["name"], fields, found, interval, room=item.get("size", 0))
 
 
 def _decode_map(item: Mapping[str, Any]) -> VerdictMap:
@@ -246,4 +247,4 @@ def _decode_map(item: Mapping[str, Any]) -> VerdictMap:
         elements.decode(key, fields): verdict["jump"]["target"]
         for key, verdict in item.get("elem", ())
     }
-    return VerdictMap(item["name"], fields, targets)
+    return VerdictMap(item["name"], fields, targets, room=item.get("size", 0))

@@ -131,13 +131,18 @@ class ElementType:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A set. ``interval`` sets hold ranges and networks as well as single values."""
+    """A set. ``interval`` sets hold ranges and networks as well as single values.
+
+    ``room`` is the most elements that it takes, 0 for any number. The kernel asks a set that cannot
+    grow at half the price: a hash table without locks and resizing (net/netfilter/nft_set_hash.c).
+    """
 
     name: str
     fields: tuple[FieldType, ...]
     elements: AbstractSet[str] = frozenset()
     interval: bool = False
     comment: str = field(default="", compare=False)
+    room: int = 0
 
     @property
     def type(self) -> ElementType:
@@ -147,12 +152,16 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMap:
-    """A map from a key to ``jump CHAIN``; ``targets`` holds the chain of each key."""
+    """A map from a key to ``jump CHAIN``; ``targets`` holds the chain of each key.
+
+    ``room`` is as a :class:`Set`'s.
+    """
 
     name: str
     fields: tuple[FieldType, ...]
     targets: Mapping[str, str] = field(default_factory=dict)
     comment: str = field(default="", compare=False)
+    room: int = 0
 
     @property
     def type(self) -> ElementType:

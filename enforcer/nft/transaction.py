@@ -244,16 +244,13 @@ def _chain_block(chain: Chain) -> str:
 
 def _set_definition(table: TableId, set_: Set | VerdictMap) -> str:
     key = _key_text(set_.fields)
-    match set_:
-        case Set():
-            flags = [" flags interval;"] if set_.interval else []
-            return (
-                f"add set {table} {set_.name} {{ {key};"
-                f"{' '.join([*flags, *_comment(set_.comment, ' ')])} }}"
-            )
-        case VerdictMap():
-            comment = "".join(_comment(set_.comment, " "))
-            return f"add map {table} {set_.name} {{ {key} : verdict;{comment} }}"
+    more = [f"size {set_.room};"] if set_.room else []
+    if isinstance(set_, VerdictMap):
+        begin = f"add map {table} {set_.name} {{ {key} : verdict;"
+    else:
+        begin = f"add set {table} {set_.name} {{ {key};"
+        more += ["flags interval;"] if set_.interval else []
+    return f"{' '.join([begin, *more, *_comment(set_.comment)])} }}"
 
 
 def _key_text(fields: Sequence[FieldType]) -> str:
@@ -282,8 +279,8 @@ def _flowtable_definition(flowtable: Flowtable) -> str:
     return f"{flowtable.name} {{ {hook}; devices = {{ {devices} }}; counter; }}"
 
 
-def _comment(comment: str, space: str = "") -> list[str]:
-    return [f'{space}comment "{comment}";'] if comment else []
+def _comment(comment: str) -> list[str]:
+    return [f'comment "{comment}";'] if comment else []
 
 
 def _target_text(target: tuple[str, str]) -> str:

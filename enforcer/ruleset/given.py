@@ -9,7 +9,9 @@ from typing import Final
 from enforcer.model.net import Direction, Family, IPNetwork
 from enforcer.nft.elements import network
 from enforcer.nft.objects import Flowtable, Rule, rule
+from enforcer.ruleset.names import pods_set
 from enforcer.ruleset.options import AntiSpoofing, LowerOptions, UnknownPods
+from enforcer.ruleset.room import LEAST, POD_INTERFACES, roomy
 
 NOT_RELATED: Final = "ct state != related"
 """An ICMP error carries the mark of the connection it speaks of, whoever has sent it."""
@@ -30,6 +32,8 @@ class ProgramInput:
     """In which directions local pods are isolated, by family."""
     forwards: bool = False
     """Whether a pod of this node forwards for others."""
+    room: int = LEAST
+    """Of the sets of this node's own pods."""
 
     @property
     def flowtable(self) -> Flowtable | None:
@@ -88,12 +92,19 @@ class ProgramInput:
         unknown = [family for family in Family if not self.pod_networks.get(family)]
         guard = f"meta nfproto ipv{unknown[0].value} " if len(unknown) == 1 else ""
         by_name = self._by_name(key) if unknown else ()
-        return (f"{key} @podif", *(f"{guard}{match}" for match in by_name))
+        return (self._leads_to_pod(key), *(f"{guard}{match}" for match in by_name))
 
     def pod_side_of(self, key: str, family: Family) -> tuple[str, ...]:
         """Return the same matches where the packet's family is known."""
         by_name = () if self.pod_networks.get(family) else self._by_name(key)
-        return (f"{key} @podif", *by_name)
+        return (self._leads_to_pod(key), *by_name)
+
+    def _leads_to_pod(self, key: str) -> str:
+        return f"{key} @{roomy(POD_INTERFACES, self.room)}"
+
+    def pods(self, family: Family) -> str:
+        """Return the set of the local pods' addresses, as rules name it."""
+        return f"@{pods_set(family, self.room)}"
 
     def _by_name(self, key: str) -> tuple[str, ...]:
         names = ", ".join(f'"{name}"' for name in self.options.pod_interfaces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,9 +18,10 @@ from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
 from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
 from enforcer.ruleset.given import ProgramInput
-from enforcer.ruleset.names import INET, ClassName, ClassNames, dispatch_map
+from enforcer.ruleset.names import INET, ClassName, ClassNames, dispatch_map, pods_set
 from enforcer.ruleset.options import AntiSpoofing, ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import owner_sets
+from enforcer.ruleset.room import POD_INTERFACES, room_for, room_of, roomy
 from enforcer.wiring import Wiring
 
 NOTHING = Ruleset()
@@ -75,14 +77,16 @@ class Lowering:
     ) -> Ruleset:
         """Return the tables of one node; see :func:`lower`."""
         classes = self._names.of(_isolating(compiled.pods))
-        pods = self._pods(_placed(compiled.pods, classes))
+        placed = _placed(compiled.pods, classes)
+        room = room_for(_most(placed, wiring), have.tables.get(INET))
+        pods = self._pods((placed, room))
         objects = self._class_objects(classes, pods)
         data = table(
             INET,
             sets=(
                 *self._nodes(compiled.node_addresses),
                 *self._networks(compiled.pod_networks),
-                *self._wiring((wiring.pod_interfaces, wiring.forwarders)),
+                *self._wiring((wiring.pod_interfaces, wiring.forwarders, room)),
                 *pods.sets,
                 *(set_ for item in objects for set_ in item.sets),
                 *(owner_sets(compiled.pods) if self._keeps else ()),
@@ -113,9 +117,10 @@ class Lowering:
             frozenset(
                 (direction, family)
                 for direction, family in product(Direction, Family)
-                if data.maps[dispatch_map(direction, family)].targets
+                if data.maps[dispatch_map(direction, family, room_of(data))].targets
             ),
             forwards=bool(data.sets[FORWARDERS].elements),
+            room=room_of(data),
         )
 
     def _with_program(self, data: Table, given: ProgramInput) -> Table:
@@ -181,13 +186,22 @@ class _Pods:
     classes: Mapping[Direction, Mapping[IPAddress, ClassName]]
 
 
-def _pod_objects(placed: tuple[_Placed, ...]) -> _PodObjects:
+def _most(placed: Iterable[_Placed], wiring: Wiring) -> int:
+    """Return how much the fullest set of the local pods has to hold."""
+    families = Counter(family_of(known) for addresses, *_ in placed for known in addresses)
+    return max(len(wiring.pod_interfaces), *families.values(), 0)
+
+
+def _pod_objects(given: tuple[tuple[_Placed, ...], int]) -> _PodObjects:
+    placed, room = given
     by_family = [_pods_of(placed, family) for family in Family]
     families: dict[str, tuple[Family, ...]] = {}
     for pods in by_family:
         for tag in {name.tag for its in pods.classes.values() for name in its.values()}:
             families[tag] = (*families.get(tag, ()), pods.family)
-    return _PodObjects(tuple(_pod_sets(by_family)), tuple(_dispatch(by_family)), families)
+    return _PodObjects(
+        tuple(_pod_sets(by_family, room)), tuple(_dispatch(by_family, room)), families
+    )
 
 
 def _pods_of(placed: Iterable[_Placed], family: Family) -> _Pods:
@@ -204,25 +218,27 @@ def _pods_of(placed: Iterable[_Placed], family: Family) -> _Pods:
     return _Pods(family, tuple(known), tuple(selves), classes)
 
 
-def _dispatch(families: Iterable[_Pods]) -> Iterator[VerdictMap]:
+def _dispatch(families: Iterable[_Pods], room: int) -> Iterator[VerdictMap]:
     """Yield the maps from a local pod's address to the chain of its class."""
     for pods in families:
         for direction, classes in pods.classes.items():
             yield VerdictMap(
-                dispatch_map(direction, pods.family),
+                dispatch_map(direction, pods.family, room),
                 (ADDRESS_FIELDS[pods.family],),
                 {str(known): name.chain(pods.family) for known, name in classes.items()},
                 comment=f"{direction.value}: local pod to class",
+                room=room,
             )
 
 
-def _pod_sets(families: Iterable[_Pods]) -> Iterator[Set]:
+def _pod_sets(families: Iterable[_Pods], room: int) -> Iterator[Set]:
     families = tuple(families)
     for pods in families:
         version, kind = pods.family.value, ADDRESS_FIELDS[pods.family]
         ingress, egress = pods.classes[Direction.INGRESS], pods.classes[Direction.EGRESS]
         pairs = frozenset(concat(address(one), address(two)) for one, two in pods.selves)
-        yield _address_set(f"pods{version}", kind, pods.addresses, "local pods")
+        known = _address_set(pods_set(pods.family, room), kind, pods.addresses, "local pods")
+        yield replace(known, room=room)
         yield Set(f"self{version}", (kind, kind), pairs, comment="a pod and itself")
         yield _address_set(f"iso{version}", kind, {**ingress, **egress}, "isolated local pods")
         yield _address_set(f"isoi{version}", kind, ingress, "isolated for ingress")
@@ -259,12 +275,19 @@ def _network_sets(networks: _Networks) -> tuple[Set, ...]:
 
 
 def _wiring_sets(
-    options: LowerOptions, interfaces: tuple[frozenset[str], frozenset[str]]
+    options: LowerOptions, given: tuple[frozenset[str], frozenset[str], int]
 ) -> tuple[Set, ...]:
     overlay = frozenset(map(str, options.overlay_ports))
+    *interfaces, room = given
     leading, forwarding = (frozenset(map(interface, names)) for names in interfaces)
     return (
-        Set("podif", (FieldType.INTERFACE,), leading, comment="lead to local pods"),
+        Set(
+            roomy(POD_INTERFACES, room),
+            (FieldType.INTERFACE,),
+            leading,
+            comment="lead to local pods",
+            room=room,
+        ),
         Set(
             FORWARDERS,
             (FieldType.INTERFACE,),

@@ -13,6 +13,7 @@ from enforcer.model.objects import Key
 from enforcer.nft.objects import TableFamily, TableId
 from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.images import Remembered
+from enforcer.ruleset.room import PODS, bare, roomy
 
 INET: Final = TableId(TableFamily.INET, "npd")
 BRIDGE: Final = TableId(TableFamily.BRIDGE, "npd")
@@ -27,7 +28,7 @@ LONGEST_COMMENT: Final = 120
 
 PREFIXES: Final = {Direction.INGRESS: "in", Direction.EGRESS: "eg"}
 CLASS_SET: Final = "allow_"
-ALLOWING: Final = frozenset({"pods4", "pods6", "self4", "self6"})
+ALLOWING: Final = frozenset({f"{PODS}4", f"{PODS}6", "self4", "self6"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,17 @@ class ClassName:
 
 def is_allow_set(name: str) -> bool:
     """Whether adding an element to this set of table ``inet npd`` can only allow more."""
-    return name in ALLOWING or name.startswith(CLASS_SET)
+    return bare(name) in ALLOWING or name.startswith(CLASS_SET)
 
 
-def dispatch_map(direction: Direction, family: Family) -> str:
+def dispatch_map(direction: Direction, family: Family, room: int) -> str:
     """Return the name of the map from a local pod's address to the chain of its class."""
-    return f"{PREFIXES[direction]}_d{family.value}"
+    return roomy(f"{PREFIXES[direction]}_d{family.value}", room)
+
+
+def pods_set(family: Family, room: int) -> str:
+    """Return the name of the set of the local pods' addresses."""
+    return roomy(f"{PODS}{family.value}", room)
 
 
 def turn_set(mac: str) -> str:

@@ -204,8 +204,8 @@ def _input(given: ProgramInput) -> tuple[Chain, ...]:
         _chain(
             "input",
             *(f"{match} jump to_node" for match in given.pod_side("iifname")),
-            "ip saddr @pods4 goto in_proxy",
-            "ip6 saddr @pods6 goto in_proxy",
+            f"ip saddr {given.pods(Family.IPV4)} goto in_proxy",
+            f"ip6 saddr {given.pods(Family.IPV6)} goto in_proxy",
             hook=Hook(HookName.INPUT, JUDGE_PRIORITY),
         ),
         # In another's name a pod would get at what a proxy on the node (IPVS) opens for that one.
@@ -232,10 +232,10 @@ def _output(given: ProgramInput) -> tuple[Chain, ...]:
     return (
         _chain(
             "output",
-            "ip saddr @pods4 goto out_police",
-            "ip daddr @pods4 goto out_police",
-            "ip6 saddr @pods6 goto out_police",
-            "ip6 daddr @pods6 goto out_police",
+            f"ip saddr {given.pods(Family.IPV4)} goto out_police",
+            f"ip daddr {given.pods(Family.IPV4)} goto out_police",
+            f"ip6 saddr {given.pods(Family.IPV6)} goto out_police",
+            f"ip6 daddr {given.pods(Family.IPV6)} goto out_police",
             hook=Hook(HookName.OUTPUT, JUDGE_PRIORITY),
         ),
         _chain("out_police", "fib saddr type local accept", given.fast, "goto police"),
@@ -287,15 +287,15 @@ def _asked(given: ProgramInput, family: Family) -> Iterator[str]:
     """
     for direction in (Direction.EGRESS, Direction.INGRESS):
         if (direction, family) in given.isolated:
-            yield dispatch(direction, family)
+            yield dispatch(direction, family, given.room)
         yield from _unknown(given, family, _local(direction, family))
     yield from _unknown_behind(given, family, HEADERS[family])
     yield "goto stamp"
 
 
-def dispatch(direction: Direction, family: Family) -> str:
+def dispatch(direction: Direction, family: Family, room: int) -> str:
     """Return the rule that sends a connection to the class of the pod that ``direction`` is of."""
-    return f"{_local(direction, family)} vmap @{dispatch_map(direction, family)}"
+    return f"{_local(direction, family)} vmap @{dispatch_map(direction, family, room)}"
 
 
 def _local(direction: Direction, family: Family) -> str:
@@ -308,7 +308,7 @@ def _unknown(given: ProgramInput, family: Family, key: str) -> tuple[str, ...]:
     match = given.in_pod_networks(key, family)
     if not given.denies_unknown or not match:
         return ()
-    return (f"{match} {key} != @pods{family.value} goto unknown",)
+    return (f"{match} {key} != {given.pods(family)} goto unknown",)
 
 
 def _unknown_behind(given: ProgramInput, family: Family, header: str) -> tuple[str, ...]:
@@ -316,7 +316,7 @@ def _unknown_behind(given: ProgramInput, family: Family, header: str) -> tuple[s
     if not given.denies_unknown or given.pod_networks.get(family):
         return ()
     behind = _behind_pod_interfaces(given, header)
-    return tuple(f"{match} != @pods{family.value} goto unknown" for match in behind)
+    return tuple(f"{match} != {given.pods(family)} goto unknown" for match in behind)
 
 
 def _behind_pod_interfaces(given: ProgramInput, header: str) -> tuple[str, ...]:
@@ -344,7 +344,7 @@ def _untracked(given: ProgramInput) -> Chain:
         for side in ("saddr", "daddr")
     ]
     unknown = [
-        f"{match} != @pods{family.value} counter drop"
+        f"{match} != {given.pods(family)} counter drop"
         for header, family in addresses
         if given.denies_unknown
         for match in _unknown_untracked(given, header, family)

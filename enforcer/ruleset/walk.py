@@ -17,8 +17,9 @@ from enforcer.model.net import Direction, Family, IPAddress, Protocol
 from enforcer.nft.elements import PROTOCOL_NUMBERS
 from enforcer.nft.objects import FieldType, Rule, Set, Table, rule
 from enforcer.ruleset.classes import HEADERS, PRODUCT_PORTS, lookup_rule, product_rule
-from enforcer.ruleset.names import dispatch_map
+from enforcer.ruleset.names import dispatch_map, pods_set
 from enforcer.ruleset.program import dispatch
+from enforcer.ruleset.room import room_of
 
 
 class Outcome(enum.Enum):
@@ -74,7 +75,7 @@ class Walk:
 def walk(table: Table, question: Question, direction: Direction) -> Walk:
     """Follow a connection through the class of the pod that ``direction`` is about."""
     family = question.family
-    name = dispatch_map(direction, family)
+    name = dispatch_map(direction, family, room_of(table))
     local, peer = question.server, question.client
     if direction is Direction.EGRESS:
         local, peer = peer, local
@@ -102,25 +103,27 @@ def walk(table: Table, question: Question, direction: Direction) -> Walk:
 def _asks(table: Table, direction: Direction, family: Family) -> bool:
     """Whether the chain that judges a connection asks the map of this direction."""
     police = table.chains.get(f"police{family.value}")
-    return police is not None and rule(dispatch(direction, family)) in police.rules
+    return police is not None and rule(dispatch(direction, family, room_of(table))) in police.rules
 
 
 def drops_unknown(table: Table, address: IPAddress) -> bool:
     """Whether an address lies in the node's pod networks and belongs to no programmed pod."""
-    version = address.version
-    networks, pods = table.sets.get(f"cidr{version}"), table.sets.get(f"pods{version}")
+    family = Family(address.version)
+    networks = table.sets.get(f"cidr{family.value}")
+    pods = table.sets.get(pods_set(family, room_of(table)))
     if networks is None or pods is None or str(address) in pods.elements:
         return False
-    police = table.chains.get(f"police{version}")
-    asks = police and any(item in police.rules for item in _unknown_rules(networks, version))
+    police = table.chains.get(f"police{family.value}")
+    rules = _unknown_rules(networks, pods, family)
+    asks = police and any(item in police.rules for item in rules)
     return bool(asks) and any(_in_span(address, item) for item in networks.elements)
 
 
-def _unknown_rules(networks: Set, version: int) -> Iterator[Rule]:
+def _unknown_rules(networks: Set, pods: Set, family: Family) -> Iterator[Rule]:
     """Yield the rule against unknown servers, in both forms in which it may be written."""
-    key = f"ct reply {HEADERS[Family(version)]} saddr"
-    for inside in (f"@cidr{version}", *networks.elements):
-        yield rule(f"{key} {inside} {key} != @pods{version} goto unknown")
+    key = f"ct reply {HEADERS[family]} saddr"
+    for inside in (f"@{networks.name}", *networks.elements):
+        yield rule(f"{key} {inside} {key} != @{pods.name} goto unknown")
 
 
 def _last(table: Table, item: Rule, target: str, question: Question) -> Outcome:

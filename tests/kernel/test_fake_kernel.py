@@ -54,6 +54,8 @@ OTHER = TableId(TableFamily.INET, "other")
 SET = Set("pods", (FieldType.IPV4,))
 PORTS = Set("ports", (FieldType.PROTOCOL, FieldType.PORT), interval=True)
 MAP = VerdictMap("dispatch", (FieldType.IPV4,))
+SMALL = Set("small", (FieldType.IPV4,), room=2)
+SMALL_MAP = VerdictMap("few", (FieldType.IPV4,), room=1)
 BASE = Chain("forward", hook=Hook(HookName.FORWARD, -5))
 START: tuple[Command, ...] = (
     AddTable(T),
@@ -63,6 +65,10 @@ START: tuple[Command, ...] = (
     AddSet(T, SET),
     AddSet(T, PORTS),
     AddSet(T, MAP),
+    AddSet(T, SMALL),
+    AddSet(T, SMALL_MAP),
+    AddElements(T, "small", ("10.0.0.1", "10.0.0.2")),
+    AddTargets(T, "few", (("10.0.0.1", "one"),)),
     AddElements(T, "pods", ("10.0.0.1", "10.0.0.2")),
     AddElements(T, "ports", ("6 . 80", "17 . 5000-6000")),
     AddTargets(T, "dispatch", (("10.0.0.1", "one"),)),
@@ -87,6 +93,14 @@ ACCEPTED: dict[str, tuple[Command, ...]] = {
     "a chain that nothing points at any more": (FlushChain(T, "forward"), DeleteChain(T, "two")),
     "a set that nothing asks any more": (FlushChain(T, "one"), DeleteSet(T, "pods")),
     "a set that nothing asked": (DeleteSet(T, "ports"),),
+    "a full set that loses an element and gets another": (
+        DeleteElements(T, "small", ("10.0.0.1",)),
+        AddElements(T, "small", ("10.0.0.3",)),
+    ),
+    "a full map that changes whole": (
+        DeleteElements(T, "few", ("10.0.0.1",)),
+        AddTargets(T, "few", (("10.0.0.2", "two"),)),
+    ),
     "a table that goes and comes": (DeleteTable(T), AddTable(T)),
 }
 
@@ -109,6 +123,13 @@ REFUSED: dict[str, tuple[Command, ...]] = {
     "a table that does not exist": (DeleteTable(OTHER),),
     "a set in no table": (AddSet(OTHER, SET),),
     "a set of another type": (AddSet(T, Set("pods", (FieldType.IPV6,))),),
+    "an element more than there is room for": (AddElements(T, "small", ("10.0.0.3",)),),
+    "a target more than there is room for": (AddTargets(T, "few", (("10.0.0.3", "one"),)),),
+    "room that comes too late": (
+        AddElements(T, "small", ("10.0.0.3",)),
+        DeleteElements(T, "small", ("10.0.0.1",)),
+    ),
+    "a set of another size": (AddSet(T, Set("small", (FieldType.IPV4,), room=4)),),
     "a set with the name of a map": (AddSet(T, Set("dispatch", (FieldType.IPV4,))),),
 }
 

@@ -27,10 +27,11 @@ from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import Ruleset
 from enforcer.nft.transaction import DeleteElements, Transaction
 from enforcer.node import NodeTables
-from enforcer.policy.compiled import Allowed, CompiledPolicy, PolicyClass
+from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.given import SHORTCUT
 from enforcer.ruleset.names import INET, TABLES
 from enforcer.ruleset.plan import Planner
+from enforcer.ruleset.room import LEAST, room_of
 from enforcer.wiring import Wiring
 from tests.conftest import FUZZED
 from tests.kernel.netlab import Lab, Namespace, Verdict, run, wait_until
@@ -329,6 +330,42 @@ def some_policy(lab: Lab, draw: random.Random, number: int) -> CompiledPolicy:
 def _ports(draw: random.Random) -> PortRange:
     first = draw.randrange(1, ALLOWED_UDP)
     return PortRange(UDP, first, draw.randrange(ALLOWED_UDP, 5000))
+
+
+def test_nothing_slips_through_while_the_sets_grow(lab: Lab) -> None:
+    """A node that outgrows the room of its sets denies and allows as before, at every moment."""
+    _one, two, three = lab.pods
+    shut = [ingress(peers(three))]
+    links = lab.node.call(NodeLinks)
+    tables = NodeTables(NftKernel(), lab.options, links)
+    lab.node.call(tables.sync, _among_many(lab, shut, 0))
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
+    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
+    grown = []
+
+    with running(denied.send, denied.receive, allowed.send):
+        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+        for count in (LEAST - 10, LEAST + 10, LEAST, 2 * LEAST, 4 * LEAST, 3):
+            before = allowed.seen.sent
+            lab.node.call(tables.sync, _among_many(lab, shut, count))
+            grown.append(room_of(lab.node.call(lab.kernel.read, [INET]).tables[INET]))
+            wait_until(lambda before=before: allowed.seen.sent > before + 2)  # type: ignore[misc]
+    denied.close()
+    links.close()
+
+    assert [room // LEAST for room in grown] == [1, 2, 2, 4, 8, 8]
+    assert denied.seen.arrived == 0
+    assert allowed.seen.lost == []
+
+
+def _among_many(lab: Lab, classes: list[PolicyClass], count: int) -> CompiledPolicy:
+    """Return the lab's pods, the second with these classes, among others that are isolated too."""
+    policy = compiled(lab.pods, {2: classes})
+    others = (
+        LocalPod(Key("ns", f"other-{number}"), (ip_address("10.2.128.0") + number,), *classes)
+        for number in range(count)
+    )
+    return replace(policy, pods=(*policy.pods, *others))
 
 
 def test_a_load_in_portions_is_closed_until_it_is_whole(lab: Lab) -> None:

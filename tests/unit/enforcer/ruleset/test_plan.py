@@ -13,12 +13,13 @@ from enforcer.model.net import Direction, PortRange, Protocol
 from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.objects import Ruleset, Table
-from enforcer.nft.transaction import AddElements
+from enforcer.nft.transaction import AddElements, AddTargets, ReplaceRules
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.epoch import FreeEpochs
 from enforcer.ruleset.names import BRIDGE, INET, TABLES
 from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions
 from enforcer.ruleset.plan import Plan, Planner, plan
+from enforcer.ruleset.room import LEAST
 from enforcer.wiring import NO_WIRING, BridgePort, PodBridge, Wiring
 
 TCP = Protocol.TCP
@@ -364,6 +365,70 @@ def test_a_node_without_a_bridge_has_no_bridge_table() -> None:
     node.sync(compiled(pod(1)), bridge(("v1", "10.2.0.1")))
 
     assert BRIDGE not in node.sync(compiled(pod(1))).want.tables
+
+
+def many(count: int) -> CompiledPolicy:
+    """Return a node with so many pods of one address, each isolated."""
+    isolated = isolating(FRIEND)
+    pods = (
+        LocalPod(Key("ns", f"p{number}"), (ip_address("10.2.0.0") + number,), isolated)
+        for number in range(count)
+    )
+    return compiled(*pods)
+
+
+def rooms(planned: Plan) -> set[int]:
+    """Return the room of the sets that cannot grow."""
+    inet = planned.want.tables[INET]
+    return {item.room for item in (*inet.sets.values(), *inet.maps.values())} - {0}
+
+
+def test_a_node_that_outgrows_its_sets_gets_new_ones_before_they_are_asked() -> None:
+    """Sets with twice the room are filled, then asked; the old ones go last."""
+    node = Node()
+    assert rooms(node.sync(many(LEAST))) == {LEAST}
+
+    grown = node.sync(many(LEAST + 1))
+
+    assert rooms(grown) == {2 * LEAST}
+    assert [step.purpose for step in grown.transactions] == ["prepare", "switch", "sweep"]
+    prepare, switch, _ = grown.transactions
+    filled = {
+        item.map: len(item.targets) for item in prepare.commands if isinstance(item, AddTargets)
+    }
+    assert filled == {f"in_d4.{2 * LEAST}": LEAST + 1}
+    changed = {item.chain for item in switch.commands if isinstance(item, ReplaceRules)}
+    assert {"forward", "police4", "stamp"} <= changed
+    assert node.sync(many(LEAST + 1)).transactions == ()
+
+
+def test_sets_that_have_grown_stay_so() -> None:
+    """A node whose pods come and go around a size does not change its sets each time."""
+    node = Node()
+    node.sync(many(2 * LEAST + 1))
+
+    fewer = node.sync(many(3))
+
+    assert rooms(fewer) == {4 * LEAST}
+    assert [step.purpose for step in fewer.transactions] == ["switch"]
+
+
+def test_a_pod_more_in_a_set_that_has_grown_needs_no_new_epoch() -> None:
+    """A set's room does not change what adding to it means."""
+    node = Node()
+    node.sync(many(LEAST + 1))
+    known = node.sync(compiled(*many(LEAST + 1).pods, pod(200)))
+
+    assert node.sync(compiled(*many(LEAST + 1).pods, pod(200), pod(201))).epoch == known.epoch
+
+
+def test_every_pod_may_change_at_once_where_there_is_room_for_no_more() -> None:
+    """In one transaction old elements go before new ones come."""
+    node = Node()
+    node.sync(many(LEAST))
+    others = many(2 * LEAST).pods[LEAST:]
+
+    assert rooms(node.sync(compiled(*others))) == {LEAST}
 
 
 def test_a_table_that_lost_a_rule_is_repaired() -> None:
