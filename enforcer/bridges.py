@@ -1,6 +1,6 @@
-"""Makes a Linux bridge show its pods' packets to table ``inet``, and puts it back at the end.
+"""Makes a Linux bridge show its pods' packets to our tables, and puts it back at the end.
 
-Frames between two ports of a bridge do not pass the forward hook of table inet by themselves. There
+Frames between two ports of a bridge do not pass IP's forward hook by themselves. There
 are two ways to change that, steps of a ladder:
 
 1. The bridge's own ``nf_call_iptables`` and ``nf_call_ip6tables``. They work while the global

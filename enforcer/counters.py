@@ -41,8 +41,7 @@ DROPS: Mapping[str, str] = {
     "untracked": "untracked",
     "bmcast": "broadcast",
     "tunnel": "tunnel",
-    "pickup4": "mid_stream",
-    "pickup6": "mid_stream",
+    "pickup": "mid_stream",
 }
 """Chains in which packets end that no policy was asked about, and the reason's label."""
 

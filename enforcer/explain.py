@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from enforcer.errors import SettingsError
-from enforcer.model.net import Direction, IPAddress, IPNetwork
+from enforcer.model.net import Direction, IPAddress, IPNetwork, family_of
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.places import Place, find_both
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass, Problem
 from enforcer.policy.reasons import Connection, Reasons, Traffic, allowed_by, reasons
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import JUDGES
 from enforcer.ruleset.walk import Outcome, Question, Walk, drops_unknown, walk
 from enforcer.services import advice
 
@@ -177,15 +177,16 @@ class _Explainer:
     def _walk(self, side: Side, connection: Connection) -> Walk | None:
         if self._live is None or side.where != self._live.node:
             return None
-        table = self._live.tables.tables.get(INET)
+        id_ = JUDGES[family_of(connection.local(side.direction).address)]
+        table = self._live.tables.tables.get(id_)
         if table is None or table.dormant:
-            return Walk(Outcome.ABSENT, f"table {INET}")
+            return Walk(Outcome.ABSENT, f"table {id_}")
         return self._walk_table(table, side, connection)
 
     def _walk_table(self, table: Table, side: Side, connection: Connection) -> Walk:
         local = connection.local(side.direction).address
         if table.foreign:
-            return Walk(Outcome.BROKEN, f"table {INET}")
+            return Walk(Outcome.BROKEN, f"table {table.id}")
         traffic = connection.traffic
         question = Question(
             connection.client.address, connection.server.address, traffic.protocol, traffic.port

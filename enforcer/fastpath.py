@@ -15,18 +15,21 @@ from enforcer.errors import MissingError
 from enforcer.nft.kernel import run_nft
 from enforcer.wiring import FastPath
 
-PROBE = """
-table inet npd_probe {
-	flowtable probe {
+PROBE = "".join(
+    f"""
+table {family} npd_probe {{
+	flowtable probe {{
 		hook ingress priority 0
-		devices = { lo }
-	}
-	chain forward {
+		devices = {{ lo }}
+	}}
+	chain forward {{
 		type filter hook forward priority 0
 		flow add @probe
-	}
-}
+	}}
+}}
 """
+    for family in ("ip", "ip6")
+)
 
 
 @cache
@@ -39,7 +42,7 @@ def check(choice: FastPath) -> None:
     """Raise MissingError where a fast path is asked for that this kernel does not have."""
     if choice is FastPath.ON and not is_supported():
         raise MissingError(
-            "--fast-path=on: this kernel has no flowtables (CONFIG_NF_FLOW_TABLE_INET, "
+            "--fast-path=on: this kernel has no flowtables (CONFIG_NF_FLOW_TABLE, "
             "CONFIG_NFT_FLOW_OFFLOAD); --fast-path=auto goes without"
         )
 

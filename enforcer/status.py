@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from enforcer.health import Answer
-from enforcer.model.net import Family
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.ruleset.epoch import NOTE
-from enforcer.ruleset.names import BRIDGE, INET, TABLES
+from enforcer.ruleset.names import BRIDGE, FORMER, JUDGES, TABLES
 from enforcer.ruleset.program import STAMP
 from enforcer.ruleset.room import PODS, named
 from enforcer.wiring import BridgeFlag
@@ -51,12 +50,17 @@ class Status:
 
 def status_of(found: Ruleset, daemon: Answer | None) -> Status:
     """Return the status of tables that were read back, and of a daemon's answer."""
-    inet, bridge = found.tables.get(INET), found.tables.get(BRIDGE)
-    pods = [named(inet.sets, f"{PODS}{family.value}") for family in Family] if inet else []
+    judges = [(family, found.tables.get(id_)) for family, id_ in JUDGES.items()]
+    pods = [named(its.sets, f"{PODS}{family.value}") for family, its in judges if its]
+    bridge = found.tables.get(BRIDGE)
     flagged = [bridge.sets.get(flag.value) for flag in BridgeFlag] if bridge else []
     return Status(
-        tables=tuple(_table(str(id_), found.tables.get(id_)) for id_ in TABLES),
-        epoch=_epoch(inet),
+        tables=tuple(
+            _table(str(id_), found.tables.get(id_))
+            for id_ in TABLES
+            if id_ != FORMER or id_ in found.tables
+        ),
+        epoch=next((epoch for _, its in judges if (epoch := _epoch(its)) is not None), None),
         pods=sum(len(item.elements) for item in pods if item),
         bridges=tuple(sorted({name for item in flagged if item for name in item.elements})),
         daemon=daemon,
@@ -74,8 +78,8 @@ def _table(name: str, table: Table | None) -> TableStatus:
     return TableStatus(name, True, table.dormant, table.foreign, chains, sets, elements)  # noqa: FBT003
 
 
-def _epoch(inet: Table | None) -> int | None:
-    stamp = inet.chains.get(STAMP) if inet else None
+def _epoch(judge: Table | None) -> int | None:
+    stamp = judge.chains.get(STAMP) if judge else None
     matches = (NOTE.match(rule.comment) for rule in stamp.rules) if stamp else iter(())
     return next((int(match[1]) for match in matches if match), None)
 

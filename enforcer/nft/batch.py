@@ -54,8 +54,12 @@ COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
 NLM_F_CREATE: Final = 0x400
 NLM_F_REPLACE: Final = 0x100
 
-FAMILIES: Final = {TableFamily.INET: 1, TableFamily.BRIDGE: 7}  # NFPROTO_*
-PROTOCOL_FAMILIES: Final = {"ipv4": 2, "ipv6": 10}
+FAMILIES: Final = {  # NFPROTO_*
+    TableFamily.INET: 1,
+    TableFamily.IP: 2,
+    TableFamily.BRIDGE: 7,
+    TableFamily.IP6: 10,
+}
 INTERFACE_BYTES: Final = 16  # IFNAMSIZ
 ELEMENTS_A_MESSAGE: Final = 400
 """An attribute is no longer than 64 KiB, and no element of ours is longer than 100 bytes."""
@@ -154,8 +158,6 @@ def _value(text: str, field: FieldType) -> bytes:
             return int(text).to_bytes(2, "big")
         case FieldType.PROTOCOL:
             return bytes((int(text),))
-        case FieldType.FAMILY:
-            return bytes((PROTOCOL_FAMILIES[text],))
         case _:
             raise AssertionError(field)
 

@@ -28,8 +28,9 @@ REGISTER: Final = 1
 MARK_BYTES: Final = 4
 
 NFT_CT_STATE, NFT_CT_STATUS, NFT_CT_MARK = 0, 2, 3
-NFT_META_L4PROTO: Final = 16
-NFTA_META_DREG, NFTA_META_KEY = 1, 2
+NFTA_PAYLOAD_DREG, NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN = 1, 2, 3, 4
+NFT_PAYLOAD_NETWORK_HEADER: Final = 1
+IP_PROTOCOL, IP6_NEXT_HEADER = 9, 6  # offsets in the headers: RFC 791, RFC 8200
 RELATED: Final = 4  # NF_CT_STATE_BIT(IP_CT_RELATED)
 NFTA_CT_DREG, NFTA_CT_KEY, NFTA_CT_SREG = 1, 2, 4
 NFTA_BITWISE_SREG, NFTA_BITWISE_DREG, NFTA_BITWISE_LEN = 1, 2, 3
@@ -114,11 +115,16 @@ def _is_not_related() -> bytes:
     return _load(NFT_CT_STATE) + _compare(NFT_CMP_NEQ, RELATED)
 
 
-def _is_tcp() -> bytes:
-    load = _number(NFTA_META_KEY, NFT_META_L4PROTO) + _number(NFTA_META_DREG, REGISTER)
+def _is_tcp(offset: int) -> bytes:
+    load = (
+        _number(NFTA_PAYLOAD_DREG, REGISTER)
+        + _number(NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER)
+        + _number(NFTA_PAYLOAD_OFFSET, offset)
+        + _number(NFTA_PAYLOAD_LEN, 1)
+    )
     same = _number(NFTA_CMP_SREG, REGISTER) + _number(NFTA_CMP_OP, NFT_CMP_EQ)
     same += nested(NFTA_CMP_DATA, attribute(NFTA_DATA_VALUE, bytes((socket.IPPROTO_TCP,))))
-    return _expression("meta", load) + _expression("cmp", same)
+    return _expression("payload", load) + _expression("cmp", same)
 
 
 def _lacks_status(mask: int) -> bytes:
@@ -138,7 +144,8 @@ _MEANINGS: Final[tuple[tuple[re.Pattern[str], Callable[..., bytes]], ...]] = tup
     (re.compile(f"{words}(?: |$)"), meaning)
     for words, meaning in (
         ("ct state != related", _is_not_related),
-        ("meta l4proto 6", _is_tcp),
+        ("ip protocol 6", lambda: _is_tcp(IP_PROTOCOL)),
+        ("ip6 nexthdr 6", lambda: _is_tcp(IP6_NEXT_HEADER)),
         (f"ct status & {_HEX} == 0", _lacks_status),
         (f"ct mark & {_HEX} == {_HEX}", _has_mark),
         (rf"ct mark set ct mark & {_HEX} \| {_HEX}", _set_mark),

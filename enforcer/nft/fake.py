@@ -141,13 +141,11 @@ def _run_set(table: Table, command: AddSet | FlushSet | DeleteSet) -> Table:
         case AddSet(_, Set() as set_):
             _refuse_if(set_.name in maps, EXISTS, command)
             old = sets.setdefault(set_.name, replace(set_, elements=frozenset()))
-            same = (old.type, old.room) == (set_.type, set_.room)
-            _refuse_if(not same, EXISTS, command)
+            _refuse_if(old.type != set_.type, EXISTS, command)
         case AddSet(_, VerdictMap() as map_):
             _refuse_if(map_.name in sets, EXISTS, command)
             known = maps.setdefault(map_.name, replace(map_, targets={}))
-            same = (known.fields, known.room) == (map_.fields, map_.room)
-            _refuse_if(not same, EXISTS, command)
+            _refuse_if(known.fields != map_.fields, EXISTS, command)
         case FlushSet(_, name):
             sets[name] = replace(_get(sets, name, command), elements=frozenset())
         case DeleteSet(_, name):

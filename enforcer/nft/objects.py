@@ -19,6 +19,8 @@ from typing import Final
 class TableFamily(enum.Enum):
     """The families of tables that we own."""
 
+    IP = "ip"
+    IP6 = "ip6"
     INET = "inet"
     BRIDGE = "bridge"
 
@@ -35,7 +37,6 @@ class FieldType(enum.Enum):
     ETHER_TYPE = "ether_type"
     ND_TARGET = "integer"
     """The target of a neighbour advertisement, which nft has no type for: raw payload."""
-    FAMILY = "nf_proto"
 
 
 _OF_FRAMES = frozenset({FieldType.MAC, FieldType.ETHER_TYPE, FieldType.ND_TARGET})
@@ -52,7 +53,7 @@ class HookName(enum.Enum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class TableId:
-    """Family and name of a table; prints as nft wants it, e.g. ``inet npd``."""
+    """Family and name of a table; prints as nft wants it, e.g. ``ip npd``."""
 
     family: TableFamily
     name: str

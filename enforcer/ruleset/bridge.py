@@ -1,6 +1,6 @@
 """Table ``bridge npd``: only on nodes with a pod bridge. It needs no br_netfilter.
 
-Between ports of a pod bridge nothing passes that table ``inet npd`` would not see, and a port sends
+Between ports of a pod bridge nothing passes that our other tables would not see, and a port sends
 only from the addresses of its pod: MAC, IPv4, IPv6, ARP and neighbour discovery. On a bridge whose
 way is ``turn`` frames between two ports are turned to the bridge itself, which routes them.
 
@@ -208,7 +208,7 @@ def _turn_sets(bridges: Iterable[PodBridge], pods: Iterable[LocalPod]) -> tuple[
         if any(known.version == family.value for known in pod.addresses)
     )
     return (
-        _interfaces("shown", shown, "ports of bridges whose packets meet table inet"),
+        _interfaces("shown", shown, "ports of bridges whose packets meet our tables"),
         Set("closed", (FieldType.ETHER_TYPE,), closed, comment="families with isolated pods"),
     )
 
@@ -285,7 +285,7 @@ def _source_chains(turned: Mapping[str, Iterable[str]]) -> tuple[Chain, ...]:
 
 
 def _turn(mac: str) -> Chain:
-    """Return the chain that makes a switched packet a routed one: it meets table inet then.
+    """Return the chain that makes a switched packet a routed one: it meets our other tables then.
 
     Broadcasts and multicasts go their way, as do questions whether a neighbour is still there.
     """

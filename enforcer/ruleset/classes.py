@@ -29,7 +29,7 @@ from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.groups import PeerPort
 from enforcer.policy.images import Image, Remembered
 from enforcer.ruleset.intervals import Pair, disjoint
-from enforcer.ruleset.names import ClassName
+from enforcer.ruleset.names import HEADERS, ClassName
 from enforcer.ruleset.products import Product, products
 
 PROTOCOL_NUMBERS: Final = {Protocol.TCP: "6", Protocol.UDP: "17", Protocol.SCTP: "132"}
@@ -37,7 +37,9 @@ PROTOCOL_NUMBERS: Final = {Protocol.TCP: "6", Protocol.UDP: "17", Protocol.SCTP:
 HAS_PORTS: Final = f"meta l4proto {{ {', '.join(PROTOCOL_NUMBERS.values())} }}"
 SERVER_PORT: Final = "meta l4proto . ct reply proto-src"
 
-HEADERS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+_PROTOCOL_KEYS: Final = {Family.IPV4: "ip protocol", Family.IPV6: "meta l4proto"}
+"""By what a packet's protocol is asked: an IPv6 header may name an extension header."""
+
 ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
 ALLOWED: Final = {Direction.EGRESS: "return", Direction.INGRESS: "goto stamp"}
 """What follows a hit. The client's egress is asked first: its hit goes back, never accepts. The
@@ -70,59 +72,47 @@ class _Lookup:
     rule: Rule
 
 
-_Rules = tuple[tuple[Family, tuple[Rule, ...]], ...]
-"""What the chain of each family asks before it denies."""
-
-
 class ClassLowering:
-    """Lowers one class of pods, time and again: a set stays the same object until it changes."""
+    """Lowers one class for one family, time and again: a set stays the same until it changes."""
 
-    def __init__(self, name: ClassName, log_group: int | None) -> None:
+    def __init__(self, name: ClassName, family: Family, log_group: int | None) -> None:
         """Start without a memory."""
         self._name = name
+        self._family = family
         self._log_group = log_group
-        self._sets = _Sets(name)
+        self._sets = _Sets(name, family)
         self._chains = Remembered(self._made_chains)
-        self._last: tuple[PolicyClass, tuple[Family, ...], ClassObjects] | None = None
+        self._last: tuple[PolicyClass, ClassObjects] | None = None
 
-    def lower(self, item: PolicyClass, families: tuple[Family, ...]) -> ClassObjects:
-        """Return the chains of a class, one a family and one that denies, and their sets."""
-        if self._last is None or self._last[0] is not item or self._last[1] != families:
-            self._last = item, families, self._lower(item, families)
-        return self._last[2]
+    def lower(self, item: PolicyClass) -> ClassObjects:
+        """Return the chains of a class, one that asks and one that denies, and its sets."""
+        if self._last is None or self._last[0] is not item:
+            self._last = item, self._lower(item)
+        return self._last[1]
 
-    def _lower(self, item: PolicyClass, families: tuple[Family, ...]) -> ClassObjects:
-        lookups = {family: tuple(_lookups(item, self._sets, family)) for family in families}
-        rules = tuple(
-            (family, tuple(lookup.rule for lookup in found)) for family, found in lookups.items()
+    def _lower(self, item: PolicyClass) -> ClassObjects:
+        lookups = tuple(_lookups(item, self._sets, self._family))
+        sets = {set_.name: set_ for lookup in lookups for set_ in lookup.sets}
+        return ClassObjects(
+            self._chains(tuple(lookup.rule for lookup in lookups)), tuple(sets.values())
         )
-        sets = {
-            set_.name: set_
-            for found in lookups.values()
-            for lookup in found
-            for set_ in lookup.sets
-        }
-        return ClassObjects(self._chains(rules), tuple(sets.values()))
 
-    def _made_chains(self, rules: _Rules) -> tuple[Chain, ...]:
+    def _made_chains(self, asked: tuple[Rule, ...]) -> tuple[Chain, ...]:
         name = self._name
-        chains = (
-            Chain(
-                name.chain(family), (*asked, rule(f"goto {name.deny_chain}")), comment=name.comment
-            )
-            for family, asked in rules
-        )
-        return (*chains, _deny_chain(name, self._log_group))
+        rules = (*asked, rule(f"goto {name.deny_chain}"))
+        chain = Chain(name.chain(self._family), rules, comment=name.comment)
+        return (chain, _deny_chain(name, self._family, self._log_group))
 
 
-def _deny_chain(name: ClassName, log_group: int | None) -> Chain:
+def _deny_chain(name: ClassName, family: Family, log_group: int | None) -> Chain:
     log = f'limit rate 10/second burst 20 packets log prefix "{name.log_prefix}" group {log_group}'
+    header = HEADERS[family]
+    both = f"ct original {header} saddr . ct reply {header} saddr"
     return Chain(
         name.deny_chain,
         (
             # A pod may always reach itself, also through its own Service.
-            rule("ct original ip saddr . ct reply ip saddr @self4 return", "self"),
-            rule("ct original ip6 saddr . ct reply ip6 saddr @self6 return", "self"),
+            rule(f"{both} @self{family.value} return", "self"),
             rule("counter", "denied"),
             *([rule(log)] if log_group is not None else []),
             rule("goto deny"),
@@ -134,19 +124,15 @@ def _deny_chain(name: ClassName, log_group: int | None) -> Chain:
 def _lookups(item: PolicyClass, sets: _Sets, family: Family) -> Iterator[_Lookup]:
     """Yield the lookups that a class needs in one family, the likeliest and cheapest first."""
     allowed, direction = item.allowed, item.direction
-    products = sets.products(allowed, family)
-    for set_ in (
-        sets.peer_ports(allowed, family),
-        sets.peers(allowed, family),
-        sets.ports(allowed),
-    ):
+    products = sets.products(allowed)
+    for set_ in (sets.peer_ports(allowed), sets.peers(allowed), sets.ports(allowed)):
         if set_.elements:
             yield _Lookup((set_,), lookup_rule(direction, family, set_))
     for protocol, ports_, peers in products:
         yield _Lookup((ports_, peers), product_rule(direction, family, protocol, ports_, peers))
     for set_ in (
-        *(() if products else (sets.network_ports(allowed, family),)),
-        sets.networks(allowed, family),
+        *(() if products else (sets.network_ports(allowed),)),
+        sets.networks(allowed),
     ):
         if set_.elements:
             yield _Lookup((set_,), lookup_rule(direction, family, set_))
@@ -167,7 +153,7 @@ def product_rule(
 ) -> Rule:
     """Return the rule that allows all of some peers all of some ports of one protocol."""
     return rule(
-        f"meta l4proto {PROTOCOL_NUMBERS[protocol]} ct reply proto-src @{ports_.name} "
+        f"{_PROTOCOL_KEYS[family]} {PROTOCOL_NUMBERS[protocol]} ct reply proto-src @{ports_.name} "
         f"{_peer_of(direction, family)} @{peers.name} {ALLOWED[direction]}"
     )
 
@@ -178,33 +164,33 @@ def _peer_of(direction: Direction, family: Family) -> str:
 
 
 class _Sets:
-    """The sets of one class. Each remembers what it was made of and is changed, not made anew."""
+    """The sets of one class in one family.
 
-    def __init__(self, name: ClassName) -> None:
+    Each remembers what it was made of and is changed, not made anew.
+    """
+
+    def __init__(self, name: ClassName, family: Family) -> None:
         self._name = name
+        self._family = family
         self._last: dict[str, Set] = {}
-        self._peer_ports = {family: Image(partial(_peer_port, family)) for family in Family}
-        self._peers = {family: Image(partial(_peer, family)) for family in Family}
+        self._peer_ports = Image(partial(_peer_port, family))
+        self._peers = Image(partial(_peer, family))
         self._ports = Image(_port_element)
-        self._pairs = {family: Remembered(partial(_disjoint, family)) for family in Family}
-        self._network_ports = {family: Remembered(_pair_elements) for family in Family}
-        self._networks = {family: Remembered(partial(_collapsed, family)) for family in Family}
-        self._products = {family: Remembered(partial(_factors, name, family)) for family in Family}
+        self._pairs = Remembered(partial(_disjoint, family))
+        self._network_ports = Remembered(_pair_elements)
+        self._networks = Remembered(partial(_collapsed, family))
+        self._products = Remembered(partial(_factors, name, family))
 
-    def products(self, allowed: Allowed, family: Family) -> tuple[Factors, ...]:
+    def products(self, allowed: Allowed) -> tuple[Factors, ...]:
         """Return the networks with ports as products, each with the set of either side."""
-        return self._products[family](self._pairs[family](allowed.network_ports))
+        return self._products(self._pairs(allowed.network_ports))
 
-    def peer_ports(self, allowed: Allowed, family: Family) -> Set:
-        return self._set(
-            f"peerport{family.value}",
-            (ADDRESS_FIELDS[family], *PORT_FIELDS),
-            self._peer_ports[family].of(allowed.peer_ports),
-        )
+    def peer_ports(self, allowed: Allowed) -> Set:
+        elements = self._peer_ports.of(allowed.peer_ports)
+        return self._set_of("peerport", PORT_FIELDS, elements)
 
-    def peers(self, allowed: Allowed, family: Family) -> Set:
-        elements = self._peers[family].of(allowed.peers)
-        return self._set(f"peer{family.value}", (ADDRESS_FIELDS[family],), elements)
+    def peers(self, allowed: Allowed) -> Set:
+        return self._set_of("peer", (), self._peers.of(allowed.peers))
 
     def ports(self, allowed: Allowed) -> Set:
         """Return the ports open to every peer: a hash, or intervals as soon as one is a range."""
@@ -216,21 +202,24 @@ class _Sets:
             interval=interval,
         )
 
-    def network_ports(self, allowed: Allowed, family: Family) -> Set:
-        return self._set(
-            f"netport{family.value}",
-            (ADDRESS_FIELDS[family], *PORT_FIELDS),
-            self._network_ports[family](self._pairs[family](allowed.network_ports)),
-            interval=True,
-        )
+    def network_ports(self, allowed: Allowed) -> Set:
+        elements = self._network_ports(self._pairs(allowed.network_ports))
+        return self._set_of("netport", PORT_FIELDS, elements, interval=True)
 
-    def networks(self, allowed: Allowed, family: Family) -> Set:
-        return self._set(
-            f"net{family.value}",
-            (ADDRESS_FIELDS[family],),
-            self._networks[family](allowed.networks),
-            interval=True,
-        )
+    def networks(self, allowed: Allowed) -> Set:
+        return self._set_of("net", (), self._networks(allowed.networks), interval=True)
+
+    def _set_of(
+        self,
+        content: str,
+        more: tuple[FieldType, ...],
+        elements: AbstractSet[str],
+        *,
+        interval: bool = False,
+    ) -> Set:
+        """Return a set whose keys begin with an address."""
+        fields = (ADDRESS_FIELDS[self._family], *more)
+        return self._set(f"{content}{self._family.value}", fields, elements, interval=interval)
 
     def _set(
         self,

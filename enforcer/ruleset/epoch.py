@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enforcer.errors import KernelError
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.pieces import difference
-from enforcer.ruleset.names import INET, is_allow_set
+from enforcer.ruleset.names import JUDGES, is_allow_set
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.program import STAMP
 
@@ -25,12 +25,24 @@ NOTE = re.compile(r"^epoch (\d+) of (0x[0-9a-f]+) ")
 
 
 def current_epoch(have: Ruleset, options: LowerOptions) -> int | None:
-    """Return the epoch of the kernel's table.
+    """Return the epoch of the kernel's tables.
 
-    None where there is no table of ours, or one that stamps other bits of the mark.
+    None where one of them is missing, stamps other bits of the mark, or stands in another epoch.
     """
-    inet = have.tables.get(INET)
-    chain = inet.chains.get(STAMP) if inet else None
+    found = {_epoch_of(have.tables.get(id_), options) for id_ in JUDGES.values()}
+    return found.pop() if len(found) == 1 else None
+
+
+def latest_epoch(have: Ruleset, options: LowerOptions) -> int:
+    """Return the last epoch that a table of the kernel's stamps; 0 where none does.
+
+    A table that is left goes on to stamp while the other one is missing.
+    """
+    return max(_epoch_of(have.tables.get(id_), options) or 0 for id_ in JUDGES.values())
+
+
+def _epoch_of(table: Table | None, options: LowerOptions) -> int | None:
+    chain = table.chains.get(STAMP) if table else None
     for rule in chain.rules if chain else ():
         found = NOTE.match(rule.comment)
         if found and int(found[2], 16) == options.mark_mask:
@@ -45,7 +57,10 @@ def needs_bump(have: Ruleset, want: Ruleset) -> bool:
     and so does a pod's address that goes: its stamped connections would pass on to the next pod
     with that address. Table ``bridge npd`` remembers nothing, so its changes never count.
     """
-    old, new = have.tables[INET], want.tables[INET]
+    return any(_may_forbid(have.tables[id_], want.tables[id_]) for id_ in JUDGES.values())
+
+
+def _may_forbid(old: Table, new: Table) -> bool:
     return (
         old.chains != new.chains
         or old.maps != new.maps

@@ -1,39 +1,49 @@
-"""What the fixed chains of table ``inet npd`` depend on, and the matches that follow from it."""
+"""What the fixed chains of one family depend on, and the matches that follow from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from enforcer.model.net import Direction, Family, IPNetwork
 from enforcer.nft.elements import network
 from enforcer.nft.objects import Flowtable, Rule, rule
-from enforcer.ruleset.names import pods_set
+from enforcer.ruleset.names import HEADERS, pods_set
 from enforcer.ruleset.options import AntiSpoofing, LowerOptions, UnknownPods
 from enforcer.ruleset.room import LEAST, POD_INTERFACES, roomy
 
 NOT_RELATED: Final = "ct state != related"
 """An ICMP error carries the mark of the connection it speaks of, whoever has sent it."""
-TCP: Final = "meta l4proto 6"
-"""Excludes ICMP errors, too, at half the price."""
+TCP: Final = {Family.IPV4: "ip protocol 6", Family.IPV6: "ip6 nexthdr 6"}
+"""Excludes ICMP errors, too, at a third of the price; TCP behind IPv6 extension headers as well."""
 SHORTCUT: Final = "shortcut"
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramInput:
-    """What the fixed chains depend on: the epoch, the options and the node's pod networks."""
+    """What a family's fixed chains depend on: epoch, options, the node's pod networks."""
 
+    family: Family
     epoch: int
     options: LowerOptions
-    pod_networks: Mapping[Family, tuple[IPNetwork, ...]]
+    pod_networks: tuple[IPNetwork, ...]
     fast_interfaces: frozenset[str] = frozenset()
-    isolated: frozenset[tuple[Direction, Family]] = frozenset()
-    """In which directions local pods are isolated, by family."""
+    isolated: frozenset[Direction] = frozenset()
+    """In which directions local pods are isolated."""
     forwards: bool = False
     """Whether a pod of this node forwards for others."""
     room: int = LEAST
     """Of the sets of this node's own pods."""
+
+    @property
+    def header(self) -> str:
+        """What the family's addresses are asked by: ``ip`` or ``ip6``."""
+        return HEADERS[self.family]
+
+    @property
+    def tcp(self) -> str:
+        """What matches TCP, and no ICMP error."""
+        return TCP[self.family]
 
     @property
     def flowtable(self) -> Flowtable | None:
@@ -89,40 +99,30 @@ class ProgramInput:
         Where the pod networks are not known an interface is known by its name, too: before there
         is a route to its pod, and so before ``podif`` can have it.
         """
-        unknown = [family for family in Family if not self.pod_networks.get(family)]
-        guard = f"meta nfproto ipv{unknown[0].value} " if len(unknown) == 1 else ""
-        by_name = self._by_name(key) if unknown else ()
-        return (self._leads_to_pod(key), *(f"{guard}{match}" for match in by_name))
+        by_name = () if self.pod_networks else self._by_name(key)
+        return (f"{key} @{roomy(POD_INTERFACES, self.room)}", *by_name)
 
-    def pod_side_of(self, key: str, family: Family) -> tuple[str, ...]:
-        """Return the same matches where the packet's family is known."""
-        by_name = () if self.pod_networks.get(family) else self._by_name(key)
-        return (self._leads_to_pod(key), *by_name)
-
-    def _leads_to_pod(self, key: str) -> str:
-        return f"{key} @{roomy(POD_INTERFACES, self.room)}"
-
-    def pods(self, family: Family) -> str:
-        """Return the set of the local pods' addresses, as rules name it."""
-        return f"@{pods_set(family, self.room)}"
+    @property
+    def pods(self) -> str:
+        """The set of the local pods' addresses, as rules name it."""
+        return f"@{pods_set(self.family, self.room)}"
 
     def _by_name(self, key: str) -> tuple[str, ...]:
         names = ", ".join(f'"{name}"' for name in self.options.pod_interfaces)
         return (f"{key} {{ {names} }}",) if names else ()
 
-    def in_pod_networks(self, key: str, family: Family) -> str:
+    def in_pod_networks(self, key: str) -> str:
         """Return a match of ``key`` against the node's pod networks; empty when it has none.
 
         One network, the usual case, is compared in place: cheaper than a set.
         """
-        networks = self.pod_networks.get(family, ())
-        match len(networks):
+        match len(self.pod_networks):
             case 0:
                 return ""
             case 1:
-                return f"{key} {network(networks[0])}"
+                return f"{key} {network(self.pod_networks[0])}"
             case _:
-                return f"{key} @cidr{family.value}"
+                return f"{key} @cidr{self.family.value}"
 
 
 def epoch_note(epoch: int, mask: int) -> str:

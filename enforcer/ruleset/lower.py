@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from types import MappingProxyType
 
 from enforcer.model.net import Direction, Family, IPAddress, IPNetwork, family_of
 from enforcer.nft.elements import address, concat, interface, network
@@ -18,15 +16,14 @@ from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
 from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
 from enforcer.ruleset.given import ProgramInput
-from enforcer.ruleset.names import INET, ClassName, ClassNames, dispatch_map, pods_set
+from enforcer.ruleset.names import JUDGES, ClassName, ClassNames, dispatch_map, pods_set
 from enforcer.ruleset.options import AntiSpoofing, ExistingConnections, LowerOptions
-from enforcer.ruleset.owners import owner_sets
+from enforcer.ruleset.owners import owner_set
 from enforcer.ruleset.room import POD_INTERFACES, room_for, room_of, roomy
 from enforcer.wiring import Wiring
 
 NOTHING = Ruleset()
 FORWARDERS = "forwarders"
-FAMILY_NAMES = MappingProxyType({Family.IPV4: "ipv4", Family.IPV6: "ipv6"})
 
 _Networks = tuple[IPNetwork, ...]
 _Named = tuple[tuple[ClassName, PolicyClass], ...]
@@ -58,19 +55,9 @@ class Lowering:
 
     def __init__(self, options: LowerOptions) -> None:
         """Lower for these options."""
-        self._options = options
         self._strict = options.anti_spoofing is AntiSpoofing.STRICT
-        self._keeps = options.existing is ExistingConnections.KEEP
         self._names = ClassNames()
-        self._classes: dict[str, ClassLowering] = {}
-        """By the tag of the class's name."""
-
-        self._program = Remembered(program.chains)
-        self._pods = Remembered(_pod_objects)
-        self._nodes = Remembered(_node_sets)
-        self._networks = Remembered(_network_sets)
-        self._collapsed = Remembered(_by_family)
-        self._wiring = Remembered(partial(_wiring_sets, options))
+        self._families = {family: _FamilyLowering(family, options) for family in Family}
 
     def lower(
         self, compiled: CompiledPolicy, wiring: Wiring, epoch: int, have: Ruleset = NOTHING
@@ -78,49 +65,90 @@ class Lowering:
         """Return the tables of one node; see :func:`lower`."""
         classes = self._names.of(_isolating(compiled.pods))
         placed = _placed(compiled.pods, classes)
-        room = room_for(_most(placed, wiring), have.tables.get(INET))
-        pods = self._pods((placed, room))
-        objects = self._class_objects(classes, pods)
+        node = _Node(compiled, wiring, classes, placed)
+        tables = [its.lower(node, epoch, have) for its in self._families.values()]
+        if wiring.bridges:
+            tables.append(lower_bridges(wiring, compiled.pods, have, strict=self._strict))
+        return ruleset(tables)
+
+    def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
+        """Return the same ruleset with another epoch."""
+        renewed = (
+            its.with_epoch(lowered.tables[JUDGES[family]], compiled, epoch)
+            for family, its in self._families.items()
+        )
+        return Ruleset({**lowered.tables, **{item.id: item for item in renewed}})
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What a node's tables are made of, and what of it is the same for both families."""
+
+    compiled: CompiledPolicy
+    wiring: Wiring
+    classes: _Named
+    placed: tuple[_Placed, ...]
+
+
+class _FamilyLowering:
+    """Lowers what is of one family, time and again."""
+
+    def __init__(self, family: Family, options: LowerOptions) -> None:
+        self._family = family
+        self._options = options
+        self._keeps = options.existing is ExistingConnections.KEEP
+        self._classes: dict[str, ClassLowering] = {}
+        """By the tag of the class's name."""
+
+        self._program = Remembered(program.chains)
+        self._pods = Remembered(partial(_pod_objects, family))
+        self._nodes = Remembered(partial(_nodes_set, family))
+        self._networks = Remembered(partial(_networks_set, family))
+        self._collapsed = Remembered(partial(_collapsed, family))
+        self._wiring = Remembered(partial(_wiring_sets, options))
+
+    def lower(self, node: _Node, epoch: int, have: Ruleset) -> Table:
+        compiled, wiring = node.compiled, node.wiring
+        id_ = JUDGES[self._family]
+        room = room_for(_most(self._family, node.placed, wiring), have.tables.get(id_))
+        pods = self._pods((node.placed, room))
+        objects = self._class_objects(node.classes, pods)
         data = table(
-            INET,
+            id_,
             sets=(
-                *self._nodes(compiled.node_addresses),
-                *self._networks(compiled.pod_networks),
+                self._nodes(compiled.node_addresses),
+                self._networks(compiled.pod_networks),
                 *self._wiring((wiring.pod_interfaces, wiring.forwarders, room)),
                 *pods.sets,
                 *(set_ for item in objects for set_ in item.sets),
-                *(owner_sets(compiled.pods) if self._keeps else ()),
+                *([owner_set(compiled.pods, self._family)] if self._keeps else []),
             ),
             maps=pods.dispatch,
             chains=(chain for item in objects for chain in item.chains),
         )
-        inet = self._with_program(data, self._given(data, compiled, epoch, wiring.fast))
-        if not wiring.bridges:
-            return ruleset([inet])
-        return ruleset([inet, lower_bridges(wiring, compiled.pods, have, strict=self._strict)])
+        return self._with_program(data, self._given(data, compiled, epoch, wiring.fast))
 
-    def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
-        """Return the same ruleset with another epoch."""
-        inet = lowered.tables[INET]
-        fast = frozenset(name for item in inet.flowtables.values() for name in item.devices)
-        renewed = self._with_program(inet, self._given(inet, compiled, epoch, fast))
-        return Ruleset({**lowered.tables, INET: renewed})
+    def with_epoch(self, lowered: Table, compiled: CompiledPolicy, epoch: int) -> Table:
+        fast = frozenset(name for item in lowered.flowtables.values() for name in item.devices)
+        return self._with_program(lowered, self._given(lowered, compiled, epoch, fast))
 
     def _given(
         self, data: Table, compiled: CompiledPolicy, epoch: int, fast: frozenset[str]
     ) -> ProgramInput:
+        room = room_of(data)
         return ProgramInput(
+            self._family,
             epoch,
             self._options,
             self._collapsed(compiled.pod_networks),
             fast,
             frozenset(
-                (direction, family)
-                for direction, family in product(Direction, Family)
-                if data.maps[dispatch_map(direction, family, room_of(data))].targets
+                direction
+                for direction in Direction
+                if data.maps[dispatch_map(direction, self._family, room)].targets
             ),
             forwards=bool(data.sets[FORWARDERS].elements),
-            room=room_of(data),
+            room=room,
         )
 
     def _with_program(self, data: Table, given: ProgramInput) -> Table:
@@ -130,17 +158,17 @@ class Lowering:
 
     def _class_objects(self, classes: _Named, pods: _PodObjects) -> list[ClassObjects]:
         known, group = self._classes, self._options.log_group
+        mine = [(name, item) for name, item in classes if name.tag in pods.tags]
         self._classes = {
-            name.tag: known.get(name.tag) or ClassLowering(name, group) for name, _ in classes
+            name.tag: known.get(name.tag) or ClassLowering(name, self._family, group)
+            for name, _ in mine
         }
-        return [
-            self._classes[name.tag].lower(item, pods.families[name.tag]) for name, item in classes
-        ]
+        return [self._classes[name.tag].lower(item) for name, item in mine]
 
 
-def _by_family(networks: _Networks) -> dict[Family, _Networks]:
-    """Return the fewest networks of each family that cover the same addresses."""
-    return {family: tuple(collapse(networks, family)) for family in Family}
+def _collapsed(family: Family, networks: _Networks) -> _Networks:
+    """Return the fewest networks of a family that cover the same addresses."""
+    return tuple(collapse(networks, family))
 
 
 def _isolating(pods: Iterable[LocalPod]) -> Iterator[PolicyClass]:
@@ -169,11 +197,11 @@ def _placed(pods: Iterable[LocalPod], classes: _Named) -> tuple[_Placed, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _PodObjects:
-    """What the local pods' addresses are asked in, and by a class's tag its pods' families."""
+    """What the local pods' addresses are asked in, and the tags of the classes that they have."""
 
     sets: tuple[Set, ...]
     dispatch: tuple[VerdictMap, ...]
-    families: Mapping[str, tuple[Family, ...]]
+    tags: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,22 +214,17 @@ class _Pods:
     classes: Mapping[Direction, Mapping[IPAddress, ClassName]]
 
 
-def _most(placed: Iterable[_Placed], wiring: Wiring) -> int:
+def _most(family: Family, placed: Iterable[_Placed], wiring: Wiring) -> int:
     """Return how much the fullest set of the local pods has to hold."""
-    families = Counter(family_of(known) for addresses, *_ in placed for known in addresses)
-    return max(len(wiring.pod_interfaces), *families.values(), 0)
+    known = sum(family_of(item) is family for addresses, *_ in placed for item in addresses)
+    return max(len(wiring.pod_interfaces), known)
 
 
-def _pod_objects(given: tuple[tuple[_Placed, ...], int]) -> _PodObjects:
+def _pod_objects(family: Family, given: tuple[tuple[_Placed, ...], int]) -> _PodObjects:
     placed, room = given
-    by_family = [_pods_of(placed, family) for family in Family]
-    families: dict[str, tuple[Family, ...]] = {}
-    for pods in by_family:
-        for tag in {name.tag for its in pods.classes.values() for name in its.values()}:
-            families[tag] = (*families.get(tag, ()), pods.family)
-    return _PodObjects(
-        tuple(_pod_sets(by_family, room)), tuple(_dispatch(by_family, room)), families
-    )
+    pods = _pods_of(placed, family)
+    tags = frozenset(name.tag for its in pods.classes.values() for name in its.values())
+    return _PodObjects(tuple(_pod_sets(pods, room)), tuple(_dispatch(pods, room)), tags)
 
 
 def _pods_of(placed: Iterable[_Placed], family: Family) -> _Pods:
@@ -218,59 +241,44 @@ def _pods_of(placed: Iterable[_Placed], family: Family) -> _Pods:
     return _Pods(family, tuple(known), tuple(selves), classes)
 
 
-def _dispatch(families: Iterable[_Pods], room: int) -> Iterator[VerdictMap]:
+def _dispatch(pods: _Pods, room: int) -> Iterator[VerdictMap]:
     """Yield the maps from a local pod's address to the chain of its class."""
-    for pods in families:
-        for direction, classes in pods.classes.items():
-            yield VerdictMap(
-                dispatch_map(direction, pods.family, room),
-                (ADDRESS_FIELDS[pods.family],),
-                {str(known): name.chain(pods.family) for known, name in classes.items()},
-                comment=f"{direction.value}: local pod to class",
-                room=room,
-            )
-
-
-def _pod_sets(families: Iterable[_Pods], room: int) -> Iterator[Set]:
-    families = tuple(families)
-    for pods in families:
-        version, kind = pods.family.value, ADDRESS_FIELDS[pods.family]
-        ingress, egress = pods.classes[Direction.INGRESS], pods.classes[Direction.EGRESS]
-        pairs = frozenset(concat(address(one), address(two)) for one, two in pods.selves)
-        known = _address_set(pods_set(pods.family, room), kind, pods.addresses, "local pods")
-        yield replace(known, room=room)
-        yield Set(f"self{version}", (kind, kind), pairs, comment="a pod and itself")
-        yield _address_set(f"iso{version}", kind, {**ingress, **egress}, "isolated local pods")
-        yield _address_set(f"isoi{version}", kind, ingress, "isolated for ingress")
-        yield _address_set(f"isoe{version}", kind, egress, "isolated for egress")
-    isolated = frozenset(
-        FAMILY_NAMES[pods.family] for pods in families if pods.classes[Direction.INGRESS]
-    )
-    yield Set("bmdrop", (FieldType.FAMILY,), isolated, comment="families with isolated pods")
-
-
-def _node_sets(addresses: frozenset[IPAddress]) -> tuple[Set, ...]:
-    return tuple(
-        _address_set(
-            f"nodes{family.value}",
-            ADDRESS_FIELDS[family],
-            [item for item in addresses if family_of(item) is family],
-            "every node of the cluster",
+    for direction, classes in pods.classes.items():
+        yield VerdictMap(
+            dispatch_map(direction, pods.family, room),
+            (ADDRESS_FIELDS[pods.family],),
+            {str(known): name.chain(pods.family) for known, name in classes.items()},
+            comment=f"{direction.value}: local pod to class",
+            room=room,
         )
-        for family in Family
+
+
+def _pod_sets(pods: _Pods, room: int) -> Iterator[Set]:
+    version, kind = pods.family.value, ADDRESS_FIELDS[pods.family]
+    ingress, egress = pods.classes[Direction.INGRESS], pods.classes[Direction.EGRESS]
+    pairs = frozenset(concat(address(one), address(two)) for one, two in pods.selves)
+    known = _address_set(pods_set(pods.family, room), kind, pods.addresses, "local pods")
+    yield replace(known, room=room)
+    yield Set(f"self{version}", (kind, kind), pairs, comment="a pod and itself")
+    yield _address_set(f"iso{version}", kind, {**ingress, **egress}, "isolated local pods")
+    yield _address_set(f"isoi{version}", kind, ingress, "isolated for ingress")
+    yield _address_set(f"isoe{version}", kind, egress, "isolated for egress")
+
+
+def _nodes_set(family: Family, addresses: frozenset[IPAddress]) -> Set:
+    found = [item for item in addresses if family_of(item) is family]
+    return _address_set(
+        f"nodes{family.value}", ADDRESS_FIELDS[family], found, "every node of the cluster"
     )
 
 
-def _network_sets(networks: _Networks) -> tuple[Set, ...]:
-    return tuple(
-        Set(
-            f"cidr{family.value}",
-            (ADDRESS_FIELDS[family],),
-            frozenset(map(network, collapse(networks, family))),
-            interval=True,
-            comment="this node's pod networks",
-        )
-        for family in Family
+def _networks_set(family: Family, networks: _Networks) -> Set:
+    return Set(
+        f"cidr{family.value}",
+        (ADDRESS_FIELDS[family],),
+        frozenset(map(network, collapse(networks, family))),
+        interval=True,
+        comment="this node's pod networks",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
 from typing import Final
@@ -15,9 +15,14 @@ from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.images import Remembered
 from enforcer.ruleset.room import PODS, bare, roomy
 
-INET: Final = TableId(TableFamily.INET, "npd")
+IPV4: Final = TableId(TableFamily.IP, "npd")
+IPV6: Final = TableId(TableFamily.IP6, "npd")
+JUDGES: Final[Mapping[Family, TableId]] = {Family.IPV4: IPV4, Family.IPV6: IPV6}
+"""The table that judges each family's packets."""
 BRIDGE: Final = TableId(TableFamily.BRIDGE, "npd")
-TABLES: Final = (INET, BRIDGE)
+FORMER: Final = TableId(TableFamily.INET, "npd")
+"""One for both families, as former versions had it: goes when ours come."""
+TABLES: Final = (IPV4, IPV6, BRIDGE, FORMER)
 
 TAG_BYTES: Final = 12
 """Of a class's hash. Who may write policies chooses their names, and 32 bits are found by trying:
@@ -26,6 +31,7 @@ two classes of one tag would share their chains, and a stranger's would let into
 LONGEST_LABEL: Final = 40
 LONGEST_COMMENT: Final = 120
 
+HEADERS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 PREFIXES: Final = {Direction.INGRESS: "in", Direction.EGRESS: "eg"}
 CLASS_SET: Final = "allow_"
 ALLOWING: Final = frozenset({f"{PODS}4", f"{PODS}6", "self4", "self6"})
@@ -60,7 +66,7 @@ class ClassName:
 
 
 def is_allow_set(name: str) -> bool:
-    """Whether adding an element to this set of table ``inet npd`` can only allow more."""
+    """Whether adding an element to this set of a judging table can only allow more."""
     return bare(name) in ALLOWING or name.startswith(CLASS_SET)
 
 

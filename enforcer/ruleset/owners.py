@@ -21,28 +21,28 @@ from enforcer.model.net import Family, IPAddress
 from enforcer.nft.elements import address, concat
 from enforcer.nft.objects import FieldType, Ruleset, Set
 from enforcer.policy.compiled import LocalPod
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import JUDGES
 
 _FIELDS = MappingProxyType({Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6})
-_NAMES = tuple(f"owner{family.value}" for family in Family)
 
 
-def owner_sets(pods: Iterable[LocalPod]) -> tuple[Set, ...]:
-    """Return the sets of addresses and owners; an owner is a hash, in the form of an address."""
-    owned = [(known, _owner(pod)) for pod in pods for known in pod.addresses]
-    return tuple(
-        Set(
-            f"owner{family.value}",
-            (_FIELDS[family], FieldType.IPV6),
-            frozenset(
-                concat(address(known), owner)
-                for known, owner in owned
-                if known.version == family.value
-            ),
-            comment="whose an address is; no rule asks",
-        )
-        for family in Family
+def owner_set(pods: Iterable[LocalPod], family: Family) -> Set:
+    """Return the set of addresses and owners; an owner is a hash, in the form of an address."""
+    return Set(
+        _name(family),
+        (_FIELDS[family], FieldType.IPV6),
+        frozenset(
+            concat(address(known), _owner(pod))
+            for pod in pods
+            for known in pod.addresses
+            if known.version == family.value
+        ),
+        comment="whose an address is; no rule asks",
     )
+
+
+def _name(family: Family) -> str:
+    return f"owner{family.value}"
 
 
 def orphaned_addresses(have: Ruleset, want: Ruleset) -> frozenset[IPAddress]:
@@ -55,9 +55,13 @@ def orphaned_addresses(have: Ruleset, want: Ruleset) -> frozenset[IPAddress]:
 
 def with_owners_of(have: Ruleset, want: Ruleset) -> Ruleset:
     """Return ``want`` with the owners that ``have`` knows."""
-    old, new = have.tables[INET], want.tables[INET]
-    sets = {**new.sets, **{name: old.sets[name] for name in _NAMES}}
-    return Ruleset({**want.tables, INET: replace(new, sets=sets)})
+    tables = dict(want.tables)
+    for family, id_ in JUDGES.items():
+        old = have.tables.get(id_)
+        if old is not None and _name(family) in old.sets:
+            sets = {**tables[id_].sets, _name(family): old.sets[_name(family)]}
+            tables[id_] = replace(tables[id_], sets=sets)
+    return Ruleset(tables)
 
 
 def _owner(pod: LocalPod) -> str:
@@ -67,7 +71,9 @@ def _owner(pod: LocalPod) -> str:
 
 def _elements(found: Ruleset) -> frozenset[str]:
     """Return what a ruleset that keeps connections knows; nothing of one that does not."""
-    table = found.tables.get(INET)
-    if table is None or any(name not in table.sets for name in _NAMES):
-        return frozenset()
-    return frozenset().union(*(table.sets[name].elements for name in _NAMES))
+    sets = (
+        table.sets[_name(family)].elements
+        for family, id_ in JUDGES.items()
+        if (table := found.tables.get(id_)) is not None and _name(family) in table.sets
+    )
+    return frozenset().union(*sets)

@@ -12,9 +12,9 @@ from enforcer.nft.objects import Ruleset, rule
 from enforcer.nft.portions import PORTION, in_portions
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.epoch import FreeEpochs, current_epoch, needs_bump
+from enforcer.ruleset.epoch import FreeEpochs, current_epoch, latest_epoch, needs_bump
 from enforcer.ruleset.lower import Lowering
-from enforcer.ruleset.names import INET, is_allow_set
+from enforcer.ruleset.names import JUDGES, is_allow_set
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import orphaned_addresses, with_owners_of
 from enforcer.ruleset.program import DENY
@@ -76,7 +76,7 @@ class Planner:
         current = current_epoch(have, self._options)
         want = self._lowering.lower(compiled, wiring, current or 0, have)
         if current is None or self._revokes(have, want):
-            current = self._epochs.next(current or 0)
+            current = self._epochs.next(latest_epoch(have, self._options))
             want = self._lowering.with_epoch(want, compiled, current)
         if orphaned := orphaned_addresses(have, want):
             middle = with_owners_of(have, want)
@@ -86,7 +86,7 @@ class Planner:
     def _transactions(self, have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
         whole = diff(have, want)
         parts = in_portions(whole, is_allow_set, self._portion)
-        if len(parts) == len(whole) or INET in have.tables:
+        if len(parts) == len(whole) or not have.tables.keys().isdisjoint(JUDGES.values()):
             return parts
         # While a first load is under way, allowed connections are denied too. Rejecting them would
         # end them; dropping lets them try again.
@@ -100,6 +100,9 @@ class Planner:
 
 def _silent(want: Ruleset) -> Ruleset:
     """Return the same ruleset, but for what is denied: it is dropped."""
-    inet = want.tables[INET]
-    denies = replace(inet.chains[DENY], rules=(rule("counter drop"),))
-    return Ruleset({**want.tables, INET: replace(inet, chains={**inet.chains, DENY: denies})})
+    tables = dict(want.tables)
+    for id_ in JUDGES.values():
+        chains = tables[id_].chains
+        denies = replace(chains[DENY], rules=(rule("counter drop"),))
+        tables[id_] = replace(tables[id_], chains={**chains, DENY: denies})
+    return Ruleset(tables)

@@ -1,7 +1,10 @@
-"""The fixed part of table ``inet npd``: its chains, the same on every node.
+"""The fixed part of tables ``ip npd`` and ``ip6 npd``: their chains, the same on every node.
 
 The way of a packet, the reasons for each hook and each protection in full: docs/packet-path.md.
 The shape was attacked with real packets; the comments here say which attack a rule answers.
+
+A table a family and not one for both: a packet is not asked for its family, and for its protocol
+where its header has it (docs/decisions/0008). A change is one transaction for both.
 
 Three things to know when reading the rules:
 
@@ -17,14 +20,13 @@ IP, 47 GRE, 58 ICMPv6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from enforcer.model.net import Direction, Family
 from enforcer.nft.objects import Chain, Hook, HookName, Rule, rule
-from enforcer.ruleset.classes import HEADERS
-from enforcer.ruleset.given import NOT_RELATED, SHORTCUT, TCP, ProgramInput
-from enforcer.ruleset.names import dispatch_map
+from enforcer.ruleset.given import NOT_RELATED, SHORTCUT, ProgramInput
+from enforcer.ruleset.names import HEADERS, dispatch_map
 from enforcer.ruleset.options import DenyAction
 
 # Before kube-proxy's and the CNI's filter chains (0), after DNAT (-100): the true server is known.
@@ -38,6 +40,9 @@ NOT_SPECIAL: Final = "ct status & 0x00002001 == 0 "
 # again.
 NO_SYN: Final = "@th,104,8 & 0x17 != 0x02"
 DENY: Final = "deny"  # the chain in which all that classes deny ends
+FRESH_TCP: Final = "fresh_tcp"  # the chain of what begins a TCP connection
+JUDGE: Final = "judge"  # the chain that asks the classes about all else
+LINK_LOCAL: Final = ("ip6 saddr fe80::/10 goto linklocal", "ip6 daddr fe80::/10 goto linklocal")
 STAMP: Final = "stamp"  # the chain that the current epoch is read back from
 
 # Neighbour discovery and multicast listener reports of hosts. Router advertisements and redirects
@@ -48,15 +53,27 @@ NEIGHBOUR_QUESTIONS: Final = (
 )
 NEIGHBOURS: Final = f"{NEIGHBOUR_QUESTIONS}, mld-listener-query"
 
-# Whose policies a direction is about: the client's egress, the server's ingress.
-_SIDES: Final = {Direction.EGRESS: "original", Direction.INGRESS: "reply"}
+ASKING: Final[Mapping[str, Mapping[Direction, str]]] = {
+    FRESH_TCP: {Direction.EGRESS: "{} saddr", Direction.INGRESS: "{} daddr"},
+    JUDGE: {Direction.EGRESS: "ct original {} saddr", Direction.INGRESS: "ct reply {} saddr"},
+}
+"""The chains that ask the classes, and how: for the client's egress, the true server's ingress.
 
-# A comparison costs half of what a verdict map of two elements does.
-BY_FAMILY: Final = ("meta nfproto ipv4 goto police4", "goto police6")
+The header of a connection's first packet has both: DNAT is done, SNAT is not. Asking it costs a
+quarter of what asking conntrack does.
+"""
+
+# ICMP, as a packet of the family itself has it: an error says which connection it is about.
+_ICMP: Final = {Family.IPV4: "ip protocol 1", Family.IPV6: "meta l4proto 58"}
+_NOT_ICMP: Final = {Family.IPV4: "ip protocol != 1", Family.IPV6: "meta l4proto != 58"}
+_PROHIBITED: Final = {
+    Family.IPV4: "reject with icmp admin-prohibited",
+    Family.IPV6: "reject with icmpv6 admin-prohibited",
+}
 
 
 def chains(given: ProgramInput) -> tuple[Chain, ...]:
-    """Return every fixed chain."""
+    """Return every fixed chain of one family."""
     return (
         *_forward(given),
         *_input(given),
@@ -72,6 +89,11 @@ def _chain(name: str, *rules: Rule | str, hook: Hook | None = None) -> Chain:
     return Chain(name, made, hook)
 
 
+def _of(given: ProgramInput, family: Family, *rules: Rule | str) -> tuple[Rule | str, ...]:
+    """Return rules that only one family has."""
+    return rules if given.family is family else ()
+
+
 def _forward(given: ProgramInput) -> tuple[Chain, ...]:
     """Return what judges traffic between pods, and between pods and others."""
     return (
@@ -80,14 +102,14 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
             # No "ct state established" here: an untracked or invalid packet has no mark at all (the
             # rule breaks off), and a one-way UDP flow, whose state stays new for ever, becomes fast
             # too.
-            given.passing(TCP),
+            given.passing(given.tcp),
             # Most of what comes on begins a TCP connection.
-            f"{TCP} ct state == new goto fresh_tcp",
+            f"{given.tcp} ct state == new goto fresh_tcp",
             given.passing(NOT_RELATED),
             # One look at the state. Established goes straight on to be judged again: after a bump.
             "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
             "related : goto related, new : goto fresh }",
-            *BY_FAMILY,
+            "goto judge",
             hook=Hook(HookName.FORWARD, JUDGE_PRIORITY),
         ),
         Chain(SHORTCUT, given.shortcut),
@@ -104,34 +126,37 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
         _chain(
             "from_pod_related",
             *given.spoof,
-            "meta l4proto != { 1, 58 } return",
-            "icmp type redirect goto forged",
+            f"{_NOT_ICMP[given.family]} return",
+            *_of(given, Family.IPV4, "icmp type redirect goto forged"),
             *(
-                f"{header} saddr . ct {side} {header} saddr @self{version} return"
-                for header, version in (("ip", 4), ("ip6", 6))
+                f"{given.header} saddr . ct {side} {given.header} saddr "
+                f"@self{given.family.value} return"
                 for side in ("original", "reply")
             ),
             "goto forged",
         ),
         _chain(
             "related_local",
-            "meta l4proto { 1, 58 } accept",
+            f"{_ICMP[given.family]} accept",
             "tcp flags & (syn | rst) == rst accept",
-            *BY_FAMILY,
+            "goto judge",
         ),
     )
 
 
 def _fresh(given: ProgramInput) -> tuple[Chain, ...]:
     """Return what only the first packets of a connection are asked."""
+    # A broadcast or multicast cannot be judged by its receiver's class (bridged pods), and the
+    # answers would open the receiver both ways.
+    to_all = "fib daddr type { broadcast, multicast } goto bmcast"
     return (
         _chain(
             "fresh",
             *(f"{match} jump from_pod" for match in given.pod_side("iifname")),
-            # A broadcast or multicast cannot be judged by its receiver's class (bridged pods), and
-            # the answers would open the receiver both ways.
-            "meta nfproto @bmdrop fib daddr type { broadcast, multicast } goto bmcast",
-            *BY_FAMILY,
+            *((to_all,) if Direction.INGRESS in given.isolated else ()),
+            # TCP comes here behind IPv6 extension headers.
+            *_of(given, Family.IPV6, f"meta l4proto 6 {NO_SYN} goto pickup"),
+            "goto judge",
         ),
         _chain(
             "from_pod",
@@ -145,51 +170,45 @@ def _fresh(given: ProgramInput) -> tuple[Chain, ...]:
             *given.spoof,
         ),
         _chain("from_pod_tcp", *given.spoof),
-        _chain("fresh_tcp", "meta nfproto ipv6 goto fresh_tcp6", *_fresh_tcp(given, Family.IPV4)),
-        _chain("fresh_tcp6", *_fresh_tcp(given, Family.IPV6)),
-        _pickup(Family.IPV4, "ip"),
-        _pickup(Family.IPV6, "ip6"),
+        _chain(
+            FRESH_TCP,
+            *(
+                f"{match} jump from_pod_tcp"
+                for match in (given.pod_side("iifname") if given.spoof else ())
+            ),
+            f"{NO_SYN} goto pickup",
+            *_asked(given, FRESH_TCP),
+        ),
+        _pickup(given),
         _chain(
             "tunnel",
-            "fib daddr type != local ip daddr != @nodes4 return",
-            "fib daddr type != local ip6 daddr != @nodes6 return",
+            f"fib daddr type != local {given.header} daddr != @nodes{given.family.value} return",
             "meta l4proto { 4, 47, 41 } counter drop",
             "udp dport @overlay counter drop",
         ),
         _chain(
             "bmcast",
-            f"icmpv6 type {{ {NEIGHBOURS} }} accept",
-            rule("udp sport 68 udp dport 67 accept", "DHCP"),
+            *_of(given, Family.IPV6, f"icmpv6 type {{ {NEIGHBOURS} }} accept"),
+            *_of(given, Family.IPV4, rule("udp sport 68 udp dport 67 accept", "DHCP")),
             "counter drop",
         ),
     )
 
 
-def _fresh_tcp(given: ProgramInput, family: Family) -> tuple[str, ...]:
-    """Return what the first packet of a TCP connection of one family is asked."""
-    version = family.value
-    from_pod = given.pod_side_of("iifname", family) if given.spoof else ()
-    return (
-        *(f"{match} jump from_pod_tcp" for match in from_pod),
-        f"{NO_SYN} goto pickup{version}",
-        f"goto police{version}",
-    )
-
-
-def _pickup(family: Family, header: str) -> Chain:
+def _pickup(given: ProgramInput) -> Chain:
     """Return the chain for TCP that conntrack picked up in mid-stream, so its client is not known.
 
     From a client's port to a server's port it is judged in that order. Else, where the other
     order of roles could be denied, drop in silence: no entry stays, and the client's next packet
     makes one with the right roles. Never a reset: it would kill an allowed connection.
     """
-    version = family.value
+    version = given.family.value
     return _chain(
-        f"pickup{version}",
-        f"tcp sport >= 32768 tcp dport < 32768 goto police{version}",
-        f"{header} saddr @isoi{version} counter drop",
-        f"{header} daddr @isoe{version} counter drop",
-        f"goto police{version}",
+        "pickup",
+        "tcp sport >= 32768 tcp dport < 32768 goto judge",
+        f"{given.header} saddr @isoi{version} counter drop",
+        f"{given.header} daddr @isoe{version} counter drop",
+        "goto judge",
     )
 
 
@@ -204,8 +223,7 @@ def _input(given: ProgramInput) -> tuple[Chain, ...]:
         _chain(
             "input",
             *(f"{match} jump to_node" for match in given.pod_side("iifname")),
-            f"ip saddr {given.pods(Family.IPV4)} goto in_proxy",
-            f"ip6 saddr {given.pods(Family.IPV6)} goto in_proxy",
+            f"{given.header} saddr {given.pods} goto in_proxy",
             hook=Hook(HookName.INPUT, JUDGE_PRIORITY),
         ),
         # In another's name a pod would get at what a proxy on the node (IPVS) opens for that one.
@@ -213,8 +231,8 @@ def _input(given: ProgramInput) -> tuple[Chain, ...]:
         _chain(
             "to_node",
             "ct state established return",
-            "icmp type redirect goto forged",
-            "icmpv6 type { nd-redirect, nd-router-advert } goto forged",
+            *_of(given, Family.IPV4, "icmp type redirect goto forged"),
+            *_of(given, Family.IPV6, "icmpv6 type { nd-redirect, nd-router-advert } goto forged"),
             f"meta l4proto {TUNNELS} jump tunnel",
             *given.spoof,
         ),
@@ -232,10 +250,7 @@ def _output(given: ProgramInput) -> tuple[Chain, ...]:
     return (
         _chain(
             "output",
-            f"ip saddr {given.pods(Family.IPV4)} goto out_police",
-            f"ip daddr {given.pods(Family.IPV4)} goto out_police",
-            f"ip6 saddr {given.pods(Family.IPV6)} goto out_police",
-            f"ip6 daddr {given.pods(Family.IPV6)} goto out_police",
+            *(f"{given.header} {side} {given.pods} goto out_police" for side in ("saddr", "daddr")),
             hook=Hook(HookName.OUTPUT, JUDGE_PRIORITY),
         ),
         _chain("out_police", "fib saddr type local accept", given.fast, "goto police"),
@@ -253,19 +268,12 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
             "police",
             "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
             "related : goto related_local, new : goto fresh_local }",
-            *BY_FAMILY,
+            "goto judge",
         ),
-        _chain("fresh_local", "meta l4proto 6 goto fresh_local_tcp", *BY_FAMILY),
-        _chain("fresh_local_tcp", f"{NO_SYN} goto pickup", *BY_FAMILY),
-        _chain("pickup", "meta nfproto ipv4 goto pickup4", "goto pickup6"),
-        _chain("police4", *_asked(given, Family.IPV4)),
+        _chain("fresh_local", f"meta l4proto 6 {NO_SYN} goto pickup", "goto judge"),
         _chain(
-            "police6",
-            # Link-local is for neighbours: between pods on one bridge it would be a way round
-            # every policy, open even in a cluster that knows IPv4 only.
-            "ip6 saddr fe80::/10 goto linklocal",
-            "ip6 daddr fe80::/10 goto linklocal",
-            *_asked(given, Family.IPV6),
+            JUDGE,
+            *_asked(given, JUDGE),
         ),
         _chain(
             STAMP,
@@ -279,53 +287,55 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
     )
 
 
-def _asked(given: ProgramInput, family: Family) -> Iterator[str]:
+def _asked(given: ProgramInput, chain: str) -> Iterator[str]:
     """Yield the two questions, and what else the ends of a connection are asked.
 
     A direction in which no pod is isolated is not asked. The first pod that is, and the last, take
     a new epoch anyway.
     """
+    # Link-local is for neighbours: between pods on one bridge it would be a way round every policy,
+    # open even in a cluster that knows IPv4 only.
+    yield from LINK_LOCAL if given.family is Family.IPV6 else ()
     for direction in (Direction.EGRESS, Direction.INGRESS):
-        if (direction, family) in given.isolated:
-            yield dispatch(direction, family, given.room)
-        yield from _unknown(given, family, _local(direction, family))
-    yield from _unknown_behind(given, family, HEADERS[family])
+        if direction in given.isolated:
+            yield dispatch(chain, direction, given.family, given.room)
+        yield from _unknown(given, local(chain, direction, given.family))
+    yield from _unknown_behind(given)
     yield "goto stamp"
 
 
-def dispatch(direction: Direction, family: Family, room: int) -> str:
-    """Return the rule that sends a connection to the class of the pod that ``direction`` is of."""
-    return f"{_local(direction, family)} vmap @{dispatch_map(direction, family, room)}"
+def dispatch(chain: str, direction: Direction, family: Family, room: int) -> str:
+    """Return the rule by which a chain of :data:`ASKING` asks a direction's map of classes."""
+    return f"{local(chain, direction, family)} vmap @{dispatch_map(direction, family, room)}"
 
 
-def _local(direction: Direction, family: Family) -> str:
-    """Return the address that ``direction`` is about: the client's, or the true server's."""
-    return f"ct {_SIDES[direction]} {HEADERS[family]} saddr"
+def local(chain: str, direction: Direction, family: Family) -> str:
+    """Return what a chain asks for the address of the pod that a direction is about."""
+    return ASKING[chain][direction].format(HEADERS[family])
 
 
-def _unknown(given: ProgramInput, family: Family, key: str) -> tuple[str, ...]:
+def _unknown(given: ProgramInput, key: str) -> tuple[str, ...]:
     """Return the rule for an address of our pod networks that no programmed pod has."""
-    match = given.in_pod_networks(key, family)
+    match = given.in_pod_networks(key)
     if not given.denies_unknown or not match:
         return ()
-    return (f"{match} {key} != {given.pods(family)} goto unknown",)
+    return (f"{match} {key} != {given.pods} goto unknown",)
 
 
-def _unknown_behind(given: ProgramInput, family: Family, header: str) -> tuple[str, ...]:
+def _unknown_behind(given: ProgramInput) -> tuple[str, ...]:
     """Return the rules for unknown pods where the pod networks are not known: by interface."""
-    if not given.denies_unknown or given.pod_networks.get(family):
+    if not given.denies_unknown or given.pod_networks:
         return ()
-    behind = _behind_pod_interfaces(given, header)
-    return tuple(f"{match} != {given.pods(family)} goto unknown" for match in behind)
+    return tuple(f"{match} != {given.pods} goto unknown" for match in _behind_pod_interfaces(given))
 
 
-def _behind_pod_interfaces(given: ProgramInput, header: str) -> tuple[str, ...]:
+def _behind_pod_interfaces(given: ProgramInput) -> tuple[str, ...]:
     """Return matches of packets from and to a pod's interface, up to the pod's own address."""
     from_pod = (
-        f"{side} iifname != @forwarders {header} saddr" for side in given.pod_side("iifname")
+        f"{side} iifname != @forwarders {given.header} saddr" for side in given.pod_side("iifname")
     )
     to_pod = (
-        f"{side} oifname != @forwarders fib daddr type unicast {header} daddr"
+        f"{side} oifname != @forwarders fib daddr type unicast {given.header} daddr"
         for side in given.pod_side("oifname")
     )
     return (*from_pod, *to_pod)
@@ -337,33 +347,23 @@ def _untracked(given: ProgramInput) -> Chain:
     They cannot be judged, so they do not reach isolated or unknown pods. Neighbour discovery is
     untracked by nature.
     """
-    addresses = (("ip", Family.IPV4), ("ip6", Family.IPV6))
-    isolated = [
-        f"{header} {side} @iso{family.value} counter drop"
-        for header, family in addresses
-        for side in ("saddr", "daddr")
-    ]
-    unknown = [
-        f"{match} != {given.pods(family)} counter drop"
-        for header, family in addresses
-        if given.denies_unknown
-        for match in _unknown_untracked(given, header, family)
-    ]
+    unknown = _unknown_untracked(given) if given.denies_unknown else ()
     return _chain(
         "untracked",
-        f"icmpv6 type {{ {NEIGHBOURS} }} accept",
-        "ip6 saddr fe80::/10 goto linklocal",
-        "ip6 daddr fe80::/10 goto linklocal",
-        *isolated,
-        *unknown,
+        *_of(given, Family.IPV6, f"icmpv6 type {{ {NEIGHBOURS} }} accept", *LINK_LOCAL),
+        *(
+            f"{given.header} {side} @iso{given.family.value} counter drop"
+            for side in ("saddr", "daddr")
+        ),
+        *(f"{match} != {given.pods} counter drop" for match in unknown),
     )
 
 
-def _unknown_untracked(given: ProgramInput, header: str, family: Family) -> tuple[str, ...]:
-    key = f"{header} daddr"
-    if given.pod_networks.get(family):
-        return (f"{given.in_pod_networks(key, family)} {key}",)
-    return _behind_pod_interfaces(given, header)
+def _unknown_untracked(given: ProgramInput) -> tuple[str, ...]:
+    key = f"{given.header} daddr"
+    if given.pod_networks:
+        return (f"{given.in_pod_networks(key)} {key}",)
+    return _behind_pod_interfaces(given)
 
 
 def _endings(given: ProgramInput) -> tuple[Chain, ...]:
@@ -372,31 +372,50 @@ def _endings(given: ProgramInput) -> tuple[Chain, ...]:
         _untracked(given),
         _chain("unknown", "counter drop"),
         _chain("forged", "counter drop"),
-        _chain(
-            "spoof",
+        _spoof(given),
+        *(_link_local() if given.family is Family.IPV6 else ()),
+        _chain(DENY, *_deny_rules(given)),
+    )
+
+
+def _spoof(given: ProgramInput) -> Chain:
+    return _chain(
+        "spoof",
+        *_of(
+            given,
+            Family.IPV4,
             rule("ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept", "DHCP"),
+        ),
+        *_of(
+            given,
+            Family.IPV6,
             "ip6 saddr fe80::/10 goto spoof_linklocal",
             "ip6 saddr :: goto spoof_linklocal",
-            "counter drop",
         ),
+        "counter drop",
+    )
+
+
+def _link_local() -> tuple[Chain, ...]:
+    return (
         _chain(
             "spoof_linklocal", f"icmpv6 type {{ {NEIGHBOUR_QUESTIONS} }} accept", "counter drop"
         ),
         _chain("linklocal", "counter drop"),
-        _chain(DENY, *_deny_rules(given.options.deny_action)),
     )
 
 
-def _deny_rules(action: DenyAction) -> tuple[str, ...]:
-    match action:
+def _deny_rules(given: ProgramInput) -> tuple[str, ...]:
+    match given.options.deny_action:
         case DenyAction.DROP:
             return ("counter drop",)
         case DenyAction.REJECT:
+            prohibited = _PROHIBITED[given.family]
             return (
                 "counter",
                 # A reset for a bridged packet leaves as a raw frame, not un-NATed: the client of a
                 # Service would not know it. An ICMP error it does.
-                'meta iifkind "bridge" ct status & dnat == dnat reject with icmpx admin-prohibited',
+                f'meta iifkind "bridge" ct status & dnat == dnat {prohibited}',
                 "meta l4proto 6 reject with tcp reset",
-                "reject with icmpx admin-prohibited",
+                prohibited,
             )

@@ -16,9 +16,9 @@ from itertools import product
 from enforcer.model.net import Direction, Family, IPAddress, Protocol
 from enforcer.nft.elements import PROTOCOL_NUMBERS
 from enforcer.nft.objects import FieldType, Rule, Set, Table, rule
-from enforcer.ruleset.classes import HEADERS, PRODUCT_PORTS, lookup_rule, product_rule
+from enforcer.ruleset.classes import PRODUCT_PORTS, lookup_rule, product_rule
 from enforcer.ruleset.names import dispatch_map, pods_set
-from enforcer.ruleset.program import dispatch
+from enforcer.ruleset.program import ASKING, dispatch, local
 from enforcer.ruleset.room import room_of
 
 
@@ -101,9 +101,16 @@ def walk(table: Table, question: Question, direction: Direction) -> Walk:
 
 
 def _asks(table: Table, direction: Direction, family: Family) -> bool:
-    """Whether the chain that judges a connection asks the map of this direction."""
-    police = table.chains.get(f"police{family.value}")
-    return police is not None and rule(dispatch(direction, family, room_of(table))) in police.rules
+    """Whether the chains that judge a connection ask the map of this direction."""
+    room = room_of(table)
+    return all(
+        rule(dispatch(name, direction, family, room)) in _rules(table, name) for name in ASKING
+    )
+
+
+def _rules(table: Table, chain: str) -> tuple[Rule, ...]:
+    found = table.chains.get(chain)
+    return found.rules if found else ()
 
 
 def drops_unknown(table: Table, address: IPAddress) -> bool:
@@ -113,15 +120,16 @@ def drops_unknown(table: Table, address: IPAddress) -> bool:
     pods = table.sets.get(pods_set(family, room_of(table)))
     if networks is None or pods is None or str(address) in pods.elements:
         return False
-    police = table.chains.get(f"police{family.value}")
-    rules = _unknown_rules(networks, pods, family)
-    asks = police and any(item in police.rules for item in rules)
-    return bool(asks) and any(_in_span(address, item) for item in networks.elements)
+    asks = all(
+        any(item in _rules(table, name) for item in _unknown_rules(name, networks, pods, family))
+        for name in ASKING
+    )
+    return asks and any(_in_span(address, item) for item in networks.elements)
 
 
-def _unknown_rules(networks: Set, pods: Set, family: Family) -> Iterator[Rule]:
-    """Yield the rule against unknown servers, in both forms in which it may be written."""
-    key = f"ct reply {HEADERS[family]} saddr"
+def _unknown_rules(chain: str, networks: Set, pods: Set, family: Family) -> Iterator[Rule]:
+    """Yield a chain's rule against unknown servers, in both forms in which it may be written."""
+    key = local(chain, Direction.INGRESS, family)
     for inside in (f"@{networks.name}", *networks.elements):
         yield rule(f"{key} {inside} {key} != @{pods.name} goto unknown")
 

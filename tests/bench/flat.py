@@ -12,7 +12,7 @@ from enforcer.model.changes import Kind, Replaced, Unreadable
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import IPV4
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import Plan, plan
 from enforcer.wiring import Wiring
@@ -43,7 +43,7 @@ def compare(pairs: int, scale: int = 1) -> Iterator[Figure]:
     most: int | None = None
     for size in (SIZES[0], *(_divided(size, scale) for size in SIZES[1:])):
         planned = _planned(size)
-        inet = planned.want.tables[INET]
+        inet = planned.want.tables[IPV4]
         name = f"{size.pods} pods, {size.policies} policies"
         yield Figure(f"{name}: rules in the kernel, two chains a class", _rules(inet), "")
         way = longest_way(inet)

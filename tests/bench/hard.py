@@ -22,7 +22,7 @@ from enforcer.nft.objects import Ruleset
 from enforcer.nft.transaction import DeleteTable, Transaction
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import NodeCompiler
-from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.names import IPV4, JUDGES, TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import Planner
 from enforcer.ruleset.walk import Question, walk
@@ -65,7 +65,7 @@ def _case(name: str, policies: list[Json], most: float) -> Iterator[Figure]:
     for transaction in planned.transactions:
         kernel.apply(transaction)
     loaded = time.monotonic()
-    inet = kernel.read(TABLES).tables[INET]
+    inet = kernel.read(TABLES).tables[IPV4]
     elements = sum(len(item.elements) for item in inet.sets.values())
     yield Figure(f"{name}: compile and plan", middle - started, "s", most)
     yield Figure(f"{name}: load", loaded - middle, "s", most)
@@ -80,7 +80,7 @@ def _case(name: str, policies: list[Json], most: float) -> Iterator[Figure]:
     yield Figure(
         "peak memory so far", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB, "MiB"
     )
-    kernel.apply(Transaction((DeleteTable(INET),)))
+    kernel.apply(Transaction(tuple(map(DeleteTable, JUDGES.values()))))
 
 
 def _manifests(policies: list[Json]) -> Mapping[Kind, list[Json]]:

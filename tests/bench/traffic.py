@@ -18,7 +18,7 @@ from typing import Final
 
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.transaction import DeleteTable, Transaction
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import JUDGES
 from enforcer.ruleset.plan import Plan
 from harness.clusters.base import Completed
 from harness.load.ab import Work, judge
@@ -102,14 +102,15 @@ def on_over_off(planned: Plan, work: Work, pairs: int) -> Iterator[float]:
             rates = {}
             for on in coin.sample((True, False), 2):
                 flags = "" if on else "{ flags dormant; }"
-                subprocess.run(["nft", f"add table {INET} {flags}"], check=True)
+                tables = "; ".join(f"add table {id_} {flags}" for id_ in JUDGES.values())
+                subprocess.run(["nft", tables], check=True)
                 rates[on] = _rate(work)
             if not all(rates.values()):
                 message = f"requests failed (rules on, off): {rates}"
                 raise RuntimeError(message)
             yield math.log(rates[True] / rates[False])
     finally:
-        kernel.apply(Transaction((DeleteTable(INET),)))
+        kernel.apply(Transaction(tuple(map(DeleteTable, JUDGES.values()))))
 
 
 def ratio(planned: Plan, work: Work, pairs: int) -> Bounds:

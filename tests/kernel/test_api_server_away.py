@@ -64,11 +64,11 @@ class Node:
 
     def holds(self, text: str) -> bool:
         """Whether our table says so."""
-        return text in self.space.run("sh", "-c", "nft list table inet npd 2>&1 || true")
+        return text in self.space.run("sh", "-c", "nft list table ip npd 2>&1 || true")
 
     def is_repaired(self, text: str) -> bool:
         """Whether our table, deleted by somebody, is made again."""
-        self.space.run("nft", "delete", "table", "inet", "npd")
+        self.space.run("nft", "delete", "table", "ip", "npd")
         wait_until(lambda: self.holds(text))
         return True
 
@@ -119,7 +119,7 @@ def test_a_daemon_without_an_api_server_waits_and_can_be_stopped(
 
     Each line of its log has the form that was asked for.
     """
-    node.space.run("nft", "add table inet npd; add set inet npd before { type ipv4_addr; }")
+    node.space.run("nft", "add table ip npd; add set ip npd before { type ipv4_addr; }")
     daemon = node.enforcer(f"--log-format={style}")
     wait_until(lambda: node.status("/livez") == "200")
     wait_until(lambda: b"Connection refused" in node.log.read_bytes())

@@ -16,7 +16,7 @@ from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import HookName
 from enforcer.node import MOST_REFUSALS, NodeTables, Synced
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.names import BRIDGE, INET, TABLES
+from enforcer.ruleset.names import BRIDGE, IPV4, TABLES
 from tests.kernel.netlab import Lab, Verdict, Wire
 from tests.kernel.policies import compiled, egress, ingress, peers
 
@@ -24,48 +24,50 @@ pytestmark = pytest.mark.kernel
 
 OPENS = {
     "everything flushed": "flush ruleset",
-    "the table deleted": "delete table inet npd",
-    "the table asleep": "add table inet npd {{ flags dormant; }}",
-    "a table of others": "delete table inet npd; add table inet npd; add counter inet npd x",
-    "the hook emptied": "flush chain inet npd forward",
-    "the hook deleted": "flush chain inet npd forward; delete chain inet npd forward",
+    "the table deleted": "delete table ip npd",
+    "the table asleep": "add table ip npd {{ flags dormant; }}",
+    "a table of others": "delete table ip npd; add table ip npd; add counter ip npd x",
+    "the hook emptied": "flush chain ip npd forward",
+    "the hook deleted": "flush chain ip npd forward; delete chain ip npd forward",
     "a hook that accepts": (
-        "flush chain inet npd forward; delete chain inet npd forward; "
-        "add chain inet npd forward {{ type filter hook forward priority -5; policy accept; }}"
+        "flush chain ip npd forward; delete chain ip npd forward; "
+        "add chain ip npd forward {{ type filter hook forward priority -5; policy accept; }}"
     ),
-    "accept at the top": "insert rule inet npd forward accept",
-    "accept in the middle": "insert rule inet npd police4 accept",
-    "accept in the class": "insert rule inet npd {chain} accept",
-    "accept at the end": "insert rule inet npd deny accept",
-    "a rule replaced": "replace rule inet npd deny handle {handle} accept",
-    "a rule deleted": "delete rule inet npd deny handle {handle}",
-    "the class emptied": "flush chain inet npd {chain}",
-    "a pod's dispatch deleted": "delete element inet npd in_d4 {{ 10.2.0.2 }}",
-    "every pod's dispatch deleted": "flush map inet npd in_d4",
+    "accept at the top": "insert rule ip npd forward accept",
+    "accept in the middle": (
+        "insert rule ip npd fresh_tcp accept; insert rule ip npd judge accept"
+    ),
+    "accept in the class": "insert rule ip npd {chain} accept",
+    "accept at the end": "insert rule ip npd deny accept",
+    "a rule replaced": "replace rule ip npd deny handle {handle} accept",
+    "a rule deleted": "delete rule ip npd deny handle {handle}",
+    "the class emptied": "flush chain ip npd {chain}",
+    "a pod's dispatch deleted": "delete element ip npd in_d4 {{ 10.2.0.2 }}",
+    "every pod's dispatch deleted": "flush map ip npd in_d4",
     "a pod's dispatch moved": (
-        "delete element inet npd in_d4 {{ 10.2.0.2 }}; "
-        "add element inet npd in_d4 {{ 10.2.0.2 : jump shortcut }}"
+        "delete element ip npd in_d4 {{ 10.2.0.2 }}; "
+        "add element ip npd in_d4 {{ 10.2.0.2 : jump shortcut }}"
     ),
-    "a peer added": "add element inet npd {peers} {{ 10.2.0.1 }}",
+    "a peer added": "add element ip npd {peers} {{ 10.2.0.1 }}",
 }
 CLOSES = {
-    "a peer deleted": "delete element inet npd {peers} {{ 10.2.0.3 }}",
-    "every peer deleted": "flush set inet npd {peers}",
-    "every pod deleted": "flush set inet npd pods4",
-    "drop at the top": "insert rule inet npd forward drop",
+    "a peer deleted": "delete element ip npd {peers} {{ 10.2.0.3 }}",
+    "every peer deleted": "flush set ip npd {peers}",
+    "every pod deleted": "flush set ip npd pods4",
+    "drop at the top": "insert rule ip npd forward drop",
 }
 DOES_NEITHER = {
     "another policy of the hook": (
-        "add chain inet npd forward {{ type filter hook forward priority -5; policy drop; }}"
+        "add chain ip npd forward {{ type filter hook forward priority -5; policy drop; }}"
     ),
-    "a chain renamed": "rename chain inet npd unknown stranger",
-    "a chain more": "add chain inet npd stranger",
+    "a chain renamed": "rename chain ip npd unknown stranger",
+    "a chain more": "add chain ip npd stranger",
     "a hook more": (
-        "add chain inet npd stranger {{ type filter hook forward priority 7; policy accept; }}"
+        "add chain ip npd stranger {{ type filter hook forward priority 7; policy accept; }}"
     ),
-    "a set more": "add set inet npd stranger {{ type ipv4_addr; }}",
-    "a rule more": "add rule inet npd unknown counter",
-    "an interface more": 'add element inet npd podif {{ "stranger" }}',
+    "a set more": "add set ip npd stranger {{ type ipv4_addr; }}",
+    "a rule more": "add rule ip npd unknown counter",
+    "an interface more": 'add element ip npd podif {{ "stranger" }}',
 }
 
 
@@ -79,10 +81,10 @@ class Guarded:
 
     def breaks(self, commands: str) -> None:
         """Do something by hand."""
-        inet = self.lab.node.call(NftKernel().read, TABLES).tables[INET]
+        inet = self.lab.node.call(NftKernel().read, TABLES).tables[IPV4]
         chain = inet.maps["in_d4"].targets["10.2.0.2"]
         peers_ = next(name for name in inet.sets if name.startswith("allow_in") and "peer4" in name)
-        listed = self.lab.node.run("nft", "-a", "list", "chain", "inet", "npd", "deny")
+        listed = self.lab.node.run("nft", "-a", "list", "chain", "ip", "npd", "deny")
         handle = next(line for line in listed.splitlines() if "drop" in line).rpartition(" ")[2]
         self.lab.node.run("nft", commands.format(chain=chain, peers=peers_, handle=handle))
 

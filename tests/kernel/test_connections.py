@@ -230,7 +230,7 @@ def test_a_deleted_table_comes_back_with_an_epoch_that_nobody_carries(lab: Lab) 
     one, two, _ = lab.pods
     first = lab.sync(compiled(lab.pods))
     with lab.connect("p1", two.ip4, 80) as forbidden, lab.connect("p1", two.ip6, 80):
-        lab.node.run("nft", "delete", "table", "inet", "npd")
+        lab.node.run("nft", "delete", "table", "ip", "npd")
         lab.restart()
 
         again = lab.sync(compiled(lab.pods, {2: [ingress()]}))

@@ -16,7 +16,7 @@ from enforcer.kube.dump import load_dump
 from enforcer.nft.kernel import NftKernel
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
-from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.names import IPV4, TABLES
 from enforcer.status import status_of
 from tests.kernel.netlab import OUTSIDE, Lab, Pod, Verdict
 
@@ -104,9 +104,9 @@ def test_an_element_that_somebody_deleted_is_a_difference(lab: Lab, tmp_path: Pa
     cluster = cluster_of(lab, tmp_path)
     lab.sync(compile_node(cluster, "node"))
     assert compare(cluster, "node", lab.options, read(lab).tables) == ()
-    name = next(name for name in read(lab).tables.tables[INET].sets if "peerport4" in name)
+    name = next(name for name in read(lab).tables.tables[IPV4].sets if "peerport4" in name)
     element = f"{{ {lab.pods[0].ip4} . 6 . 80 }}"
-    lab.node.run("nft", "delete", "element", "inet", "npd", name, element)
+    lab.node.run("nft", "delete", "element", "ip", "npd", name, element)
 
     found = explain(cluster, "ns/p1", "ns/p2:80", read(lab))
     changes = compare(cluster, "node", lab.options, read(lab).tables)

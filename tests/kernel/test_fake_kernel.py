@@ -129,7 +129,6 @@ REFUSED: dict[str, tuple[Command, ...]] = {
         AddElements(T, "small", ("10.0.0.3",)),
         DeleteElements(T, "small", ("10.0.0.1",)),
     ),
-    "a set of another size": (AddSet(T, Set("small", (FieldType.IPV4,), room=4)),),
     "a set with the name of a map": (AddSet(T, Set("dispatch", (FieldType.IPV4,))),),
 }
 

@@ -9,7 +9,7 @@ from enforcer.links import NodeLinks
 from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.names import IPV4, TABLES
 from enforcer.wiring import Wiring
 from tests.kernel.netlab import OUTSIDE, Lab, Verdict, echoes, wait_until
 from tests.kernel.offloading import (
@@ -157,7 +157,7 @@ def _forwarded(lab: Lab) -> int:
 
 def _devices(lab: Lab) -> set[str]:
     tables = lab.node.call(lambda: NftKernel().read(TABLES))
-    return {device for item in tables.tables[INET].flowtables.values() for device in item.devices}
+    return {device for item in tables.tables[IPV4].flowtables.values() for device in item.devices}
 
 
 class _Ghost:

@@ -29,7 +29,7 @@ from enforcer.nft.transaction import DeleteElements, Transaction
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.given import SHORTCUT
-from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.names import FORMER, IPV4, IPV6, TABLES
 from enforcer.ruleset.plan import Planner
 from enforcer.ruleset.room import LEAST, room_of
 from enforcer.wiring import Wiring
@@ -45,6 +45,14 @@ PAUSE, BURST = 0.001, 30
 """Seconds between two bursts, and datagrams in one: to meet every moment of a change."""
 
 REPLACEMENTS = 12
+
+FORMERLY = f"""
+delete table {IPV4}; delete table {IPV6};
+add table {FORMER};
+add chain {FORMER} forward {{ type filter hook forward priority -5; }};
+add rule {FORMER} forward udp dport {DENIED_UDP} drop;
+add rule {FORMER} forward tcp dport {DENIED_TCP} drop
+"""
 
 FEW = 100
 """Elements a transaction in a load that is split: dozens of transactions."""
@@ -268,11 +276,11 @@ class TroubledKernel(NftKernel):
         trouble = self.trouble
         if trouble is Trouble.REFUSED:
             self.trouble = None
-            nobody = DeleteElements(INET, "pods4", ("203.0.113.99",))
+            nobody = DeleteElements(IPV4, "pods4", ("203.0.113.99",))
             transaction = replace(transaction, commands=(*transaction.commands, nobody))
         elif trouble is Trouble.BUSY:
             self.trouble = None
-            _refer_to_classes(self.read([INET]))
+            _refer_to_classes(self.read([IPV4]))
         super().apply(transaction)
 
     def await_commit(self, channel: socket.socket, last: int) -> None:
@@ -285,10 +293,10 @@ class TroubledKernel(NftKernel):
 
 def _refer_to_classes(have: Ruleset) -> None:
     """Let rules of another program's making hold the classes' chains, past which no packet goes."""
-    table = have.tables[INET]
+    table = have.tables[IPV4]
     classes = {*table.maps["in_d4"].targets.values(), *table.maps["eg_d4"].targets.values()}
     for chain in classes:
-        run("nft", "add", "rule", *str(INET).split(), SHORTCUT, "jump", chain)
+        run("nft", "add", "rule", *str(IPV4).split(), SHORTCUT, "jump", chain)
 
 
 def _until_accepted(
@@ -332,10 +340,34 @@ def _ports(draw: random.Random) -> PortRange:
     return PortRange(UDP, first, draw.randrange(ALLOWED_UDP, 5000))
 
 
+def test_nothing_slips_through_an_update_from_one_table_for_both_families(lab: Lab) -> None:
+    """The table of former versions goes in the transaction in which ours come."""
+    _one, two, three = lab.pods
+    policy = compiled(lab.pods, {2: [ingress(peers(three))]})
+    links = lab.node.call(NodeLinks)
+    lab.node.call(NodeTables(NftKernel(), lab.options, links).sync, policy)  # readies bridges
+    lab.node.run("nft", FORMERLY)
+    tables = NodeTables(NftKernel(), lab.options, links)
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
+    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
+
+    with running(denied.send, denied.receive, allowed.send):
+        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+        lab.node.call(tables.sync, policy)
+        sent = denied.seen.sent, allowed.seen.sent
+        wait_until(lambda: denied.seen.sent > sent[0] and allowed.seen.sent > sent[1])
+    denied.close()
+    links.close()
+
+    assert FORMER not in lab.node.call(lab.kernel.read, TABLES).tables
+    assert denied.seen.arrived == 0
+    assert allowed.seen.lost == []
+
+
 def test_nothing_slips_through_while_the_sets_grow(lab: Lab) -> None:
     """A node that outgrows the room of its sets denies and allows as before, at every moment."""
     _one, two, three = lab.pods
-    shut = [ingress(peers(three))]
+    shut = ingress(peers(three))
     links = lab.node.call(NodeLinks)
     tables = NodeTables(NftKernel(), lab.options, links)
     lab.node.call(tables.sync, _among_many(lab, shut, 0))
@@ -348,7 +380,7 @@ def test_nothing_slips_through_while_the_sets_grow(lab: Lab) -> None:
         for count in (LEAST - 10, LEAST + 10, LEAST, 2 * LEAST, 4 * LEAST, 3):
             before = allowed.seen.sent
             lab.node.call(tables.sync, _among_many(lab, shut, count))
-            grown.append(room_of(lab.node.call(lab.kernel.read, [INET]).tables[INET]))
+            grown.append(room_of(lab.node.call(lab.kernel.read, [IPV4]).tables[IPV4]))
             wait_until(lambda before=before: allowed.seen.sent > before + 2)  # type: ignore[misc]
     denied.close()
     links.close()
@@ -358,11 +390,11 @@ def test_nothing_slips_through_while_the_sets_grow(lab: Lab) -> None:
     assert allowed.seen.lost == []
 
 
-def _among_many(lab: Lab, classes: list[PolicyClass], count: int) -> CompiledPolicy:
-    """Return the lab's pods, the second with these classes, among others that are isolated too."""
-    policy = compiled(lab.pods, {2: classes})
+def _among_many(lab: Lab, shut: PolicyClass, count: int) -> CompiledPolicy:
+    """Return the lab's pods, of which the second is isolated, among others that are, too."""
+    policy = compiled(lab.pods, {2: [shut]})
     others = (
-        LocalPod(Key("ns", f"other-{number}"), (ip_address("10.2.128.0") + number,), *classes)
+        LocalPod(Key("ns", f"other-{number}"), (ip_address("10.2.128.0") + number,), shut)
         for number in range(count)
     )
     return replace(policy, pods=(*policy.pods, *others))

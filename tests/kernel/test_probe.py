@@ -58,7 +58,7 @@ def test_what_the_kernel_lacks_is_one_sentence(space: Namespace) -> None:
 
 def test_a_probe_that_was_killed_is_no_hindrance(space: Namespace) -> None:
     """What it left behind is replaced."""
-    space.call(run, "nft", "add", "table", "inet", "npd_probe")
+    space.call(run, "nft", "add table ip npd_probe; add chain ip npd_probe left")
 
     space.call(check_kernel)
 
@@ -67,7 +67,7 @@ def test_a_probe_that_was_killed_is_no_hindrance(space: Namespace) -> None:
 
 def test_a_restart_sends_nothing_to_probe(space: Namespace) -> None:
     """A kernel that holds our table has taken it: nothing is sent."""
-    space.call(run, "nft", "add", "table", "inet", "npd")
+    space.call(run, "nft", "add", "table", "ip", "npd")
     before = space.call(ruleset_generation)
 
     space.call(check_kernel, REFUSED)

@@ -208,7 +208,7 @@ def test_other_programs_bits_of_the_mark_are_left_alone(lab: Lab) -> None:
 
 def _dropped(lab: Lab) -> int:
     """Return how many packets both tables' spoof rules have dropped."""
-    texts = [lab.node.run("nft", "list", "chain", "inet", "npd", "spoof")]
+    texts = [lab.node.run("nft", "list", "chain", "ip", "npd", "spoof")]
     if lab.wire.has_bridge:
         texts.append(lab.node.run("nft", "list", "chain", "bridge", "npd", "from4"))
         assert lab.have.tables[BRIDGE].sets["ports"].elements

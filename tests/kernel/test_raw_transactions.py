@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from enforcer.errors import KernelError, LostRaceError
+from enforcer.model.net import Family
 from enforcer.nft import batch, netlink
 from enforcer.nft.diff import diff
 from enforcer.nft.kernel import NftKernel
@@ -27,7 +28,8 @@ from enforcer.nft.objects import (
     table,
 )
 from enforcer.nft.transaction import Transaction
-from enforcer.ruleset.given import TCP, ProgramInput
+from enforcer.ruleset.given import ProgramInput
+from enforcer.ruleset.names import JUDGES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.program import NOT_SPECIAL
 from tests.kernel.netlab import Namespace, run
@@ -57,7 +59,6 @@ KINDS: dict[str, tuple[tuple[FieldType, ...], bool, tuple[str, ...]]] = {
     "netport6": ((ADDRESS6, PROTOCOL, PORT), True, ("fd00::/16 . 6 . 80", "fe80::1 . 6 . 1-9")),
     "interfaces": ((FieldType.INTERFACE,), False, ('"veth1"', '"a-name-of-15-ch"')),
     "sources": ((FieldType.INTERFACE, ADDRESS), False, ('"veth1" . 10.0.0.1',)),
-    "families": ((FieldType.FAMILY,), False, ("ipv4", "ipv6")),
 }
 
 
@@ -152,35 +153,35 @@ def test_verdicts_are_moved(space: Namespace) -> None:
     space.call(moves)
 
 
-def program(epoch: int, options: LowerOptions) -> Table:
+def program(family: Family, epoch: int, options: LowerOptions) -> Table:
     """Return a table with the rules that carry an epoch, among others."""
-    given = ProgramInput(epoch, options, {})
+    given = ProgramInput(family, epoch, options, ())
     return table(
-        T,
+        JUDGES[family],
         chains=[
-            Chain("f", (given.passing(TCP), given.fast, rule("counter drop"))),
+            Chain("f", (given.passing(given.tcp), given.fast, rule("counter drop"))),
             Chain("s", (given.stamp(NOT_SPECIAL), rule("return"), given.stamp())),
         ],
     )
 
 
+@pytest.mark.parametrize("family", Family)
 @pytest.mark.parametrize("mask", [0xFFFF0000, 0x0000FFFF, 0x000FF000])
-def test_an_epoch_is_written_as_nft_writes_it(space: Namespace, mask: int) -> None:
+def test_an_epoch_is_written_as_nft_writes_it(space: Namespace, mask: int, family: Family) -> None:
     """The rules of a new epoch, sent as expressions, are listed as those that ``nft`` made."""
     kernel = NftKernel()
     options = LowerOptions(mark_mask=mask)
+    name = str(JUDGES[family]).split()
 
     def listed() -> str:
-        return re.sub(
-            r"packets \d+ bytes \d+", "", run("nft", "list", "table", str(T.family.value), T.name)
-        )
+        return re.sub(r"packets \d+ bytes \d+", "", run("nft", "list", "table", *name))
 
     def both_ways() -> tuple[str, str]:
-        load(kernel, program(1, options))
-        switch(kernel, program(1, options), program(0xAB, options))
+        load(kernel, program(family, 1, options))
+        switch(kernel, program(family, 1, options), program(family, 0xAB, options))
         raw = listed()
-        run("nft", "delete", "table", T.family.value, T.name)
-        load(kernel, program(0xAB, options))
+        run("nft", "delete", "table", *name)
+        load(kernel, program(family, 0xAB, options))
         return raw, listed()
 
     raw, by_nft = space.call(both_ways)

@@ -123,7 +123,7 @@ def test_a_sysdump_explains_and_has_no_secrets(installed: Place, pods: dict[str,
         texts = {name: file.read().decode() for name, file in found.items() if file}
 
     assert texts["problems.txt"] == ""
-    assert pods[SERVER].address in texts["nft-inet.txt"]
+    assert pods[SERVER].address in texts["nft-ip.txt"]
     assert json.loads(texts["status.json"])["ready"]
     assert not [name for name, text in texts.items() if SECRET in text]
     question = (f"{NAMESPACE}/{SAME}", f"{NAMESPACE}/{SERVER}:80", "-f", "/dev/stdin")

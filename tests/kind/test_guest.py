@@ -108,7 +108,7 @@ def test_what_a_killed_run_deployed_goes_with_its_tables(house: Place, tmp_path:
 
 def _enforced(lab: Place) -> bool:
     return all(
-        "table inet npd" in lab.cluster.on_node(node, ["nft", "list", "tables"])
+        "table ip npd" in lab.cluster.on_node(node, ["nft", "list", "tables"])
         for node in lab.node_names()
     )
 

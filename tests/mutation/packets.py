@@ -16,18 +16,23 @@ from tests.mutation.catalogue import Ground, mutant, wrap
 Function = Callable[..., Any]
 
 
-def each_chain(change: Callable[[Chain], Chain]) -> None:
+IPV4_ONLY = (Family.IPV4,)
+
+
+def each_chain(change: Callable[[Chain], Chain], families: Iterable[Family] = Family) -> None:
     """Change the fixed chains of the program."""
 
     def around(real: Function) -> Function:
-        return lambda given: tuple(change(one) for one in real(given))
+        return lambda given: tuple(
+            change(one) if given.family in families else one for one in real(given)
+        )
 
     wrap(program, "chains", around)
 
 
-def inserted(chain: str, *rules: str) -> None:
+def inserted(chain: str, *rules: str, families: Iterable[Family] = Family) -> None:
     """Put rules at the top of a fixed chain."""
-    each_chain(lambda one: _with(one, rules, one.rules) if one.name == chain else one)
+    each_chain(lambda one: _with(one, rules, one.rules) if one.name == chain else one, families)
 
 
 def _with(chain: Chain, rules: Iterable[str], rest: Iterable[Any]) -> Chain:
@@ -54,7 +59,7 @@ def udp_always_allowed() -> None:
 @mutant(first="NP-ISO-002")
 def reply_traffic_blocked() -> None:
     """What comes back on a connection is judged as if its sender had opened it."""
-    inserted("forward", "ct direction reply ip saddr @isoe4 drop")
+    inserted("forward", "ct direction reply ip saddr @isoe4 drop", families=IPV4_ONLY)
 
 
 @mutant(first="NP-CHANGE-007")
@@ -109,13 +114,13 @@ def node_traffic_denied() -> None:
 @mutant(first="NP-ISO-001")
 def remote_nodes_trusted() -> None:
     """Every node of the cluster may reach every pod, not the own one alone."""
-    inserted("forward", "ct original ip saddr @nodes4 accept")
+    inserted("forward", "ct original ip saddr @nodes4 accept", families=IPV4_ONLY)
 
 
 @mutant(first="NP-ISO-002")
 def own_node_applied_to_egress() -> None:
     """An isolated pod may reach every node, not its own alone."""
-    inserted("forward", "ct reply ip saddr @nodes4 accept")
+    inserted("forward", "ct reply ip saddr @nodes4 accept", families=IPV4_ONLY)
 
 
 @mutant(first="NP-ISO-001")
@@ -151,19 +156,19 @@ def judged_before_dnat() -> None:
 @mutant(first="NP-ISO-001")
 def only_the_own_nodes_pods_are_judged() -> None:
     """What comes from another node or from outside is accepted."""
-    inserted("forward", "ct original ip saddr != @pods4 accept")
+    inserted("forward", "ct original ip saddr != @pods4 accept", families=IPV4_ONLY)
 
 
 @mutant(first="NP-ISO-001")
 def same_node_unjudged() -> None:
     """What goes from one pod of a node to another is accepted."""
-    inserted("forward", "ip saddr @pods4 ip daddr @pods4 accept")
+    inserted("forward", "ip saddr @pods4 ip daddr @pods4 accept", families=IPV4_ONLY)
 
 
 @mutant(ground=Ground.IPV6, first="NP-ISO-001")
 def ipv6_forgotten() -> None:
     """IPv6 is never judged."""
-    inserted("forward", f"meta nfproto {Family.IPV6.name.lower()} accept")
+    inserted("forward", "accept", families=(Family.IPV6,))
 
 
 @mutant(ground=Ground.IPVS, first="NP-DEFECT-003")

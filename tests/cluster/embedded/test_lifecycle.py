@@ -212,7 +212,7 @@ def test_a_cluster_that_stays(kit: Any, name: str) -> None:
         cluster.apply([kit.pod("web")])
         cluster.wait_ready(timeout=180)
         rules = cluster.exec(NodeRef("node-1"), ("nft", "list", "tables")).stdout
-        assert "inet npd" in rules
+        assert {"table ip npd", "table ip6 npd"} <= {*rules.splitlines()}
         assert cluster.exec(PodRef("default", "web"), ("true",)).returncode == 0
     finally:
         EmbeddedCluster.attach(name).down()

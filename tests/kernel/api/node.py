@@ -229,7 +229,7 @@ class Node:
         return self._space.call(function)
 
     def _list(self, what: str, name: str) -> str:
-        ask = f"nft list {what} inet npd {name} 2>/dev/null || true"
+        ask = f"nft list {what} ip npd {name} 2>/dev/null || true"
         return self._space.run("sh", "-c", ask)
 
     def follows(self) -> None:

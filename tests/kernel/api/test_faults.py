@@ -308,7 +308,7 @@ def test_nothing_is_applied_before_every_kind_has_listed(tmp_path: Path) -> None
     """While one kind is missing, the rules of the run before stay and the daemon is not ready."""
     with Node(tmp_path) as node:
         node.pod("guarded", GUARDED, {"app": "guarded"})
-        node.run("nft", "add table inet npd; add set inet npd before { type ipv4_addr; }")
+        node.run("nft", "add table ip npd; add set ip npd before { type ipv4_addr; }")
         node.proxy.refusals = {"networkpolicies": (403, {})}
         node.start_daemon()
         wait_until(lambda: _asked(node).count(("networkpolicies", False)) > 3, 60)

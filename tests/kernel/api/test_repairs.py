@@ -18,11 +18,11 @@ pytestmark = pytest.mark.kernel
 GUARDED = "10.1.0.5"
 NOTICED_SECONDS = 5.0
 BROKEN = (
-    "delete table inet npd",
+    "delete table ip npd",
     "flush ruleset",
-    "insert rule inet npd forward accept",
-    f"delete element inet npd in_d4 {{ {GUARDED} }}",
-    "rename chain inet npd unknown stranger",
+    "insert rule ip npd forward accept",
+    f"delete element ip npd in_d4 {{ {GUARDED} }}",
+    "rename chain ip npd unknown stranger",
 )
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kernel
 
 ALLOWED, DENIED = 80, 81
 PROGRAM = """
-table inet npd {
+table ip npd {
   set denied { type inet_service; flags interval; elements = { 81 } }
   chain input {
     type filter hook input priority filter - 5; policy accept;
@@ -174,7 +174,7 @@ def lab(names: tuple[str, str], tmp_path: Path) -> Iterator[Lab]:
 def nft_rules(lab: Lab) -> Rules:
     """Load tables that deny one port."""
     run("ip", "netns", "exec", lab.node.name, "nft", "-f", "-", text=PROGRAM)
-    forget = "for family in inet bridge; do nft delete table $family npd; done 2>/dev/null; true"
+    forget = "for family in ip bridge; do nft delete table $family npd; done 2>/dev/null; true"
     return NftTables("npd", ("sh", "-c", forget))
 
 

@@ -15,14 +15,13 @@ from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables, Synced
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import NodeCompiler
+from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
 from tests.kernel.netlab import Namespace
 from tests.property.drawn import Json
 from tests.property.fleet.states import Objects
 
-DELETE = "".join(
-    f"add table {table}\ndelete table {table}\n" for table in ("inet npd", "bridge npd")
-)
+DELETE = "".join(f"add table {table}\ndelete table {table}\n" for table in TABLES)
 
 
 class Enforced:

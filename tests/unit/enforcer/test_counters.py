@@ -47,7 +47,7 @@ def test_what_is_dropped_unasked_has_a_reason() -> None:
     """Unknown pods, forged sources and the rest, few and fixed."""
     metrics = Metrics()
 
-    Counters(metrics).add(listing(rule("unknown", 1, 2), rule("pickup4", 2, 1)))
+    Counters(metrics).add(listing(rule("unknown", 1, 2), rule("pickup", 2, 1)))
 
     assert value(metrics, "enforcer_dropped_packets_total", reason="unknown_pod") == 2
     assert value(metrics, "enforcer_dropped_packets_total", reason="mid_stream") == 1

@@ -27,7 +27,7 @@ from enforcer.node import NodeTables, Synced
 from enforcer.observer import Observer
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.names import IPV4, TABLES
 from enforcer.settings import Settings
 from tests.still_links import StillLinks
 
@@ -123,7 +123,7 @@ def test_a_sync_that_has_begun_is_finished_before_the_end() -> None:
 
     asyncio.run(run())
 
-    assert "10.1.0.2" in kernel.read(TABLES).tables[INET].maps["in_d4"].targets
+    assert "10.1.0.2" in kernel.read(TABLES).tables[IPV4].maps["in_d4"].targets
 
 
 async def test_the_daemon_ends_with_the_first_task_that_ends() -> None:
@@ -161,7 +161,7 @@ async def test_a_refused_sync_is_tried_again_without_a_change(
 
     assert kernel.refusals == 0
     assert metrics.registry.get_sample_value("enforcer_sync_failures_total") == 2
-    assert INET in kernel.read(TABLES).tables
+    assert IPV4 in kernel.read(TABLES).tables
 
 
 async def test_a_kernel_that_does_not_answer_is_asked_again(

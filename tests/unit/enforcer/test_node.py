@@ -13,7 +13,7 @@ from enforcer.nft.fake import FakeKernel
 from enforcer.nft.transaction import DeleteTable, Transaction
 from enforcer.node import FIRST_PAUSE, LONGEST_PAUSE, NodeTables
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
-from enforcer.ruleset.names import INET, TABLES
+from enforcer.ruleset.names import IPV4, TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.wiring import NO_WIRING, PodBridge, SameNode, Step, Wiring
 from tests.still_links import StillLinks
@@ -54,7 +54,7 @@ class MeddledKernel(FakeKernel):
         super().apply(transaction)
         if self.meddles:
             self.meddles = False
-            super().apply(Transaction((DeleteTable(INET),), "sabotage"))
+            super().apply(Transaction((DeleteTable(IPV4),), "sabotage"))
 
 
 def test_an_unchanged_cluster_sends_nothing() -> None:
@@ -89,11 +89,11 @@ def test_a_table_that_somebody_deleted_is_made_again_and_counted() -> None:
     before = kernel.read(TABLES)
     assert not node.disturbed()
 
-    kernel.apply(Transaction((DeleteTable(INET),), "sabotage"))
+    kernel.apply(Transaction((DeleteTable(IPV4),), "sabotage"))
 
     assert node.disturbed()
     assert node.sync(policy()).repaired
-    assert kernel.read(TABLES).tables[INET].maps == before.tables[INET].maps
+    assert kernel.read(TABLES).tables[IPV4].maps == before.tables[IPV4].maps
 
 
 def test_a_change_in_the_middle_of_a_sync_is_noticed_after_it() -> None:
@@ -132,7 +132,7 @@ def test_a_refused_sync_is_owed_and_reads_the_truth_again() -> None:
     kernel.refuses = False
 
     assert node.sync(policy()).transactions == 1
-    assert "10.2.0.2" in kernel.read(TABLES).tables[INET].maps["in_d4"].targets
+    assert "10.2.0.2" in kernel.read(TABLES).tables[IPV4].maps["in_d4"].targets
 
 
 def test_each_way_to_a_pod_is_on_a_step_of_the_ladder() -> None:
@@ -202,7 +202,7 @@ def test_a_look_at_the_links_that_failed_is_taken_again() -> None:
         node.sync(policy())
     node.sync(policy())
 
-    assert kernel.read(TABLES).tables[INET].sets["podif"].elements == {'"veth1"', '"veth2"'}
+    assert kernel.read(TABLES).tables[IPV4].sets["podif"].elements == {'"veth1"', '"veth2"'}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from enforcer.nft.objects import Ruleset
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from enforcer.ruleset.lower import lower
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import IPV4
 from enforcer.ruleset.options import LowerOptions, UnknownPods
 from enforcer.wiring import NO_WIRING
 from tests.unit.enforcer.inspection.worlds import WEB, policy, write
@@ -120,12 +120,12 @@ def test_an_unknown_pods_fate_is_the_kernels_to_tell(
 
 def tampered(live: Live, kind: str, **changes: Any) -> Live:
     """Return tables in which the sets whose name has ``kind`` in it are changed."""
-    table = live.tables.tables[INET]
+    table = live.tables.tables[IPV4]
     sets = {
         name: replace(item, **changes) if kind in name else item
         for name, item in table.sets.items()
     }
-    return Live(live.node, Ruleset({INET: replace(table, sets=sets)}))
+    return Live(live.node, Ruleset({IPV4: replace(table, sets=sets)}))
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def test_a_table_that_is_gone_is_a_difference(cluster: Cluster) -> None:
 def test_a_rule_that_somebody_added_is_a_difference(cluster: Cluster) -> None:
     """A class chain with a rule that none of ours is cannot be followed, and that is said."""
     live = kernel(cluster)
-    table = live.tables.tables[INET]
+    table = live.tables.tables[IPV4]
     target = table.maps["in_d4"].targets["10.1.0.2"]
     chain = table.chains[target]
     alien = replace(chain.rules[0], comment="mine")
     chains = {**table.chains, target: replace(chain, rules=(alien, *chain.rules))}
-    live = Live("n1", Ruleset({INET: replace(table, chains=chains)}))
+    live = Live("n1", Ruleset({IPV4: replace(table, chains=chains)}))
 
     found = explain(cluster, "shop/cli", "shop/web:81", live)
 

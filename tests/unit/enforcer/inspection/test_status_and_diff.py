@@ -20,7 +20,7 @@ from enforcer.nft.transaction import DeleteElements
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from enforcer.ruleset.lower import NOTHING, lower
-from enforcer.ruleset.names import INET
+from enforcer.ruleset.names import IPV4
 from enforcer.ruleset.options import LowerOptions
 from enforcer.wiring import Wiring
 from tests.unit.enforcer.inspection.worlds import write
@@ -47,14 +47,14 @@ def test_nothing_to_change_is_no_transaction(cluster: Cluster) -> None:
 def test_what_a_sync_would_change_is_shown(cluster: Cluster) -> None:
     """An element too many is deleted, in the same words as the sync would use."""
     found = kernel(cluster)
-    table = found.tables[INET]
+    table = found.tables[IPV4]
     name = next(name for name in table.sets if "peerport4" in name)
     extra = table.sets[name].elements | {"10.1.0.9 . 6 . 80"}
     sets = {**table.sets, name: replace(table.sets[name], elements=extra)}
 
-    changes = compare(cluster, "n1", OPTIONS, Ruleset({INET: replace(table, sets=sets)}))
+    changes = compare(cluster, "n1", OPTIONS, Ruleset({IPV4: replace(table, sets=sets)}))
 
-    wanted = DeleteElements(INET, name, ("10.1.0.9 . 6 . 80",))
+    wanted = DeleteElements(IPV4, name, ("10.1.0.9 . 6 . 80",))
     assert wanted in [command for change in changes for command in change.commands]
 
 
@@ -69,8 +69,7 @@ def test_status_counts_what_is_there(cluster: Cluster) -> None:
 
     found = status.status_of(kernel(cluster), daemon)
 
-    inet, bridge = found.tables
-    assert (inet.present, bridge.present) == (True, False)
+    assert [item.present for item in found.tables] == [True, True, False]
     assert (found.epoch, found.pods, found.ready) == (7, 2, True)
     text = "\n".join(status.lines(found))
     assert "table bridge npd: not there" in text

@@ -35,7 +35,6 @@ V4, V6, PROTOCOL, PORT = (
         ),
         ({"concat": ["veth1", "fd00::0"]}, (FieldType.INTERFACE, V6), '"veth1" . fd00::'),
         ({"elem": {"val": "10.0.0.1", "timeout": 5}}, (V4,), "10.0.0.1"),
-        ("ipv6", (FieldType.FAMILY,), "ipv6"),
         (4789, (PORT,), "4789"),
     ],
 )

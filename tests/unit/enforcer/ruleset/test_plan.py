@@ -12,11 +12,11 @@ from enforcer.errors import KernelError, SettingsError
 from enforcer.model.net import Direction, PortRange, Protocol
 from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
-from enforcer.nft.objects import Ruleset, Table
-from enforcer.nft.transaction import AddElements, AddTargets, ReplaceRules
+from enforcer.nft.objects import Ruleset, Table, TableId
+from enforcer.nft.transaction import AddElements, AddTargets, DeleteTable, ReplaceRules, Transaction
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.epoch import FreeEpochs
-from enforcer.ruleset.names import BRIDGE, INET, TABLES
+from enforcer.ruleset.names import BRIDGE, FORMER, IPV4, IPV6, TABLES
 from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions
 from enforcer.ruleset.plan import Plan, Planner, plan
 from enforcer.ruleset.room import LEAST
@@ -174,29 +174,31 @@ def test_a_great_first_load_comes_in_portions() -> None:
 
     for number, transaction in enumerate(planned.transactions):
         kernel.apply(transaction)
-        inet = kernel.read(TABLES).tables[INET]
+        inet = kernel.read(TABLES).tables[IPV4]
         sizes = [
             len(item.elements) for item in transaction.commands if isinstance(item, AddElements)
         ]
         assert sum(sizes) <= 300
         assert inet.maps["in_d4"].targets
         last = number == len(planned.transactions) - 1
-        assert (inet.chains["deny"] == planned.want.tables[INET].chains["deny"]) is last
+        assert (inet.chains["deny"] == planned.want.tables[IPV4].chains["deny"]) is last
 
     assert len(planned.transactions) == 6
     assert kernel.read(TABLES) == planned.want
 
 
-def test_another_layout_is_replaced_whole_however_great() -> None:
-    """The old rules hold until the new ones do."""
+@pytest.mark.parametrize("former", [IPV4, FORMER], ids=str)
+def test_another_layout_is_replaced_whole_however_great(former: TableId) -> None:
+    """The old rules hold until the new ones do, also where they are in one table for both."""
     many = Allowed(peers=frozenset(ip_address(f"10.3.{n >> 8}.{n & 255}") for n in range(1000)))
-    have = Ruleset({INET: Table(INET, foreign=True)})
+    have = Ruleset({former: Table(former, foreign=True)})
 
     planned = Planner(OPTIONS, nobody, portion=10).plan(
         have, compiled(pod(1, isolating(many))), NO_WIRING
     )
 
-    assert len(planned.transactions) == 1
+    (only,) = planned.transactions
+    assert DeleteTable(former) in only.commands
 
 
 def test_the_epoch_wraps_past_zero() -> None:
@@ -256,17 +258,20 @@ def test_rules_do_not_grow_with_pods_or_peers() -> None:
     def count(chains: Iterable[object]) -> int:
         return len(list(chains))
 
-    small_rules = [rule for chain in small.tables[INET].chains.values() for rule in chain.rules]
-    large_rules = [rule for chain in large.tables[INET].chains.values() for rule in chain.rules]
+    small_rules = [rule for chain in small.tables[IPV4].chains.values() for rule in chain.rules]
+    large_rules = [rule for chain in large.tables[IPV4].chains.values() for rule in chain.rules]
     assert count(large_rules) == count(small_rules)
-    assert large.tables[INET].chains.keys() == small.tables[INET].chains.keys()
+    assert large.tables[IPV4].chains.keys() == small.tables[IPV4].chains.keys()
 
 
 def test_a_class_has_only_the_lookups_that_it_needs() -> None:
     """One peer in IPv4 is one lookup, and in IPv6 none."""
-    chains = Node().sync(compiled(pod(1, isolating(FRIEND)))).want.tables[INET].chains
+    tables = Node().sync(compiled(pod(1, isolating(FRIEND)))).want.tables
     sizes = {
-        name[:3]: len(chain.rules) for name, chain in chains.items() if name[:3] in {"in4", "in6"}
+        name[:3]: len(chain.rules)
+        for id_ in (IPV4, IPV6)
+        for name, chain in tables[id_].chains.items()
+        if name[:3] in {"in4", "in6"}
     }
 
     assert sizes == {"in4": 2, "in6": 1}
@@ -275,7 +280,7 @@ def test_a_class_has_only_the_lookups_that_it_needs() -> None:
 def test_a_class_that_allows_everything_isolates_nobody() -> None:
     """A pod whose policies allow everything is not looked up at all."""
     want = Node().sync(compiled(pod(1, isolating(Allowed(everything=True))))).want
-    inet = want.tables[INET]
+    inet = want.tables[IPV4]
 
     assert not inet.maps["in_d4"].targets
     assert not inet.sets["isoi4"].elements
@@ -285,12 +290,12 @@ def test_names_are_readable_and_stable() -> None:
     """A policy that changes keeps its chain; namespace and policy can be read in the name."""
     node = Node()
     node.sync(compiled(pod(1, isolating(FRIEND))))
-    before = {name for name in node.kernel.read(TABLES).tables[INET].chains if "ns.np" in name}
+    before = {name for name in node.kernel.read(TABLES).tables[IPV4].chains if "ns.np" in name}
     node.sync(compiled(pod(1, isolating(FRIENDS))))
-    after = {name for name in node.kernel.read(TABLES).tables[INET].chains if "ns.np" in name}
+    after = {name for name in node.kernel.read(TABLES).tables[IPV4].chains if "ns.np" in name}
 
     assert before == after
-    assert len(before) == 3
+    assert len(before) == 2
 
 
 def test_classes_that_differ_by_named_ports_have_chains_of_their_own() -> None:
@@ -298,7 +303,7 @@ def test_classes_that_differ_by_named_ports_have_chains_of_their_own() -> None:
     on_80 = Allowed(ports=frozenset({PortRange(TCP, 80, 80)}))
     on_81 = Allowed(ports=frozenset({PortRange(TCP, 81, 81)}))
     want = Node().sync(compiled(pod(1, isolating(on_80)), pod(2, isolating(on_81)))).want
-    targets = want.tables[INET].maps["in_d4"].targets
+    targets = want.tables[IPV4].maps["in_d4"].targets
 
     assert len(set(targets.values())) == 2
 
@@ -307,7 +312,7 @@ def test_long_names_fit() -> None:
     """The longest names that Kubernetes allows still make names and comments that nft takes."""
     policies = tuple(Key("n" * 63, f"{index:0253}") for index in range(40))
     long = PolicyClass(Direction.INGRESS, policies, FRIEND)
-    inet = Node().sync(compiled(pod(1, long))).want.tables[INET]
+    inet = Node().sync(compiled(pod(1, long))).want.tables[IPV4]
 
     assert all(len(name) < 128 for name in (*inet.chains, *inet.sets, *inet.maps))
     assert all(len(chain.comment) <= 127 for chain in inet.chains.values())
@@ -379,8 +384,9 @@ def many(count: int) -> CompiledPolicy:
 
 def rooms(planned: Plan) -> set[int]:
     """Return the room of the sets that cannot grow."""
-    inet = planned.want.tables[INET]
-    return {item.room for item in (*inet.sets.values(), *inet.maps.values())} - {0}
+    table = planned.want.tables[IPV4]
+    sets = {item.room for item in table.sets.values()}
+    return (sets | {item.room for item in table.maps.values()}) - {0}
 
 
 def test_a_node_that_outgrows_its_sets_gets_new_ones_before_they_are_asked() -> None:
@@ -398,7 +404,7 @@ def test_a_node_that_outgrows_its_sets_gets_new_ones_before_they_are_asked() -> 
     }
     assert filled == {f"in_d4.{2 * LEAST}": LEAST + 1}
     changed = {item.chain for item in switch.commands if isinstance(item, ReplaceRules)}
-    assert {"forward", "police4", "stamp"} <= changed
+    assert {"forward", "fresh_tcp", "judge", "stamp"} <= changed
     assert node.sync(many(LEAST + 1)).transactions == ()
 
 
@@ -431,16 +437,27 @@ def test_every_pod_may_change_at_once_where_there_is_room_for_no_more() -> None:
     assert rooms(node.sync(compiled(*others))) == {LEAST}
 
 
+@pytest.mark.parametrize("gone", [IPV4, IPV6], ids=str)
+def test_a_family_whose_table_is_gone_is_a_new_epoch_for_both(gone: TableId) -> None:
+    """Who carries the old one was not judged meanwhile."""
+    node = Node()
+    policy = compiled(pod(1, isolating(FRIEND)))
+    first = node.sync(policy)
+    node.kernel.apply(Transaction((DeleteTable(gone),)))
+
+    assert node.sync(policy).epoch == first.epoch + 1
+
+
 def test_a_table_that_lost_a_rule_is_repaired() -> None:
     """What another program took away comes back, and connections are judged again."""
     node = Node()
     policy = compiled(pod(1, isolating(FRIEND)))
     first = node.sync(policy)
     have = node.kernel.read(TABLES)
-    inet = have.tables[INET]
+    inet = have.tables[IPV4]
     damaged = replace(inet, chains={**inet.chains, "deny": replace(inet.chains["deny"], rules=())})
 
-    repaired = plan(replace(have, tables={INET: damaged}), policy, NO_WIRING, OPTIONS, nobody)
+    repaired = plan(replace(have, tables={IPV4: damaged}), policy, NO_WIRING, OPTIONS, nobody)
 
     assert repaired.epoch == first.epoch + 1
     assert [step.purpose for step in repaired.transactions] == ["switch"]

@@ -29,7 +29,7 @@ def lowered(*pairs: tuple[object, PortRange]) -> ClassObjects:
     allowed = Allowed(network_ports=frozenset(pairs))  # type: ignore[arg-type]
     item = PolicyClass(Direction.INGRESS, (Key("default", "some"),), allowed)
     (name,) = name_classes([item]).values()
-    return ClassLowering(name, None).lower(item, (Family.IPV4,))
+    return ClassLowering(name, Family.IPV4, None).lower(item)
 
 
 @given(PAIRS)
