@@ -48,7 +48,11 @@ def unit(study: Mapping[str, Any]) -> str:
 
 def brief(size: int, study: Mapping[str, Any]) -> str:
     """Return a size as a label has it: ``8 a service``, ``100 peers``."""
-    return f"{size} {unit(study).removeprefix('pods ')}"
+    return f"{size} {_short_unit(study)}"
+
+
+def _short_unit(study: Mapping[str, Any]) -> str:
+    return unit(study).removeprefix("pods ")
 
 
 def amount(size: int, study: Mapping[str, Any]) -> str:
@@ -107,8 +111,8 @@ def _told_at(found: Sequence[Headline], study: Mapping[str, Any]) -> str:
     name, valid = found[0].enforcer, [each for each in found if is_valid(each.verdict)]
     if not valid:
         return f"{name} invalid"
-    sizes = ", ".join(brief(each.size, study) for each in found if each not in valid)
-    but = f" (invalid at {sizes})" if sizes else ""
+    sizes = ", ".join(str(each.size) for each in found if each not in valid)
+    but = f" (invalid at {sizes} {_short_unit(study)})" if sizes else ""
     if _none_told(found):
         return f"{name} no difference told{but}"
     rates = _percentspan([each.effect.ratio for each in valid if each.effect])
@@ -178,10 +182,25 @@ def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
         elif len(found) > 1:
             said.append(f"{name}'s cannot be told, with {len(valid)} valid verdict of {len(found)}")
     claim = f"(the study, with kube-router 0.2.0: {STUDY_CLAIM})"
+    used = _cpu_clause(analysis, study)
     if not said:
-        return f"One size was compared: nothing is said about growth {claim}."
+        return f"One size was compared: nothing is said about growth {claim}{used}."
     more = f"With more {quantity(study).value} that ratio, of new connections"
-    return f"{more}: {'; '.join(said)} {claim}."
+    return f"{more}: {'; '.join(said)} {claim}{used}."
+
+
+def _cpu_clause(analysis: Analysis, study: Mapping[str, Any]) -> str:
+    """Return what a request takes in the largest size by the quieter quantity, as a clause."""
+    largest = max((each.size for each in analysis.headlines), default=0)
+    said = [
+        f"{each.enforcer} {linked(ratio(each.cpu), headline_href(each, Comparison.EFFECT))}"
+        f" ({each.cpu_verdict})"
+        for each in analysis.of(Connections.NEW)
+        if each.size == largest and each.cpu is not None
+    ]
+    if not said:
+        return ""
+    return f"; CPU seconds per request, on over off, at {amount(largest, study)}: {', '.join(said)}"
 
 
 def _growth(first: Headline, last: Headline, study: Mapping[str, Any]) -> str:

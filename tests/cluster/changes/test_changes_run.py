@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,54 @@ def harness(*argv: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_every_change_is_measured_quiet_and_under_churn(tmp_path: Path) -> None:
-    """Events of each kind, both loads, the daemons of every node, and a report drawn again."""
-    options = ("--changes", "--tiny", "--results", str(tmp_path))
-    report = Path(harness("perf", *options, "--name", f"changes-{os.getpid()}"))
+@dataclass(frozen=True)
+class Resumed:
+    """A tiny run that Ctrl-C ended early, and that then went on to its end."""
 
+    partial: str
+    """Its report in between."""
+
+    report: Path
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    """Cut a run off as soon as an event is stored, and take it up again."""
+    results = tmp_path_factory.mktemp("results")
+    options = ("--changes", "--tiny", "--results", str(results), "--name", f"changes-{os.getpid()}")
+    program = (sys.executable, "-m", "harness", "perf", *options)
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        deadline = time.monotonic() + PATIENCE
+        while not any(record.events(path) for path in results.glob(f"*/{record.EVENTS}")):
+            assert time.monotonic() < deadline, "no event was ever stored"
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        output, _ = running.communicate(timeout=PATIENCE)
+    report = Path(output.splitlines()[-1])
+    assert running.returncode == INTERRUPTED, output
+    partial = report.read_text()
+    assert Path(harness("perf", "--resume", str(report.parent))) == report
+    return Resumed(partial, report)
+
+
+def test_ctrl_c_reports_what_there_is_and_the_run_goes_on(resumed: Resumed) -> None:
+    """The report is marked partial; taken up again, the run is whole: two events of each kind."""
+    rows = record.events(resumed.report.parent / record.EVENTS)
+
+    assert "This run is partial" in resumed.partial
+    assert "This run is partial" not in resumed.report.read_text()
+    counted = Counter((row.load, row.change, row.flow) for row in rows)
+    assert set(counted.values()) == {2}
+    run = json.loads((resumed.report.parent / "run.json").read_text())
+    assert run["status"] == "passed"
+    assert len(run["resumed"]) == 1
+
+
+def test_every_change_is_measured_quiet_and_under_churn(resumed: Resumed) -> None:
+    """Events of each kind, both loads, the daemons of every node, and a report drawn again."""
+    report = resumed.report
     rows = record.events(report.parent / record.EVENTS)
     assert {(row.load, row.change) for row in rows if row.flow is Flow.NEW} >= {
         (load, change) for load in Load for change in NAMES if "nothing enforced" not in change
@@ -60,31 +104,3 @@ def test_every_change_is_measured_quiet_and_under_churn(tmp_path: Path) -> None:
     before = report.read_text()
     assert Path(harness("report", str(report.parent))) == report
     assert report.read_text() == before
-
-
-def test_ctrl_c_reports_what_there_is_and_the_run_goes_on(tmp_path: Path) -> None:
-    """The report is marked partial; taken up again, the run is whole: two events of each kind."""
-    options = ("--changes", "--tiny", "--results", str(tmp_path))
-    program = (sys.executable, "-m", "harness", "perf", *options)
-    name = f"changes-{os.getpid()}-cut"
-    with subprocess.Popen(
-        (*program, "--name", name), stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as running:
-        deadline = time.monotonic() + PATIENCE
-        while not any(len(record.events(p)) > 1 for p in tmp_path.glob(f"*/{record.EVENTS}")):
-            assert time.monotonic() < deadline, "no event was ever stored"
-            time.sleep(0.05)
-        os.killpg(running.pid, signal.SIGINT)
-        output, _ = running.communicate(timeout=PATIENCE)
-    report = Path(output.splitlines()[-1])
-    assert running.returncode == INTERRUPTED, output
-    assert "This run is partial" in report.read_text()
-
-    assert Path(harness("perf", "--resume", str(report.parent))) == report
-
-    rows = record.events(report.parent / record.EVENTS)
-    counted = Counter((row.load, row.change, row.flow) for row in rows)
-    assert set(counted.values()) == {2}
-    assert {row.change for row in rows} == set(NAMES)
-    assert json.loads((report.parent / "run.json").read_text())["status"] == "passed"
-    assert "This run is partial" not in report.read_text()
