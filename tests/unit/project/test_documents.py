@@ -31,6 +31,15 @@ def test_every_rule_names_a_test_that_exists() -> None:
     assert missing == []
 
 
+def test_what_is_said_of_the_fast_path_names_tests_that_exist() -> None:
+    """Each row of its table in docs/packet-path.md does, by file and function."""
+    text = (ROOT / "docs" / "packet-path.md").read_text()
+    named = list(re.finditer(r"`([\w/.]+)::(test_\w+)`", text))
+
+    assert len(named) > 10
+    assert [found[0] for found in named if not _is_there(found)] == []
+
+
 _SHORT = {
     "semantics": "property/test_semantics.py",
     "meant": "property/test_who_is_meant.py",
