@@ -13,7 +13,15 @@ from harness.clusters.base import Cluster, PodAnnotation, PodRef
 from harness.enforcers.base import Enforcer
 from harness.errors import ClusterError, UsageError
 from harness.matrix import manifests
-from harness.matrix.model import LabelChange, NamespaceSpec, PodSpec, Restart, StepSpec, Workload
+from harness.matrix.model import (
+    LabelChange,
+    NamespaceSpec,
+    PodSpec,
+    Restart,
+    Retarget,
+    StepSpec,
+    Workload,
+)
 from harness.matrix.reading import Api
 from harness.matrix.scenario import Scenario, as_v1
 
@@ -64,6 +72,7 @@ class Stage:
         self._delete_policies(step.delete)
         for change in step.label:
             self._label(change)
+        self._retarget(step.retarget)
         for pod in step.finish:
             self._finish(pod)
         self._remove(step.remove)
@@ -136,6 +145,19 @@ class Stage:
         if f"{namespace}/{name}" not in self._gone:
             self.api.label_pod(namespace, name, labels)
 
+    def _retarget(self, changes: Sequence[Retarget]) -> None:
+        """Have Services lead to other ports of their pods; their addresses stay."""
+        for change in changes:
+            spec = self._spec(change.service)
+            other = dataclasses.replace(spec, targets=change.targets)
+            before, after = (
+                manifests.service(one, self.scenario.workload) for one in (spec, other)
+            )
+            self.cluster.apply([after])
+            self._undo.append(lambda one=before: self.cluster.apply([one]))  # type: ignore[misc]
+        if changes:
+            self._wait_ready()
+
     def _labels(self, kind: str, name: str, namespace: str | None = None) -> dict[str, str]:
         for one in self.world:
             meta = one["metadata"]
@@ -144,10 +166,11 @@ class Stage:
         raise ClusterError(f"there is no {kind} {name} to label")
 
     def _manifest(self, pod: str) -> Manifest:
-        own = self.scenario.workload
-        specs = (*own.pods, *self.started.values())
-        spec = next(one for one in specs if str(one) == pod)
-        return manifests.pod(spec, self.nodes, own)
+        return manifests.pod(self._spec(pod), self.nodes, self.scenario.workload)
+
+    def _spec(self, pod: str) -> PodSpec:
+        specs = (*self.scenario.workload.pods, *self.started.values())
+        return next(one for one in specs if str(one) == pod)
 
     def _finish(self, pod: str) -> None:
         """Have a pod end by itself: the kubelet stops it, its object stays, as Failed."""
@@ -231,5 +254,5 @@ class Stage:
 
 
 def _touches_objects(step: StepSpec) -> bool:
-    moved = step.finish or step.remove or step.recreate or step.start
+    moved = step.retarget or step.finish or step.remove or step.recreate or step.start
     return bool(step.label or step.create or moved)

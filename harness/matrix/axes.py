@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from harness.errors import UsageError
@@ -83,6 +83,11 @@ class State(enum.Enum):
     """New, after the enforcer was restarted."""
     AT_START = "at_start"
     """New, of or to a pod that has only just started."""
+
+    def between(self, started: Collection[str], *ends: str) -> State:
+        """Return what a step of this state is for a connection: old pods see no start."""
+        fresh = not started or any(end in started for end in ends)
+        return State.NEW if self is State.AT_START and not fresh else self
 
 
 class Wiring(enum.Enum):

@@ -17,12 +17,13 @@ Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class NodePort:
-    """A port that every node has for a Service's port."""
+class ServicePort:
+    """A port of a Service, the pod's own port behind it, and every node's (0: they have none)."""
 
     protocol: Protocol
     port: int
-    number: int
+    target: int
+    node_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,13 @@ class End:
     node: str
     addresses: tuple[str, ...]
     services: tuple[str, ...] = ()
-    node_ports: tuple[NodePort, ...] = field(default=(), hash=False)
+    ports: tuple[ServicePort, ...] = field(default=(), hash=False)
+    """Those of its Service."""
+
+    def behind(self, protocol: Protocol, port: int) -> int:
+        """Return its own port that a port of its Service leads to."""
+        found = (one.target for one in self.ports if (one.protocol, one.port) == (protocol, port))
+        return next(found, port)
 
     @property
     def address(self) -> str:
@@ -165,11 +172,16 @@ def _pod(spec: PodSpec, manifest: Manifest, service: Manifest) -> End:
         node,
         addresses,
         _cluster_ips(own),
-        tuple(
-            NodePort(Protocol(one.get("protocol", "TCP")), one["port"], one["nodePort"])
-            for one in own.get("ports") or []
-            if one.get("nodePort")
-        ),
+        tuple(map(_service_port, own.get("ports") or [])),
+    )
+
+
+def _service_port(port: Manifest) -> ServicePort:
+    return ServicePort(
+        Protocol(port.get("protocol", "TCP")),
+        port["port"],
+        port.get("targetPort", port["port"]),
+        port.get("nodePort", 0),
     )
 
 
@@ -264,14 +276,17 @@ def _probes(ends: Ends, asked: Asked, pair: tuple[End, End], family: Family) -> 
                     yield kind, Probe(place, address, 0, protocol.value), 0
                 continue
             for port in asked.ports:
-                yield kind, Probe(place, address, port, protocol.value), port
+                own = server.behind(protocol, port) if kind in _OF_SERVICE else port
+                yield kind, Probe(place, address, port, protocol.value), own
     for kind, entry in _entries(ends, pair, family):
-        for one in server.node_ports:
+        for one in server.ports:
             # One port will do: which one makes no difference to where the packet goes
-            if one.port == asked.ports[0] and one.protocol in asked.protocols:
-                yield kind, Probe(place, entry, one.number, one.protocol.value), one.port
+            chosen = one.node_port and one.target == asked.ports[0]
+            if chosen and one.protocol in asked.protocols:
+                yield kind, Probe(place, entry, one.node_port, one.protocol.value), one.target
 
 
+_OF_SERVICE = {AddressKind.CLUSTER_IP, AddressKind.HAIRPIN}
 _OWN_ADDRESS = {AddressKind.POD_IP, AddressKind.NODE_IP, AddressKind.EXTERNAL}
 
 
@@ -299,7 +314,8 @@ def _entries(
     """Yield the nodes at which a NodePort is tried: the near one, and one that is not."""
     client, server = pair
     # A NodePort is there for the families of its Service alone
-    if not server.node_ports or family not in map(family_of, server.services):
+    exposed = any(one.node_port for one in server.ports)
+    if not exposed or family not in map(family_of, server.services):
         return
     home = server.node if isinstance(client.place, OutsideRef) else client.node
     near = next((node.at(family) for node in ends.nodes if node.node == home), None)

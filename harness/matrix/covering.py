@@ -27,12 +27,16 @@ Pair = frozenset[Value]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A case as the choice sees it: its id, its direction, its states, and how many steps."""
+    """A case as the choice sees it: its id, its direction, its states, and how many steps.
+
+    ``families`` are those of its policies' blocks: elsewhere nobody's address can lie in one.
+    """
 
     id: str
     direction: Isolation
     states: frozenset[State]
     steps: int = 1
+    families: frozenset[Family] = frozenset()
 
     def values(self) -> Iterator[Value]:
         """Yield the values of axes that it brings."""
@@ -98,8 +102,9 @@ def choose(
     environments = choose_environments(available, wanted)
     steps = {case.id: case.steps for case in cases}
     runs: dict[Environment, list[str]] = {one: [] for one in environments}
-    missing = {pair for one in environments for case in cases for pair in outer_pairs(one, case)}
-    options = [(one, case) for case in cases for one in environments]
+    fitting = {case.id: tuple(_fitting(case, environments)) for case in cases}
+    options = [(one, case) for case in cases for one in fitting[case.id]]
+    missing = {pair for one, case in options for pair in outer_pairs(one, case)}
     while missing:
         gains = ((len(missing & outer_pairs(one, case)), one, case) for one, case in options)
         _, place, case = max(gains, key=lambda entry: (entry[0], -entry[2].steps * _cost(entry[1])))
@@ -109,7 +114,7 @@ def choose(
     for case in cases:
         if case.id not in chosen and environments:
             least = min(
-                environments,
+                fitting[case.id],
                 key=lambda one: _cost(one) * (sum(steps[name] for name in runs[one]) + case.steps),
             )
             runs[least].append(case.id)
@@ -117,6 +122,12 @@ def choose(
     return Choice(
         {one: tuple(sorted(set(ids), key=order.__getitem__)) for one, ids in runs.items()}
     )
+
+
+def _fitting(case: Candidate, environments: Sequence[Environment]) -> Sequence[Environment]:
+    """Return where a case says something; everywhere, where that is nowhere."""
+    found = [one for one in environments if case.families <= one.families]
+    return found or environments
 
 
 def _cost(environment: Environment) -> int:

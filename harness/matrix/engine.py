@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -138,7 +138,9 @@ class Lab:
         return run
 
     def _step(self, case: Case, number: int, spec: StepSpec) -> Step:
-        holding = Holding.open(self._cluster, self._cells) if spec.hold else Holding.none()
+        holding = Holding.none()
+        if spec.hold:
+            holding = Holding.open(self._cluster, self._cells, self._last)
         with holding:
             with self._timed("changes"):
                 refusals = self._stage.do(spec)
@@ -148,9 +150,9 @@ class Lab:
             expect = (*self.scenario.workload.always, *spec.expect)
             with self._timed("judging"):
                 wanted, disagreements = wants(self._cells, oracle, expect)
-            forgive = self._forgive(case, spec.state)
+            forgive = self._forgive(case, spec.state, spec.started)
             applied = self._settle(wanted, forgive)
-            held = holding.ask(oracle, self._wishes.profile, self._patience.probe)
+            held = holding.ask(oracle, self._wishes.profile, self._patience)
         established = tuple(map(self._forgive(case, State.ESTABLISHED), held))
         step = Step(
             case, self._wishes.wiring, number, spec, applied, tuple(disagreements),
@@ -165,12 +167,15 @@ class Lab:
     def _oracle(self) -> Oracle:
         return Oracle([*self._stage.world, *self._stage.policies.values()])
 
-    def _forgive(self, case: Case, state: State) -> Callable[[Finding], Finding]:
-        circumstances = Circumstances(case.id, self._wishes.kind, state)
+    def _forgive(
+        self, case: Case, state: State, started: Collection[str] = ()
+    ) -> Callable[[Finding], Finding]:
         deviations = self._wishes.profile.deviations
 
         def forgive(finding: Finding) -> Finding:
             cell = finding.cell
+            seen = state.between(started, cell.client.name, cell.server.name)
+            circumstances = Circumstances(case.id, self._wishes.kind, seen)
             where = (cell.placement, cell.kind, cell.protocol)
             declared = known(deviations, circumstances, where)
             wrong = finding.mark not in {Mark.RIGHT, Mark.UNPROVED}

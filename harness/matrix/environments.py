@@ -29,6 +29,12 @@ class Environment:
         parts += [self.family.value] if self.family is not Family.IPV4 else []
         return "+".join(parts)
 
+    @property
+    def families(self) -> frozenset[Family]:
+        """Return the families of its addresses."""
+        both = frozenset({Family.IPV4, Family.IPV6})
+        return both if self.family is Family.DUAL else frozenset({self.family})
+
     def settings(self, base: ClusterSettings) -> ClusterSettings:
         """Return what makes such a cluster; everything else is as in ``base``."""
         return dataclasses.replace(

@@ -63,12 +63,13 @@ def host(spec: PodSpec, nodes: Sequence[str], workload: Workload) -> Manifest:
 
 
 def service(spec: PodSpec, workload: Workload) -> Manifest:
-    """Write down a pod's own Service, with the same port numbers."""
+    """Write down a pod's own Service, with the same port numbers where it does not say others."""
+    targets = spec.targets or {}
     ports = [
         {
             "name": _port_name(protocol, port, {}),
             "port": port,
-            "targetPort": port,
+            "targetPort": targets.get(str(port), port),
             "protocol": protocol.value,
         }
         for protocol, port in _served(workload)

@@ -46,7 +46,8 @@ class PodSpec:
     """A pod and the number of its node, counted from 1; -1 is the last one.
 
     ``labels`` come to the one that its Service selects it by; ``named`` are names of TCP ports
-    that mean another number at this pod than the workload says.
+    that mean another number at this pod than the workload says; ``targets`` are ports of its
+    Service, of each protocol, that lead to another number of the pod.
     """
 
     namespace: str
@@ -54,6 +55,7 @@ class PodSpec:
     node: int
     labels: dict[str, str] | None = None
     named: dict[str, int] | None = None
+    targets: dict[str, int] | None = None
     address_of: str | None = None
     """The pod, ended by then, whose address it gets; only where the cluster can do that."""
 
@@ -130,6 +132,19 @@ class LabelChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Retarget:
+    """Other ports of a pod (``namespace/name``) that its Service's ports lead to from now on."""
+
+    service: str
+    targets: dict[str, int]
+
+    def __str__(self) -> str:
+        """Say it as a person would."""
+        ports = ", ".join(f"{port} to {target}" for port, target in self.targets.items())
+        return f"lead service {self.service} from {ports}"
+
+
+@dataclass(frozen=True, slots=True)
 class StepSpec:
     """One step of a case: what is done, in the order of these fields, and what is seen after it.
 
@@ -143,6 +158,7 @@ class StepSpec:
     apply: tuple[PolicyRef, ...] = ()
     delete: tuple[str, ...] = ()
     label: tuple[LabelChange, ...] = ()
+    retarget: tuple[Retarget, ...] = ()
     finish: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     recreate: tuple[str, ...] = ()
@@ -158,13 +174,18 @@ class StepSpec:
             return State.AFTER_RESTART
         return State.AT_START if self.recreate or self.start else State.NEW
 
+    @property
+    def started(self) -> tuple[str, ...]:
+        """The pods that have only just started after it."""
+        return (*self.recreate, *map(str, self.start))
+
     def words(self) -> str:
         """Say what is done, as a person would."""
         parts = [
             *(["offer what the API has to refuse"] if self.refuse else []),
             *(["apply " + ", ".join(map(name_of, self.apply))] if self.apply else []),
             *(["delete " + ", ".join(self.delete)] if self.delete else []),
-            *map(str, self.label),
+            *map(str, (*self.label, *self.retarget)),
             *(f"{verb} {pod}" for verb in ("finish", "remove", "recreate")
               for pod in getattr(self, verb)),
             *(f"create namespace {one.name}" for one in self.create),

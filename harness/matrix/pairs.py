@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from itertools import combinations
+from typing import TypeVar
 
 import msgspec
 
-from harness.matrix.axes import (
-    AXES,
-    AddressKind,
-    Placement,
-    Protocol,
-    State,
-    Wiring,
-)
+from harness.matrix.axes import AXES, AddressKind, Placement, Protocol, State, Wiring
 from harness.matrix.compare import Mark
 from harness.matrix.profiles import Circumstances, Profile, known
 from harness.matrix.record import CellView, Coverage, EnvironmentRecord, MatrixRecord, StepRecord
 
+K = TypeVar("K")
 Value = tuple[str, str]
 Pair = frozenset[Value]
 
@@ -36,15 +32,17 @@ def cover(record: MatrixRecord, profile: Profile) -> MatrixRecord:
     happened: set[str] = set()
     for step in record.steps:
         _count(record, step, profile, met, happened)
-    possible = set(all_pairs())
-    impossible = {pair for pair in possible if is_impossible(pair)}
-    left = possible - impossible - met
+    pairs = sorted(all_pairs(), key=_words)
+    cannot = {_words(pair): why for pair in pairs if (why := why_impossible(pair))}
+    possible = [pair for pair in pairs if _words(pair) not in cannot]
     coverage = Coverage(
-        len(possible),
-        len(met & possible),
-        len(impossible),
-        {_words(pair): _why(record, pair) for pair in sorted(left, key=_words)},
+        len(pairs),
+        sum(pair in met for pair in possible),
+        len(cannot),
+        {_words(pair): _why(record, pair) for pair in possible if pair not in met},
         WORDS,
+        cannot,
+        _states(record),
     )
     ran = {one.id for one in profile.deviations if _was_run(record, one.id, profile)}
     return msgspec.structs.replace(
@@ -66,6 +64,24 @@ def _count(
             happened |= {declared.id} if declared else set()
     for values in seen:
         met.update(frozenset(pair) for pair in combinations(values, 2))
+
+
+def _states(record: MatrixRecord) -> dict[str, dict[str, int]]:
+    """Count the placements that each state was probed at, by wiring."""
+    seen: defaultdict[tuple[str, str], set[Placement]] = defaultdict(set)
+    for step in record.steps:
+        wiring = record.environments[step.environment].wiring
+        for state, view in record.all_views(step):
+            if view.placement is not Placement.CONTROL:
+                seen[state.value, wiring].add(view.placement)
+    return {
+        state.value: {
+            wiring.value: len(seen[state.value, wiring.value])
+            for wiring in Wiring
+            if (state.value, wiring.value) in seen
+        }
+        for state in State
+    }
 
 
 def _values(environment: EnvironmentRecord, state: State, view: CellView) -> tuple[Value, ...]:
@@ -90,56 +106,110 @@ def all_pairs() -> Iterator[Pair]:
                     yield frozenset(((one, str(a.value)), (other, str(b.value))))
 
 
-_ADDRESSES = {
-    Placement.SELF: {AddressKind.POD_IP, AddressKind.HAIRPIN, AddressKind.NODE_PORT,
-                     AddressKind.NODE_PORT_ELSEWHERE},
-    Placement.POD_TO_OWN_HOST: {AddressKind.NODE_IP},
-    Placement.POD_TO_REMOTE_HOST: {AddressKind.NODE_IP},
-    Placement.TO_OUTSIDE: {AddressKind.EXTERNAL},
-    Placement.FROM_OUTSIDE: {AddressKind.POD_IP, AddressKind.NODE_PORT,
-                             AddressKind.NODE_PORT_ELSEWHERE},
-}  # fmt: skip
-_WITHIN = {AddressKind.POD_IP, AddressKind.CLUSTER_IP, AddressKind.NODE_PORT,
-           AddressKind.NODE_PORT_ELSEWHERE}  # fmt: skip
-_ICMP = {AddressKind.POD_IP, AddressKind.NODE_IP, AddressKind.EXTERNAL}
-_ONE_SIDED = {
-    Placement.HOST_TO_OWN_POD: {"none"},
-    Placement.HOST_TO_REMOTE_POD: {"none", "ingress"},
-    Placement.FROM_OUTSIDE: {"none", "ingress"},
-    Placement.TO_OUTSIDE: {"none", "egress"},
-    Placement.POD_TO_OWN_HOST: {"none"},
-    Placement.POD_TO_REMOTE_HOST: {"none", "egress"},
-    Placement.SELF: {"none"},
+_NO_POD = "a server that is no pod has no Service, and neither a pod's address nor a pod's port"
+_OF_SERVERS: Mapping[AddressKind, tuple[frozenset[Placement], str]] = {
+    AddressKind.NODE_IP: (
+        frozenset({Placement.POD_TO_OWN_HOST, Placement.POD_TO_REMOTE_HOST}),
+        "a node's own address leads to the node, not to a pod or outside",
+    ),
+    AddressKind.EXTERNAL: (
+        frozenset({Placement.TO_OUTSIDE}),
+        "an address outside leads to nobody within the cluster",
+    ),
+    AddressKind.HAIRPIN: (
+        frozenset({Placement.SELF}),
+        "hairpin is what a pod's own Service is called as seen by itself",
+    ),
 }
-"""Directions that policies can speak of, where an end is no pod or nothing may be forbidden."""
+"""Kinds of address that only some servers have: at which placements, and why at no other."""
+_NO_POD_SERVES = {
+    Placement.POD_TO_OWN_HOST,
+    Placement.POD_TO_REMOTE_HOST,
+    Placement.TO_OUTSIDE,
+}
+_ONE_SIDED: Mapping[Placement, tuple[frozenset[str], str]] = {
+    Placement.HOST_TO_OWN_POD: (
+        frozenset({"none", "ingress"}),
+        "the client is a node, which no policy for egress selects",
+    ),
+    Placement.HOST_TO_REMOTE_POD: (
+        frozenset({"none", "ingress"}),
+        "the client is a node, which no policy for egress selects",
+    ),
+    Placement.FROM_OUTSIDE: (
+        frozenset({"none", "ingress"}),
+        "the client is outside, and no policy for egress selects it",
+    ),
+    Placement.TO_OUTSIDE: (
+        frozenset({"none", "egress"}),
+        "the server is outside, and no policy for ingress selects it",
+    ),
+    Placement.POD_TO_OWN_HOST: (
+        frozenset({"none"}),
+        "a pod may always reach its own node, whatever policies say",
+    ),
+    Placement.POD_TO_REMOTE_HOST: (
+        frozenset({"none", "egress"}),
+        "the server is a node, which no policy for ingress selects",
+    ),
+}
+"""Directions that policies can speak of, where an end is no pod or nothing may be forbidden.
+
+Behind another node's NodePort everybody has that node's address: so a node's own pods, and a pod
+itself, may be strangers to themselves there.
+"""
+_ONE_SIDED_ADDRESSES: Mapping[AddressKind, tuple[frozenset[str], str]] = {
+    AddressKind.HAIRPIN: (
+        frozenset({"none"}),
+        "a pod may always reach itself, whatever policies say",
+    ),
+    AddressKind.NODE_IP: (
+        frozenset({"none", "egress"}),
+        "the server is a node, which no policy for ingress selects",
+    ),
+    AddressKind.EXTERNAL: (
+        frozenset({"none", "egress"}),
+        "the server is outside, and no policy for ingress selects it",
+    ),
+}
+_ICMP = {AddressKind.POD_IP, AddressKind.NODE_IP, AddressKind.EXTERNAL}
 
 
-def is_impossible(pair: Pair) -> bool:  # noqa: PLR0911  # a table of axes in pairs
-    """Whether no connection can have both values: a ClusterIP means nothing outside, and so on."""
+def why_impossible(pair: Pair) -> str:
+    """Say why no connection can have both values of a pair; empty where one can."""
     axes = dict(pair)
-    if "placement" in axes:
-        placement = Placement(axes["placement"])
-        if "address" in axes:
-            return AddressKind(axes["address"]) not in _ADDRESSES.get(placement, _WITHIN)
-        if "direction" in axes:
-            # A NodePort of another node shows policies a node where a pod was: all may happen
-            return placement in _ONE_SIDED and axes["direction"] not in _ONE_SIDED[placement]
-        if "state" in axes:
-            return placement is Placement.SELF and axes["state"] == State.ESTABLISHED.value
-    if "address" in axes:
-        kind = AddressKind(axes["address"])
-        if "protocol" in axes:
-            return Protocol(axes["protocol"]) is Protocol.ICMP and kind not in _ICMP
-        if "direction" in axes:
-            outer = kind in {AddressKind.EXTERNAL, AddressKind.NODE_IP}
-            hairpin = kind is AddressKind.HAIRPIN and axes["direction"] != "none"
-            return hairpin or (outer and axes["direction"] not in {"none", "egress"})
-        if "state" in axes:
-            held = {AddressKind.POD_IP, AddressKind.CLUSTER_IP, AddressKind.EXTERNAL}
-            return axes["state"] == State.ESTABLISHED.value and kind not in held
-    if axes.get("state") == State.ESTABLISHED.value and "protocol" in axes:
-        return axes["protocol"] in {Protocol.UDP.value, Protocol.ICMP.value}
-    return False
+    match sorted(axes):
+        case ["address", "placement"]:
+            return _no_address(Placement(axes["placement"]), AddressKind(axes["address"]))
+        case ["direction", "placement"]:
+            return _unless(_ONE_SIDED, Placement(axes["placement"]), axes["direction"])
+        case ["address", "direction"]:
+            return _unless(_ONE_SIDED_ADDRESSES, AddressKind(axes["address"]), axes["direction"])
+        case ["address", "protocol"]:
+            is_ping = Protocol(axes["protocol"]) is Protocol.ICMP
+            if is_ping and AddressKind(axes["address"]) not in _ICMP:
+                return "a Service and a NodePort have ports, and ICMP has none"
+    return ""
+
+
+def _unless(table: Mapping[K, tuple[frozenset[str], str]], key: K, value: str) -> str:
+    allowed, why = table.get(key, (frozenset({value}), ""))
+    return "" if value in allowed else why
+
+
+def _no_address(placement: Placement, address: AddressKind) -> str:
+    if address in _OF_SERVERS:
+        placements, why = _OF_SERVERS[address]
+        return "" if placement in placements else why
+    if placement in _NO_POD_SERVES:
+        return _NO_POD
+    if address is AddressKind.CLUSTER_IP:
+        match placement:
+            case Placement.FROM_OUTSIDE:
+                return "a ClusterIP means nothing outside of the cluster"
+            case Placement.SELF:
+                return "a pod's own ClusterIP is called hairpin"
+    return ""
 
 
 def _words(pair: Pair) -> str:

@@ -194,7 +194,13 @@ def _candidates(
     groups: Iterable[Scenario], selection: Selection, cannot: Container[str]
 ) -> list[Candidate]:
     return [
-        Candidate(case.id, group.direction(case), case.states(), len(case.all_steps()))
+        Candidate(
+            case.id,
+            group.direction(case),
+            case.states(),
+            len(case.all_steps()),
+            group.families(case),
+        )
         for group in groups
         for case in group.cases
         if case.id not in cannot and selection.takes_any("state", case.states())

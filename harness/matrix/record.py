@@ -118,8 +118,9 @@ class StepRecord(msgspec.Struct, frozen=True):
 
     ``settled`` is None where the matrix never was as expected; ``wait`` is the silence that counted
     as dropped, ``look`` how long the last look at everything took. ``due`` is how many cells had to
-    change. ``established`` are connections that were opened before the step. The step numbered 0
-    is the matrix after everything was taken back, stored where something lingered.
+    change. ``established`` are connections that were opened before the step; ``started`` the pods
+    that have only just started: with these alone a connection is one at pod start. The step
+    numbered 0 is the matrix after everything was taken back, stored where something lingered.
     """
 
     case: str
@@ -135,6 +136,7 @@ class StepRecord(msgspec.Struct, frozen=True):
     evidence: tuple[str, ...] = ()
     due: int = 0
     look: float = 0.0
+    started: tuple[str, ...] = ()
 
 
 class StepText(msgspec.Struct, frozen=True):
@@ -191,13 +193,19 @@ class GroupRecord(msgspec.Struct, frozen=True):
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """Pairs of values of two axes: how many there are, met, impossible, and left, with why."""
+    """Pairs of values of two axes: how many there are, met, impossible, and left, with why.
+
+    ``cannot`` says of each impossible pair why no connection has both values. ``states`` has for
+    each state and wiring at how many placements it was probed.
+    """
 
     pairs: int = 0
     met: int = 0
     impossible: int = 0
     left: dict[str, str] = {}
     words: str = ""
+    cannot: dict[str, str] = {}
+    states: dict[str, dict[str, int]] = {}
 
 
 class MatrixRecord(msgspec.Struct, frozen=True):
@@ -257,7 +265,8 @@ class MatrixRecord(msgspec.Struct, frozen=True):
 
     def all_views(self, step: StepRecord) -> Iterator[tuple[State, CellView]]:
         """Return every cell of a step with its state, held connections among them."""
-        yield from ((step.state, view) for view in self.views(step.cells))
+        for view in self.views(step.cells):
+            yield step.state.between(step.started, view.client, view.server), view
         if step.established:
             for view in self.views(step.established):
                 yield State.ESTABLISHED, view

@@ -67,6 +67,7 @@ class Recorder:
             evidence=step.evidence,
             due=step.applied.due,
             look=round(step.applied.whole, 3),
+            started=step.spec.started,
         )
 
     def columns(self, findings: Sequence[Finding]) -> Columns:

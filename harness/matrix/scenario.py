@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import harness
-from harness.matrix.axes import Isolation
+from harness.matrix.axes import Family, Isolation
 from harness.matrix.model import (
     Case,
     Expectation,
@@ -77,12 +77,25 @@ class Scenario:
             case _:
                 return Isolation.NONE
 
+    def families(self, case: Case) -> frozenset[Family]:
+        """Return the families of the blocks that a case's policies name."""
+        specs = (one.get("spec") or {} for one in self.policies_of(case))
+        return frozenset(Family.IPV6 if ":" in cidr else Family.IPV4 for cidr in _blocks(specs))
+
     def case(self, identity: str) -> Case:
         """Find a case by its id; raises LookupError."""
         found = next((case for case in self.cases if case.id == identity), None)
         if found is None:
             raise LookupError(identity)
         return found
+
+
+def _blocks(specs: Iterable[Manifest]) -> Iterator[str]:
+    for spec in specs:
+        for rule in (*(spec.get("ingress") or []), *(spec.get("egress") or [])):
+            for peer in (*(rule.get("from") or []), *(rule.get("to") or [])):
+                if peer.get("ipBlock"):
+                    yield str(peer["ipBlock"]["cidr"])
 
 
 def _types(spec: Manifest) -> list[str]:
@@ -192,7 +205,8 @@ def _check_case(workload: Workload, case: Case, mistakes: Mistakes) -> None:
                 mistakes.add(where, f"there is no namespace {pod.namespace} for pod {pod}")
         for name in set(step.delete) - applied:
             mistakes.add(where, f"deletes {name}, which no step before has applied")
-        for name in {*step.finish, *step.remove, *step.recreate} - pods:
+        retargeted = {one.service for one in step.retarget}
+        for name in {*step.finish, *step.remove, *step.recreate, *retargeted} - pods:
             mistakes.add(where, f"there is no pod {name}")
         for change in step.label:
             _check_label(pods, namespaces, where, change, mistakes)

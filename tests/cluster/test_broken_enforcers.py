@@ -16,12 +16,15 @@ from harness.enforcers.base import State, Usage
 from harness.matrix.axes import AddressKind, Placement
 from harness.matrix.compare import Mark
 from harness.matrix.engine import Wishes
+from harness.matrix.profiles import load_profile
 from harness.matrix.reading import read_cluster
 from harness.matrix.run import judge
 from harness.matrix.scenario import folder, load_scenario
 from harness.matrix.steps import CaseRun
 from harness.matrix.watching import Patience
 from harness.options import settings_from
+from tests.mutation.deployed import late
+from tests.mutation.enforcer import LATE_SECONDS
 
 pytestmark = pytest.mark.cluster
 
@@ -137,6 +140,21 @@ def test_egress_accept_before_ingress_is_asked(tmp_path: Path) -> None:
         (Placement.SAME_NODE, AddressKind.POD_IP),
         (Placement.SAME_NODE, AddressKind.CLUSTER_IP),
     }
+
+
+def test_an_enforcer_that_is_right_but_slow_passes(tmp_path: Path) -> None:
+    """Changes that come seconds late are waited for: no verdict is wrong, and the time is told."""
+    group = load_scenario(folder() / "groups" / "changes.yaml")
+    wishes = Wishes("routed", profile=load_profile("bundled"))
+    with make_embedded(settings_from({"control_plane": "builtin"})) as cluster:
+        asked = [group.case("NP-CHANGE-003")]
+        (done,) = judge(cluster, late(), group, wishes, logs=tmp_path, cases=asked)
+
+    assert done.right
+    assert all((step.applied.seconds or 0.0) >= LATE_SECONDS / 2 for step in done.steps)
+    late_ones = [finding for finding in done.findings if finding.story]
+    assert late_ones
+    assert all(when >= LATE_SECONDS / 2 for one in late_ones for when, _ in one.story)
 
 
 def test_rules_that_stay_are_told(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ installed on every node like the sound one, and judged by the functional suite u
 it: a wrong verdict, where the sound enforcer passes the same case on the same cluster. The share
 that is caught is the mutation score.
 
-:mod:`~tests.mutation.catalogue` says what a mutant is; ``meaning``, ``following``, ``packets`` and
-``layouts`` hold them. :mod:`~tests.mutation.enforcer` runs a broken enforcer on a node,
+:mod:`~tests.mutation.catalogue` says what a mutant is; ``meaning``, ``partial``, ``following``,
+``packets`` and ``layouts`` hold them. :mod:`~tests.mutation.enforcer` runs one on a node,
 :mod:`~tests.mutation.judging` asks the suite, :mod:`~tests.mutation.report` writes down what it
 said, and ``__main__`` is the command, ``nox -s mutation``.
 """

@@ -33,7 +33,8 @@ class Mutant:
     """One thing that is broken.
 
     ``says`` is a sentence. ``flags`` come to the bundled enforcer's command line. ``first`` is the
-    case that is tried first, since it caught the mutant before; the others follow.
+    case that is tried first, since it caught the mutant before; the others follow. ``also`` is a
+    kind of address that only this mutant needs.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Mutant:
     ground: Ground = Ground.ROUTED
     kind: Kind = Kind.BUNDLED
     first: str = ""
+    also: str = ""
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -50,14 +52,18 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 def mutant(
-    *flags: str, ground: Ground = Ground.ROUTED, kind: Kind = Kind.BUNDLED, first: str = ""
+    *flags: str,
+    ground: Ground = Ground.ROUTED,
+    kind: Kind = Kind.BUNDLED,
+    first: str = "",
+    also: str = "",
 ) -> Callable[[Break], Break]:
     """Enter a function into the list: its name and its docstring are the mutant's."""
 
     def enter(make: Break) -> Break:
         name = make.__name__.replace("_", "-")
         says = (make.__doc__ or "").strip()
-        MUTANTS[name] = Mutant(name, says, make, flags, ground, kind, first)
+        MUTANTS[name] = Mutant(name, says, make, flags, ground, kind, first, also)
         return make
 
     return enter

@@ -11,7 +11,7 @@ from harness.enforcers.bundled import Bundled
 from harness.enforcers.daemons import Command
 from harness.enforcers.kube_router_model.enforcer import KubeRouterModel
 from tests.mutation.catalogue import Kind, Mutant
-from tests.mutation.enforcer import SOUND
+from tests.mutation.enforcer import LATE, SOUND
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -26,10 +26,10 @@ def _program(command: Command, name: str) -> Command:
 class BrokenBundled(Bundled):
     """The bundled enforcer, broken."""
 
-    def __init__(self, mutant: Mutant) -> None:
-        """Take the mutant."""
-        super().__init__(mutant.flags)
-        self.mutant = mutant.name
+    def __init__(self, name: str, flags: tuple[str, ...] = ()) -> None:
+        """Take the mutant's name and flags."""
+        super().__init__(flags)
+        self.mutant = name
 
     def command(self, cluster: Cluster, node: str) -> Command:
         """Return the mutant's command line."""
@@ -53,7 +53,7 @@ def broken(mutant: Mutant) -> Enforcer:
     """Return a mutant as an enforcer."""
     match mutant.kind:
         case Kind.BUNDLED:
-            return BrokenBundled(mutant)
+            return BrokenBundled(mutant.name, mutant.flags)
         case Kind.LAYOUT:
             return Layout(mutant.name)
 
@@ -65,3 +65,8 @@ def sound(kind: Kind) -> Enforcer:
             return Bundled()
         case Kind.LAYOUT:
             return Layout(SOUND)
+
+
+def late() -> Enforcer:
+    """Return the bundled enforcer, right but slow."""
+    return BrokenBundled(LATE)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from tests.mutation import following, layouts, meaning, packets  # each fills the catalogue
+from tests.mutation import following, layouts, meaning, packets, partial  # they fill the catalogue
 from tests.mutation.catalogue import MUTANTS, Kind
 
-__all__ = ["MUTANTS", "SOUND"]
+__all__ = ["LATE", "LATE_SECONDS", "MUTANTS", "SOUND"]
 
-GROUPS = (meaning, following, packets, layouts)
+GROUPS = (meaning, partial, following, packets, layouts)
 SOUND = "sound"
 """The layout without a defect, as the control of its mutants."""
+LATE = "late"
+"""The bundled enforcer without a defect, but slow."""
+LATE_SECONDS = 2.0
 
 
 def main() -> None:
@@ -23,6 +26,9 @@ def main() -> None:
     if name == SOUND:
         layouts.mended()
         _run(Kind.LAYOUT)
+    elif name == LATE:
+        following.late(LATE_SECONDS)
+        _run(Kind.BUNDLED)
     else:
         MUTANTS[name].make()
         _run(MUTANTS[name].kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from enforcer.kube import decode
 from enforcer.model.changes import Kind, Put, Removed, Replaced
 from enforcer.model.objects import Namespace, Pod, Policy
 from enforcer.node import NodeTables, Synced
+from enforcer.policy import compile as compiling
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import NodeCompiler
 from enforcer.policy.compiled import CompiledPolicy, LocalPod
@@ -44,6 +46,22 @@ def pod_label_change_ignored() -> None:
         return given
 
     each_change(change)
+
+
+@mutant(first="NP-CHANGE-004")
+def selected_once_for_all() -> None:
+    """A pod stays under the policies that its labels met when it came; as a peer it is followed."""
+    seen: dict[Any, Any] = {}
+
+    def first(real: Function) -> Function:
+        def made(self: Any, pod: Pod, *rest: Any) -> None:
+            labels = seen.setdefault((pod.key, pod.uid), pod.labels)
+            real(self, dataclasses.replace(pod, labels=labels), *rest)
+            self.pod = pod
+
+        return made
+
+    wrap(compiling._Member, "__init__", first)
 
 
 @mutant(first="NP-CHANGE-005")
@@ -141,6 +159,38 @@ def _delete_tables() -> None:
     for family in ("inet", "bridge"):
         argv = ["nft", "delete", "table", family, "npd"]
         subprocess.run(argv, check=False, capture_output=True)
+
+
+@mutant(first="NP-CHANGE-012")
+def restart_forgets_connections() -> None:
+    """A restarted enforcer has the kernel forget every connection: Services' are cut."""
+    done: list[bool] = []
+
+    def forgetting(real: Function) -> Function:
+        def sync(self: NodeTables, compiled: CompiledPolicy) -> Synced:
+            if not done:
+                done.append(True)
+                subprocess.run(["conntrack", "-F"], check=False, capture_output=True)
+            found: Synced = real(self, compiled)
+            return found
+
+        return sync
+
+    wrap(NodeTables, "sync", forgetting)
+
+
+def late(seconds: float) -> None:
+    """Put every change off: not broken, but slow, and to be passed like any sound enforcer."""
+
+    def slow(real: Function) -> Function:
+        def sync(self: NodeTables, compiled: CompiledPolicy) -> Synced:
+            time.sleep(seconds)
+            found: Synced = real(self, compiled)
+            return found
+
+        return sync
+
+    wrap(NodeTables, "sync", slow)
 
 
 @mutant("--existing-connections=keep", first="NP-CHANGE-007")

@@ -16,7 +16,7 @@ from harness.clusters import make_embedded
 from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
 from harness.errors import HarnessError
-from harness.matrix.axes import Family, Proxy, Wiring, parse_selection
+from harness.matrix.axes import Family, Proxy, Selection, Wiring, parse_selection
 from harness.matrix.compare import WRONG, Finding
 from harness.matrix.engine import Lab, Wishes
 from harness.matrix.environments import Environment, reason_of, unavailable
@@ -33,8 +33,8 @@ from tests.mutation.deployed import broken, sound
 PATIENCE = Patience(stable=2.5, limit=30.0)
 """A mutant is wrong for good: what has not changed for some seconds is a verdict."""
 
-SELECTION = parse_selection("address=pod-ip,cluster-ip,hairpin,node-ip,external")
-"""NodePorts are left out: no mutant needs them, and they are half of all cells."""
+ADDRESSES = "pod-ip,cluster-ip,hairpin,node-ip,external"
+"""NodePorts are left out where a mutant does not need them: they are half of all cells."""
 
 PROFILES = {Kind.BUNDLED: "bundled", Kind.LAYOUT: "kube-router-0.2-model"}
 
@@ -165,7 +165,7 @@ class Court:
             kind=self.environment.wiring,
             profile=profile_of(kind),
             patience=patience_with(enforcer, self.cluster, PATIENCE),
-            selection=SELECTION,
+            selection=_selection(what),
         )
         lab = _Lab(self.cluster, enforcer, first, wishes)
         lab.guarded = self._guarded
@@ -176,6 +176,11 @@ class Court:
             for scenario, case in cases:
                 lab.use(scenario)
                 yield lab.run(case)
+
+
+def _selection(what: Mutant | Kind) -> Selection:
+    also = what.also if isinstance(what, Mutant) else "node-port"
+    return parse_selection(f"address={ADDRESSES},{also}" if also else f"address={ADDRESSES}")
 
 
 def profile_of(kind: Kind) -> Profile:

@@ -63,6 +63,18 @@ def reply_traffic_blocked() -> None:
 
 
 @mutant(first="NP-CHANGE-007")
+def established_udp_always_accepted() -> None:
+    """A UDP conversation is never judged again once it was answered."""
+    inserted("forward", "meta l4proto 17 ct state established accept")
+
+
+@mutant(also="node-port", first="NP-ISO-001")
+def node_ports_open() -> None:
+    """What comes by a NodePort is never judged."""
+    inserted("forward", "ct status dnat ct original ip daddr @nodes4 accept")
+
+
+@mutant(first="NP-CHANGE-007")
 def established_always_accepted() -> None:
     """An established connection is never judged again."""
     inserted("forward", "ct state established accept")
@@ -141,16 +153,27 @@ def hairpin_denied() -> None:
 @mutant(first="NP-PEER-014")
 def judged_before_dnat() -> None:
     """The server is taken to be what the client called: a Service's address, not its backend's."""
+    _each_lookup("ct reply ip saddr", "ct original ip daddr")
 
-    def before(real: Function) -> Function:
+
+@mutant(first="NP-PORT-001")
+def ports_judged_before_dnat() -> None:
+    """A port is taken to be what the client called: a Service's, not the pod's own behind it."""
+    _each_lookup("ct reply proto-src", "ct original proto-dst")
+
+
+def _each_lookup(what: str, instead: str) -> None:
+    """Ask for something else wherever a class's chain looks something up."""
+
+    def other(real: Function) -> Function:
         def lookups(item: Any, *rest: Any) -> Any:
             for one in real(item, *rest):
-                text = one.rule.expression.replace("ct reply ip saddr", "ct original ip daddr")
+                text = one.rule.expression.replace(what, instead)
                 yield dataclasses.replace(one, rule=rule(text))
 
         return lookups
 
-    wrap(classes, "_lookups", before)
+    wrap(classes, "_lookups", other)
 
 
 @mutant(first="NP-ISO-001")

@@ -13,6 +13,7 @@ import pytest
 from harness.errors import UsageError
 from harness.matrix.axes import (
     AXES,
+    Family,
     Isolation,
     Placement,
     Proxy,
@@ -25,10 +26,11 @@ from harness.matrix.environments import Environment, every, first
 from harness.matrix.explaining import explain
 from harness.matrix.features import generated
 from harness.matrix.listing import lines_of
-from harness.matrix.pairs import all_pairs, is_impossible
+from harness.matrix.pairs import all_pairs, why_impossible
 from harness.matrix.planning import Wanted, load_groups, plan_runs
 from harness.options import settings_from
 
+BOTH = frozenset({Family.IPV4, Family.IPV6})
 EVERYWHERE = tuple(every(parse_selection("")))
 
 
@@ -97,12 +99,28 @@ def test_cases_meet_every_environment_value_in_pairs() -> None:
 
 def test_what_cannot_be_is_no_gap() -> None:
     """A ClusterIP from outside, or a named ICMP port, counts as impossible and not as missed."""
-    impossible = {pair for pair in all_pairs() if is_impossible(pair)}
+    impossible = {pair for pair in all_pairs() if why_impossible(pair)}
 
     assert frozenset((("placement", "from_outside"), ("address", "cluster_ip"))) in impossible
     assert frozenset((("placement", "same_node"), ("address", "cluster_ip"))) not in impossible
+    assert frozenset((("placement", "self"), ("state", "established"))) not in impossible
+    assert frozenset((("protocol", "UDP"), ("state", "established"))) not in impossible
     axes = {axis for pair in impossible for axis, _ in pair}
     assert axes <= AXES.keys() - {"wiring", "proxy", "family"}
+
+
+def test_blocks_are_asked_where_somebody_can_lie_in_them() -> None:
+    """A case about IPv6 blocks runs where there is IPv6, if there is any such cluster."""
+    six = Candidate("six", Isolation.EGRESS, frozenset({State.NEW}), families=BOTH)
+    four = dataclasses.replace(six, id="four", families=frozenset({Family.IPV4}))
+    choice = choose(EVERYWHERE, [six, four])
+    alone = choose([Environment(Wiring.ROUTED)], [six])
+
+    where = {name: [e.families for e, ids in choice.runs.items() if name in ids]
+             for name in ("six", "four")}  # fmt: skip
+    assert set(where["six"]) == {BOTH}
+    assert all(Family.IPV4 in families for families in where["four"])
+    assert list(alone.runs.values()) == [("six",)]
 
 
 def test_a_named_cluster_is_the_only_one() -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from harness.clusters.base import PodRef, Verdict
-from harness.matrix.axes import Placement
+from harness.clusters.base import Held, Outcome, PodRef, Verdict
+from harness.matrix.axes import AddressKind, Placement, State
 from harness.matrix.compare import Mark
 from harness.matrix.engine import Lab, Wishes
 from harness.matrix.model import Case
 from harness.matrix.profiles import Deviation, Manner, Profile
+from harness.matrix.recording import Recorder
 from harness.matrix.scenario import Scenario, load_scenario
 from harness.matrix.steps import CaseRun
 from harness.matrix.watching import Patience
@@ -41,6 +42,22 @@ cases:
       - restart: enforcer
       - create: [{name: new, labels: {team: c}}]
         start: [{namespace: new, name: c1, node: 1, labels: {role: f}}]
+"""
+RETARGET = """\
+title: A group of this test's
+workload: workload.yaml
+cases:
+  - id: NP-TEST-002
+    rule: A Service leads elsewhere.
+    steps:
+      - apply:
+          - apiVersion: networking.k8s.io/v1
+            kind: NetworkPolicy
+            metadata: {namespace: nsa, name: p}
+            spec:
+              podSelector: {}
+              ingress: [{ports: [{port: 80}]}]
+      - retarget: [{service: nsa/a1, targets: {80: 6379, 6379: 80}}]
 """
 QUICK = Patience(probe=0.01, glance=0.01, guard=0.0, stable=0.0, limit=0.0, pause=0.0)
 
@@ -104,6 +121,73 @@ def test_held_connections_are_judged(run: Callable[..., CaseRun]) -> None:
     cut = {f.cell.client.name for f in step.established if f.outcome.verdict is not Verdict.OPEN}
     assert cut == {"nsb/b1"}
     assert len(step.established) > 100
+    nodes = {Placement.POD_TO_OWN_HOST, Placement.POD_TO_REMOTE_HOST}  # the study serves none
+    assert {f.cell.placement for f in step.established} == set(Placement) - nodes
+
+
+@pytest.mark.parametrize(("silent", "alive"), [(0, True), (1, True), (3, True), (99, False)])
+def test_a_held_connection_is_asked_again_before_it_is_taken_for_cut(
+    run: Callable[..., CaseRun], fake_cluster: Any, silent: int, *, alive: bool
+) -> None:
+    """Who should live and is silent is asked some times over, and tells what it showed before."""
+
+    class Late(fake_cluster):  # type: ignore[misc]
+        asked: ClassVar[list[int]] = []
+
+        def ask(self, held: Sequence[Held], timeout: float = 0.25) -> list[Outcome]:
+            self.asked.append(len(held))
+            if len(self.asked) <= silent:
+                return [Outcome(Verdict.DROPPED, timeout) for _ in held]
+            found: list[Outcome] = super().ask(held, timeout)
+            return found
+
+    held = run(None, Late()).steps[2].established
+
+    assert all(one.right for one in held) == alive
+    stories = [one.story for one in held if one.story]
+    assert bool(stories) == (alive and silent > 0)
+    assert {verdict for story in stories for _, verdict in story} <= {Verdict.DROPPED}
+    if not alive:  # who is cut by right is asked once, the others three times more
+        assert Late.asked[0] > Late.asked[1] == Late.asked[2] == Late.asked[3]
+        assert len(Late.asked) == 4
+
+
+def test_a_start_is_the_started_pods_own(run: Callable[..., CaseRun]) -> None:
+    """Of the matrix after a step that starts a pod only that pod's connections are "at start"."""
+    case = run()
+    recorder = Recorder()
+    recorder.add(case)
+    started = next(one for one in recorder.steps if one.state is State.AT_START)
+    assert started.started == ("nsb/n1",)
+    assert State.AT_START.between(("nsb/n1",), "nsb/n1", "nsa/a1") is State.AT_START
+    assert State.AT_START.between(("nsb/n1",), "nsb/b1", "nsa/a1") is State.NEW
+    assert State.AFTER_RESTART.between(("nsb/n1",), "nsb/b1") is State.AFTER_RESTART
+
+
+def test_a_service_that_leads_to_another_port(
+    study: Scenario, fake_cluster: Any, fake_enforcer: Any, tmp_path: Path
+) -> None:
+    """Its cells are judged by the pod's own port, before the change, after it, and at the end."""
+    (tmp_path / "workload.yaml").write_text(study.workload_path.read_text())
+    (tmp_path / "retarget.yaml").write_text(RETARGET)
+    retarget = load_scenario(tmp_path / "retarget.yaml")
+    wishes = Wishes("fake", patience=QUICK, make_api=fake_cluster.api_of)
+    lab = Lab(fake_cluster(), fake_enforcer(), retarget, wishes)
+    with lab.ready(tmp_path):
+        done = lab.run(retarget.cases[0])
+
+    assert done.right
+    led = [
+        {
+            (f.cell.probe.port, f.cell.port)
+            for f in step.applied.findings
+            if f.cell.server.name == "nsa/a1" and f.cell.kind is AddressKind.CLUSTER_IP
+        }
+        for step in done.steps
+    ]
+    assert (80, 80) in led[0]
+    assert (80, 6379) in led[1]
+    assert (80, 80) not in led[1]
 
 
 def test_the_manner_of_denying_is_a_finding(run: Callable[..., CaseRun]) -> None:
