@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness import stats
+from harness.measure.voiding import MOST_LOAD, Rest
 from harness.stats import Estimate, Floats
 
 VARIATION = 0.22
@@ -141,6 +142,31 @@ def test_an_effect_as_small_as_promised_is_found() -> None:
         found += stats.sign_flip_p(values, rng, RESAMPLES) < stats.ALPHA
 
     assert found / STUDIES >= stats.POWER
+
+
+def test_bursts_of_the_machine_do_not_pass_for_an_effect() -> None:
+    """A watcher that takes a CPU now and then, in every arm alike: granted, it deceives nobody.
+
+    Looks before the reference legs void what is more than its usual bursts, whatever was measured.
+    """
+    rng = np.random.default_rng(20180729)
+    alarms, counted = [], 0
+    for run in range(SIMULATIONS // 2):
+        steps = rng.random(6 * 40) < 0.35  # each a third of a leg; it goes on or stops by these
+        busy = np.cumsum(steps) % 2 + (rng.random(steps.size) < 0.04)
+        own = Rest(tuple(busy[:60] / 2), cpus=2).of_itself
+        legs = busy[60:].reshape(-1, 6)
+        slow = np.log1p(-0.35 * legs.reshape(-1, 2, 3).mean(axis=2))
+        void = legs[:, 2] / 2 > own + MOST_LOAD
+        noise = rng.normal(0.0, 0.05, slow.shape)
+        coin = rng.integers(0, 2, len(legs)) * 2 - 1
+        ratios = (coin * ((slow + noise) @ [1, -1]))[~void]
+        found = stats.estimate(ratios.tolist(), seed=run, resamples=RESAMPLES)
+        alarms.append(found.p < stats.ALPHA)
+        counted += ratios.size
+
+    assert np.mean(alarms) <= 0.07
+    assert counted > 0.85 * len(alarms) * 30
 
 
 def test_one_pair_a_cell_would_promise_too_much() -> None:
