@@ -28,7 +28,7 @@ HARNESS = (sys.executable, "-m", "harness")
 KINDS = "namespaces,daemonsets,serviceaccounts,clusterroles,clusterrolebindings"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def house(lab: Place) -> Iterator[Place]:
     """Give the cluster without the tests' own agents: they are the harness's, and one a node."""
     lab.agents.__exit__()

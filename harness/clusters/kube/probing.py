@@ -30,9 +30,11 @@ _BY_PROGRAMS = frozenset({Transport.UDP})
 """What no kernel answers."""
 _TIMES = 3
 """How many times a prober's slowest answer silence has to last."""
+_MOST = 10
+"""How many times the silence that was asked for, at most: a glance stays a glance."""
 _LONGEST = 10.0
 """Seconds; more is not waited for, however late probers are."""
-_PAUSE = 0.02
+_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,9 @@ class Probing:
         by_programs = [at for at, one in enumerate(protocols) if one in _BY_PROGRAMS]
         if not by_programs:
             return ask(range(len(protocols)), timeout)
+        longest = min(_MOST * timeout, _LONGEST)
         outcomes, late = self._timed(range(len(protocols)), timeout, ask)
-        while (needed := min(_TIMES * late, _LONGEST)) > timeout:
+        while (needed := min(_TIMES * late, longest)) > timeout:
             silent = [at for at in by_programs if outcomes[at].verdict is Verdict.DROPPED]
             if not silent:
                 break
