@@ -205,8 +205,8 @@ class Picture:
         probes = sum(tile.total for tile in self._tiles.values())
         match answer(self._record):
             case Answer.NO:
-                wrong = len(failures(self._record))
-                return f"No: {wrong:,} of {probes:,} verdicts wrong", self._theme.bad
+                marks = Counter(one.cell.mark for one in failures(self._record))
+                return f"No: {_amiss(marks)} of {probes:,} verdicts", self._theme.bad
             case Answer.PARTIAL:
                 return f"Partial: {probes:,} verdicts, none wrong", self._theme.soft
             case Answer.YES:
@@ -215,17 +215,14 @@ class Picture:
     def _grid(self, ax: Axes, name: str, corner: tuple[float, float], *, labels: bool) -> None:
         x, y = corner
         theme = self._theme
-        wrong = sum(
-            sum(tile.marks[mark] for mark in _LOUDEST)
-            for (where, _, _), tile in self._tiles.items()
-            if where == name
-        )
+        here = (tile for (where, _, _), tile in self._tiles.items() if where == name)
+        wrong = _amiss(sum((tile.marks for tile in here), Counter()))
         words = name.replace("+", " · ").replace("_", "-")
         title = textwrap.fill(words, _TITLE, break_on_hyphens=False)
         ax.text(x, y - 0.08, title, size=8.6, weight="bold", va="bottom", linespacing=1.1)
         left = sum(where == name for _, where in self._missing)
         told, color = ("✓", theme.good) if not left else (f"{left} not run", theme.soft)
-        told, color = (f"{wrong:,} wrong", theme.bad) if wrong else (told, color)
+        told, color = (wrong, theme.bad) if wrong else (told, color)
         # Beside the title's first line, which is the short one
         above = y - 0.08 - title.count("\n") * 0.135
         ax.text(x + 2.2, above, told, size=8.6, weight="bold", ha="right", color=color,
@@ -338,7 +335,7 @@ class Picture:
             ]
             ax.add_collection(LineCollection(strokes, colors=_TEXT, linewidths=1.1))
             ax.text(x + 0.36, y + 0.08, words, size=7, va="center")
-            x += 0.48 + len(words) * 0.053
+            x += 0.5 + len(words) * (0.068 if words.isupper() else 0.053)
         self._hollow(ax, (x, y), (0.3, 0.15))
         ax.text(x + 0.36, y + 0.08, "not run", size=7, va="center")
 
@@ -358,6 +355,14 @@ def _worse(one: Mark | None, other: Mark | None) -> Mark | None:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _amiss(marks: Counter[Mark]) -> str:
+    """Say how much is wrong and how much unproved, which is neither wrong nor right."""
+    unproved = marks[Mark.UNPROVED]
+    wrong = sum(marks[mark] for mark in _LOUDEST) - unproved
+    told = [(wrong, "wrong"), (unproved, "unproved")]
+    return ", ".join(f"{count:,} {word}" for count, word in told if count)
 
 
 def _short(count: int) -> str:

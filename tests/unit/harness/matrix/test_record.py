@@ -194,6 +194,23 @@ def test_a_partial_run_is_no_yes(record: MatrixRecord) -> None:
     assert "1 not run" in texts(partial)
 
 
+def test_what_is_unproved_is_not_called_wrong(record: MatrixRecord) -> None:
+    """A deny without its positive control is neither right nor wrong, and the picture says so."""
+    wrong = len(failures(record))
+    steps = tuple(
+        msgspec.structs.replace(
+            one,
+            cells=msgspec.structs.replace(one.cells, marks=one.cells.marks.replace("L", "u")),
+        )
+        for one in record.steps
+    )
+    unproved = msgspec.structs.replace(record, steps=steps)
+
+    assert f"No: {wrong:,} wrong of" in texts(record)
+    assert f"No: {wrong:,} unproved of" in texts(unproved)
+    assert answer(unproved) is Answer.NO
+
+
 def test_what_is_wrong_is_wrong_however_much_is_left(record: MatrixRecord) -> None:
     """A partial run with a leak says no, and that it is partial."""
     partial = msgspec.structs.replace(record, planned={"other": ("NP-BOTH-01",)})
