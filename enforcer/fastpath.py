@@ -70,3 +70,8 @@ def interfaces(
         if "dev" in route and route.get("type", "unicast") == "unicast"
     }
     return frozenset(usable & (away | pods))
+
+
+def mtus(links: Iterable[Mapping[str, Any]], names: frozenset[str]) -> dict[str, int]:
+    """Return how long a packet may be on each of the interfaces, in bytes."""
+    return {link["ifname"]: link["mtu"] for link in links if link["ifname"] in names}

@@ -71,6 +71,7 @@ class NodeLinks:
         self._bridges = bridges.Bridges(same_node)
         self._watch = LinkWatch()
         self._changed = False
+        self._mtus: Mapping[str, int] = {}
 
     def connect(self, compiled: CompiledPolicy) -> Wiring:
         """Return how the local pods are connected, with every pod bridge readied to show packets.
@@ -97,7 +98,14 @@ class NodeLinks:
     def _fast(self, read: Links, wiring: Wiring) -> frozenset[str]:
         if self._fast_path is FastPath.OFF or not fastpath.is_supported():
             return frozenset()
-        return fastpath.interfaces(read.links, read.routes, wiring.pod_interfaces)
+        found = fastpath.interfaces(read.links, read.routes, wiring.pod_interfaces)
+        known, self._mtus = self._mtus, fastpath.mtus(read.links, found)
+        if any(known.get(name, mtu) != mtu for name, mtu in self._mtus.items()):
+            # The kernel may remember a connection's MTU from when it joined: for a moment none is
+            # on the short cut, and at the next look, which is due now, they join again.
+            self._changed = True
+            return frozenset()
+        return found
 
     def confirm(self) -> Mapping[str, str]:
         """Return by bridge why its packets may not meet our rules, now that these are in."""
