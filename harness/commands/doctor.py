@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.doctor import Area, Diagnosis, examine
-from harness.doctor.findings import NO_NAMESPACES
 from harness.errors import MissingError
 from harness.requirements import find_tool, install_command, tools
 
@@ -42,20 +41,23 @@ def overview(diagnoses: Sequence[Diagnosis]) -> Table:
         rows.add_row("", f"[bold]{escape(area.value)}[/bold]")
         for diagnosis in members:
             finding = diagnosis.finding
-            detail = escape(finding.detail) if finding.present else "missing"
+            lack = "missing" if finding.tried else "not tried"
+            detail = escape(finding.detail) if finding.present else lack
             rows.add_row(mark(diagnosis), diagnosis.check.name, detail)
     return rows
 
 
 def limits(diagnoses: Sequence[Diagnosis]) -> Table:
-    """Say of everything that is missing what cannot be run for want of it, and what helps."""
+    """Say of everything that is missing what cannot be run for want of it, and what helps.
+
+    What could not be tried is left out: what stands in its way is missing itself, and told.
+    """
     rows = Table("", "", box=None, pad_edge=False, show_header=False)
     rows.columns[0].no_wrap = True
     rows.columns[1].overflow = "fold"
     for diagnosis in diagnoses:
         check, finding = diagnosis.check, diagnosis.finding
-        tried = finding.remedy != NO_NAMESPACES or check.area is Area.MACHINE
-        if not finding.present and tried:
+        if not finding.present and finding.tried:
             why = escape(f"{check.name}: {finding.detail or 'missing'}")
             rows.add_row(escape(check.serves), f"{why}\n[bold]{escape(finding.remedy)}[/bold]")
     return rows
@@ -70,6 +72,7 @@ def mark(diagnosis: Diagnosis) -> str:
 
 def advice(stops: Sequence[Diagnosis]) -> str:
     """Return one sentence with everything that the main job lacks and how to get it."""
+    stops = [d for d in stops if d.finding.tried] or stops
     names = ", ".join(d.check.name for d in stops)
     programs = [d.check.name for d in stops if d.check.area is Area.TOOLS]
     absent = [name for name in programs if name in tools() and not find_tool(name)]

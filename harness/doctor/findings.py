@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from harness.requirements import find_tool
+from harness.requirements import find_tool, install_command
 
 TIMEOUT = 20.0
 """Seconds that one attempt may take; a longer one counts as a failure."""
@@ -26,6 +26,8 @@ class Finding:
     """A version, or what went wrong."""
     remedy: str = ""
     """The command that helps, or where the thing can be had; empty where it is present."""
+    tried: bool = True
+    """Whether it could be looked for at all, or something else stands in the way."""
 
 
 def found(detail: str = "") -> Finding:
@@ -45,12 +47,14 @@ class Attempt:
     succeeded: bool
     said: str
     """The first line that it printed, on either stream."""
-    remedy: str = ""
+    obstacle: str = ""
     """What helps, where it could not even be tried."""
 
     def finding(self, remedy: str) -> Finding:
         """Return what it means: present where the command succeeded."""
-        return found(self.said) if self.succeeded else absent(self.said, self.remedy or remedy)
+        if self.obstacle:
+            return Finding(present=False, detail=self.said, remedy=self.obstacle, tried=False)
+        return found(self.said) if self.succeeded else absent(self.said, remedy)
 
     def quiet_finding(self, remedy: str) -> Finding:
         """Return the same without what a success printed."""
@@ -84,7 +88,11 @@ def attempt_in_namespace(arguments: Sequence[str], text: str = "") -> Attempt:
     """Run a command in a network namespace of its own; in a user namespace where not root."""
     if not can_make_namespaces():
         said = "not tried: no network namespace can be made"
-        return Attempt(succeeded=False, said=said, remedy=NO_NAMESPACES)
+        return Attempt(succeeded=False, said=said, obstacle=NO_NAMESPACES)
+    program = arguments[0]
+    if find_tool(program) is None:
+        said = f"not tried: {program} not found"
+        return Attempt(succeeded=False, said=said, obstacle=install_command([program]))
     return attempt([*_UNSHARE, *arguments], text)
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from harness import requirements
 from harness.cli import main
 from harness.commands import doctor as doctor_command
-from harness.doctor import CHECKS, Area, Check, Finding, Need, examine
+from harness.doctor import CHECKS, Area, Check, Finding, Need, examine, findings, kernel
 from harness.errors import MissingError
 
 PRESENT = Finding(present=True, detail="1.0")
@@ -62,6 +62,21 @@ def test_a_kernel_feature_is_not_mended_by_a_program_of_its_name(
     _, said = ask(monkeypatch, look)
 
     assert said.splitlines()[-1].endswith("for want of conntrack; apt-get install thing")
+
+
+def test_what_could_not_be_tried_is_not_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nft nobody knows of the kernel: the one sentence is about nft alone."""
+    real = requirements.find_tool
+    monkeypatch.setattr(findings, "find_tool", lambda name: None if name == "nft" else real(name))
+    looks = {"nf_tables": kernel.look_nf_tables, "nat": kernel.look_nat}
+    checks = (Check(Area.KERNEL, name, Need.MAIN_JOB, "all", look) for name, look in looks.items())
+
+    _, said = ask(monkeypatch, *checks, seen(ABSENT, Need.MAIN_JOB, "nft"))
+
+    assert said.splitlines()[-1] == (
+        "harness: the main job cannot run here for want of nft; apt-get install thing"
+    )
+    assert said.count("not tried") == len(looks)
 
 
 def test_every_check_says_what_it_serves_and_answers() -> None:
