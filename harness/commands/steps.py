@@ -46,7 +46,7 @@ class Steps:
     def _line(self, done: int, of: int) -> None:
         """Say how far it is, where nobody sees the bar."""
         console = self._progress.console
-        if not console.is_terminal:
+        if of and not console.is_terminal:
             spent = self._said - self._began
             left = f", about {spent / done * (of - done):.0f} s to go" if done else ""
             console.print(f"{self._step}: {done} of {of}{left}")

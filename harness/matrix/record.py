@@ -8,6 +8,7 @@ again. The schema is published as ``docs/matrix.schema.json``.
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -361,4 +362,8 @@ def json_schema() -> dict[str, Any]:
         f"{name}: " + ", ".join(f"{letter} {one.value}" for one, letter in table.items())
         for name, table in columns
     )
+    # Python 3.13 takes the indentation from docstrings, which are the descriptions; 3.11 leaves it.
+    for kind in schema["$defs"].values():
+        if "description" in kind:
+            kind["description"] = inspect.cleandoc(kind["description"])
     return typing.cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(schema)))

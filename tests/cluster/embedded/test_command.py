@@ -267,5 +267,5 @@ def test_down_takes_a_cluster_that_another_version_brought_up(kit: Any) -> None:
 
     assert refused.exit_code == 1
     assert refused.output.startswith(f"harness: cluster {name}: another version")
-    assert ended.output == f"cluster {name} is down\n"
+    assert ended.stdout == f"cluster {name} is down\n"
     assert name not in [folder.name for folder in state.running()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcer.pieces import FEW, PIECE, Pieces, changed, collected, difference
@@ -15,6 +15,7 @@ CHANGES = st.lists(
 GREAT = frozenset(range(20 * FEW))
 
 
+@settings(deadline=None)  # machines are busy
 @given(st.sampled_from([0, FEW // 2, FEW, FEW + 1, 9 * FEW]), CHANGES)
 def test_every_version_has_the_elements_of_a_frozenset(
     size: int, steps: list[tuple[frozenset[int], frozenset[int]]]
@@ -33,6 +34,7 @@ def test_every_version_has_the_elements_of_a_frozenset(
         assert all((item in found) == (item in plain) for item in range(105))
 
 
+@settings(deadline=None)  # machines are busy
 @given(st.frozensets(NUMBERS), st.frozensets(NUMBERS), st.booleans(), st.booleans())
 def test_a_difference_is_both_differences(
     one: frozenset[int], two: frozenset[int], cut: bool, grown: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from itertools import product
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enforcer.model.net import Direction, Family, PortRange, Protocol
@@ -32,6 +32,7 @@ def lowered(*pairs: tuple[object, PortRange]) -> ClassObjects:
     return ClassLowering(name, Family.IPV4, None).lower(item)
 
 
+@settings(deadline=None)  # machines are busy
 @given(PAIRS)
 def test_products_hold_exactly_the_pairs(pairs: frozenset[tuple[object, PortRange]]) -> None:
     """Multiplied out again, products are the pairs they were made of, unless there are too many."""
