@@ -17,7 +17,7 @@ from enforcer.errors import EnforcerError
 from enforcer.metrics import Metrics
 from enforcer.model.net import Direction
 from enforcer.nft.kernel import run_nft
-from enforcer.ruleset.names import PREFIXES, TABLES
+from enforcer.ruleset.names import CURRENT, PREFIXES
 
 SHORTEST_PERIOD = 2.0
 """Seconds between two readings; an ``nft`` process costs a few milliseconds of a core."""
@@ -94,7 +94,7 @@ def _direction(chain: str) -> Direction | None:
 def read_counters() -> dict[_Place, int]:
     """Return the packets that each denying rule of our tables has counted."""
     found: dict[_Place, int] = {}
-    for id_ in TABLES:
+    for id_ in CURRENT:
         try:
             result = run_nft(["-j", "-t", "list", "table", id_.family.value, id_.name])
             if result.returncode == 0:

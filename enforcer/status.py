@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enforcer.health import Answer
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.ruleset.epoch import NOTE
-from enforcer.ruleset.names import BRIDGE, FORMER, JUDGES, TABLES
+from enforcer.ruleset.names import BRIDGE, CURRENT, JUDGES, TABLES
 from enforcer.ruleset.program import STAMP
 from enforcer.ruleset.room import PODS, named
 from enforcer.wiring import BridgeFlag
@@ -58,7 +58,7 @@ def status_of(found: Ruleset, daemon: Answer | None) -> Status:
         tables=tuple(
             _table(str(id_), found.tables.get(id_))
             for id_ in TABLES
-            if id_ != FORMER or id_ in found.tables
+            if id_ in CURRENT or id_ in found.tables
         ),
         epoch=next((epoch for _, its in judges if (epoch := _epoch(its)) is not None), None),
         pods=sum(len(item.elements) for item in pods if item),

@@ -27,7 +27,7 @@ from enforcer.health import Answer, ask, reachable
 from enforcer.kube.client import Api, connect
 from enforcer.model.changes import Kind
 from enforcer.nft.kernel import NftKernel
-from enforcer.ruleset.names import TABLES
+from enforcer.ruleset.names import CURRENT, TABLES
 from enforcer.settings import Settings
 from enforcer.status import as_json, status_of
 
@@ -72,7 +72,8 @@ _COMMANDS: Final = {
     "bridge-ports.json": ("bridge", "-j", "fdb"),
     "neighbours.json": ("ip", "-j", "neighbour"),
     **{
-        f"nft-{id_.family.value}.txt": ("nft", "list", "table", *str(id_).split()) for id_ in TABLES
+        f"nft-{id_.family.value}.txt": ("nft", "list", "table", *str(id_).split())
+        for id_ in CURRENT
     },
 }
 _SYSCTLS: Final = (

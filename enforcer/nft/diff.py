@@ -10,11 +10,23 @@ map element, find the new chain still empty, return from it and pass.
 
 A table that is missing is made whole in one transaction: until it is there packets meet nothing,
 afterwards everything.
+
+A table that cannot be changed in place has a stand-in while it is made anew: in one transaction a
+packet could pass the new chain just before, when it is still empty, and the old one just after,
+when it is empty already (the kernel asks the new one first). So no transaction both takes away and
+brings what judges: the stand-in comes (*prepare*, *relieve*), the old table goes (*rest*, *clear*),
+the new one comes (*switch*, *wake*), the stand-in goes (*retire*, *sweep*). At each moment one of
+them judges. Wherever this breaks off, the next diff goes on from there.
+
+There a table comes and goes in two steps, filled before and emptied after its chains are asked: a
+packet that is in them while its elements come or go would not find those that let it pass. (The
+kernel shows new elements of concatenated ranges a moment later than new rules.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap
@@ -34,6 +46,7 @@ from enforcer.nft.transaction import (
     DeleteTable,
     FlushChain,
     FlushSet,
+    MakeDormant,
     ReplaceRules,
     Transaction,
 )
@@ -45,25 +58,80 @@ T = TypeVar("T")
 # time; loading it anew costs that once.
 RELOAD_AFTER = 16
 
+FLOW_ADD = "flow add"  # what a rule that fills a short cut begins with
+
+
+STAND_IN = "_stand_in"
+"""What the name of a table's stand-in ends with."""
+
 
 def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
     """Return the transactions that turn ``have`` into ``want``; none when they are equal."""
     prepare: list[Command] = []
+    anew: list[TableId] = []
     switch: list[Command] = []
+    wake: list[Command] = []
+    short_cut: list[Command] = []
     sweep: list[Command] = []
-    gone = sorted(have.tables.keys() - want.tables.keys(), key=str)
-    switch += [DeleteTable(id_) for id_ in gone]
+    gone = have.tables.keys() - want.tables.keys()
     for id_ in sorted(want.tables, key=str):
         new, old = want.tables[id_], have.tables.get(id_)
-        if old is None or _is_reshaped(old, new):
-            switch += [DeleteTable(id_)] if old else []
+        if old is None and stand_in(id_) not in gone:
             switch += _create(new)
+        elif old is None or _is_reshaped(old, new):
+            bare = _without_short_cut(new)
+            prepare += _stand_in(bare, have) if old else ()
+            gone |= {stand_in(id_)}
+            anew += [id_] if old else []
+            switch += _create(replace(bare, dormant=True))
+            wake += [AddTable(id_)]
+            short_cut += _change_flowtables(bare, new) if new.flowtables else ()
         elif old != new:
             prepare += _prepare(old, new)
             switch += _switch(old, new)
             sweep += _sweep(old, new)
-    steps = (("prepare", prepare), ("switch", switch), ("sweep", sweep))
-    return tuple(Transaction(tuple(commands), name) for name, commands in steps if commands)
+    steps: dict[str, list[Command]] = {
+        "prepare": prepare,
+        "relieve": [AddTable(stand_in(id_)) for id_ in anew],
+        "rest": [MakeDormant(id_) for id_ in anew],
+        "clear": [DeleteTable(id_) for id_ in anew],
+        "switch": switch,
+        "wake": wake,
+        "short cut": short_cut,
+        "retire": [MakeDormant(id_) for id_ in sorted(gone, key=str)],
+        "sweep": [*sweep, *(DeleteTable(id_) for id_ in sorted(gone, key=str))],
+    }
+    return tuple(Transaction(tuple(commands), name) for name, commands in steps.items() if commands)
+
+
+def stand_in(id_: TableId) -> TableId:
+    """Return the name of the table that judges while another one is made anew."""
+    return TableId(id_.family, f"{id_.name}{STAND_IN}")
+
+
+def _stand_in(table: Table, have: Ruleset) -> Iterator[Command]:
+    """Yield what makes a table's stand-in; it is not asked yet.
+
+    One that was left and judges stays as it is: without it nothing may judge.
+    """
+    left = have.tables.get(stand_in(table.id))
+    if left and not (left.dormant or left.foreign):
+        return
+    if left:
+        yield DeleteTable(left.id)
+    yield from _create(replace(table, id=stand_in(table.id), dormant=True))
+
+
+def _without_short_cut(table: Table) -> Table:
+    """Return what judges as a table does: an interface is in one flowtable at most."""
+    chains = {
+        chain.name: replace(
+            chain,
+            rules=tuple(item for item in chain.rules if not item.expression.startswith(FLOW_ADD)),
+        )
+        for chain in table.chains.values()
+    }
+    return replace(table, chains=chains, flowtables={})
 
 
 def _is_reshaped(old: Table, new: Table) -> bool:
@@ -94,7 +162,7 @@ def _map_shape(map_: VerdictMap) -> tuple[object, ...]:
 
 
 def _create(table: Table) -> Iterator[Command]:
-    yield AddTable(table.id)
+    yield MakeDormant(table.id) if table.dormant else AddTable(table.id)
     yield from (AddFlowtable(table.id, item) for item in table.flowtables.values())
     yield from _create_objects(
         table.id, table.chains.values(), table.sets.values(), table.maps.values()
@@ -153,7 +221,7 @@ def _change_flowtables(old: Table, new: Table) -> Iterator[Command]:
 
     A flowtable is deleted while no rule adds to it, and made before one does.
     """
-    fills = tuple(f"flow add @{name}" for name in new.flowtables)
+    fills = tuple(f"{FLOW_ADD} @{name}" for name in new.flowtables)
     changed = [
         name
         for name in sorted(old.chains.keys() & new.chains.keys())

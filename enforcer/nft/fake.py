@@ -29,6 +29,7 @@ from enforcer.nft.transaction import (
     DeleteTable,
     FlushChain,
     FlushSet,
+    MakeDormant,
     ReplaceRules,
     Transaction,
     command_text,
@@ -81,6 +82,8 @@ def _run(tables: dict[TableId, Table], command: Command) -> None:
         case DeleteTable(id_):
             _get(tables, id_, command)
             del tables[id_]
+        case MakeDormant(id_):
+            tables[id_] = replace(tables.get(id_, Table(id_)), dormant=True)
         case ReplaceRules():
             for each in command.anew():
                 _run(tables, each)

@@ -25,10 +25,13 @@ def in_portions(
 ) -> tuple[Transaction, ...]:
     """Return the same changes in transactions with at most ``portion`` elements that can wait.
 
-    A table that takes another one's place stays whole, however great: the old rules hold until the
-    new ones do, all at once. So does a set that is emptied and filled.
+    Where a table goes, all stays whole, however great: another one takes its place, and what the
+    old rules let pass must not wait for the new ones. So does a set that is emptied and filled.
     """
-    return tuple(part for item in transactions for part in _split(item, may_wait, portion))
+    whole = tuple(transactions)
+    if any(isinstance(item, DeleteTable) for each in whole for item in each.commands):
+        return whole
+    return tuple(part for item in whole for part in _split(item, may_wait, portion))
 
 
 def _split(transaction: Transaction, may_wait: MayWait, portion: int) -> Iterator[Transaction]:
@@ -38,8 +41,7 @@ def _split(transaction: Transaction, may_wait: MayWait, portion: int) -> Iterato
         for item in transaction.commands
         if isinstance(item, AddElements) and may_wait(item.set) and item.set not in emptied
     ]
-    replaces = any(isinstance(item, DeleteTable) for item in transaction.commands)
-    if replaces or sum(len(item.elements) for item in waiting) <= portion:
+    if sum(len(item.elements) for item in waiting) <= portion:
         yield transaction
         return
     late = {id(item) for item in waiting}

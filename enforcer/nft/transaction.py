@@ -36,6 +36,13 @@ class DeleteTable:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeDormant:
+    """Take a table's chains out of the packets' way; makes one that is to be filled first."""
+
+    table: TableId
+
+
+@dataclass(frozen=True, slots=True)
 class AddChain:
     """Make a chain; its rules are added by commands of their own."""
 
@@ -156,6 +163,7 @@ class DeleteFlowtable:
 Command = (
     AddTable
     | DeleteTable
+    | MakeDormant
     | AddChain
     | FlushChain
     | DeleteChain
@@ -187,8 +195,8 @@ class Transaction:
 def command_text(command: Command) -> str:
     """Return one command as nft text."""
     match command:
-        case AddTable(table) | DeleteTable(table):
-            return f"{'add' if isinstance(command, AddTable) else 'delete'} table {table}"
+        case AddTable() | DeleteTable() | MakeDormant():
+            return _table_command_text(command)
         case AddChain() | FlushChain() | DeleteChain() | AddRule():
             return _chain_command_text(command)
         case ReplaceRules():
@@ -199,6 +207,17 @@ def command_text(command: Command) -> str:
             return _flowtable_command_text(command)
         case _:
             return _set_command_text(command)
+
+
+def _table_command_text(command: AddTable | DeleteTable | MakeDormant) -> str:
+    match command:
+        case AddTable(table):
+            return f"add table {table}"
+        case DeleteTable(table):
+            return f"delete table {table}"
+        case MakeDormant(table):
+            return f"add table {table} {{ flags dormant; }}"
+    assert_never(command)
 
 
 def _chain_command_text(command: AddChain | FlushChain | DeleteChain | AddRule) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from enforcer.errors import KernelError
+from enforcer.nft.diff import stand_in
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.pieces import difference
 from enforcer.ruleset.names import JUDGES, is_allow_set
@@ -36,9 +37,11 @@ def current_epoch(have: Ruleset, options: LowerOptions) -> int | None:
 def latest_epoch(have: Ruleset, options: LowerOptions) -> int:
     """Return the last epoch that a table of the kernel's stamps; 0 where none does.
 
-    A table that is left goes on to stamp while the other one is missing.
+    A table that is left goes on to stamp while the other one is missing, and a stand-in that was
+    left while the table itself was made anew.
     """
-    return max(_epoch_of(have.tables.get(id_), options) or 0 for id_ in JUDGES.values())
+    stamping = (*JUDGES.values(), *map(stand_in, JUDGES.values()))
+    return max(_epoch_of(have.tables.get(id_), options) or 0 for id_ in stamping)
 
 
 def _epoch_of(table: Table | None, options: LowerOptions) -> int | None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from enforcer.model.net import Direction, Family
 from enforcer.model.objects import Key
+from enforcer.nft.diff import stand_in
 from enforcer.nft.objects import TableFamily, TableId
 from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.images import Remembered
@@ -21,8 +22,10 @@ JUDGES: Final[Mapping[Family, TableId]] = {Family.IPV4: IPV4, Family.IPV6: IPV6}
 """The table that judges each family's packets."""
 BRIDGE: Final = TableId(TableFamily.BRIDGE, "npd")
 FORMER: Final = TableId(TableFamily.INET, "npd")
-"""One for both families, as former versions had it: goes when ours come."""
-TABLES: Final = (IPV4, IPV6, BRIDGE, FORMER)
+"""One for both families, as former versions had it: goes when ours have come."""
+CURRENT: Final = (IPV4, IPV6, BRIDGE)
+TABLES: Final = (*CURRENT, FORMER, *map(stand_in, CURRENT))
+"""Every table that may be ours."""
 
 TAG_BYTES: Final = 12
 """Of a class's hash. Who may write policies chooses their names, and 32 bits are found by trying:

@@ -34,6 +34,7 @@ from tests.kind.deployed import (
     traces,
     uninstall,
     verdict,
+    wait_until,
 )
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ ALLOW_FRIENDS = policy(
 DAEMONS = "daemonset/npd-enforcer"
 UNDO = ("rollout", "undo", DAEMONS)
 NO_FAILURE = "Failed requests:        0"
+SYSTEM_PODS = ("-n", "kube-system")
+NAMES = "-lk8s-app=kube-dns"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,21 @@ def before(lab: Place, pods: dict[str, Pod]) -> dict[str, str]:
     with applied(lab, DENY_ALL):
         found = {name: verdict(lab, pods[name], pods[SERVER]) for name in (SAME, OTHER, STRANGER)}
     assert found == dict.fromkeys((SAME, OTHER, STRANGER), Verdict.OPEN)
+    lab.kubectl.run(*SYSTEM_PODS, "wait", "--for=condition=Ready", "pods", NAMES, "--timeout=180s")
+    names = lab.kubectl.get("pods", *SYSTEM_PODS, NAMES)["items"]
+    addresses = [item["status"]["podIP"] for item in names]
+    wait_until("kube-proxy knows the cluster's own pods", _is_settled, lab, addresses)
+    return _all_traces(lab)
+
+
+def _is_settled(lab: Place, addresses: list[str]) -> bool:
+    """Whether every node's rules know these addresses, and nobody changes anything."""
+    found = _all_traces(lab)
+    known = all(address in text for text in found.values() for address in addresses)
+    return known and found == _all_traces(lab)
+
+
+def _all_traces(lab: Place) -> dict[str, str]:
     return {node.name: traces(lab, node.name) for node in lab.cluster.nodes()}
 
 

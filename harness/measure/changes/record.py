@@ -126,8 +126,11 @@ def _facts(setting: Setting) -> dict[str, Any]:
 
 
 def append(path: Path, rows: Iterable[EventRow] | Iterable[ResourceRow]) -> None:
-    """Write rows behind those that are there; the header before the first."""
-    fresh = not path.exists()
+    """Write rows behind those that are there; the header before the first.
+
+    A run that was ended before it had any row leaves an empty file.
+    """
+    fresh = not path.exists() or not path.stat().st_size
     with path.open("a", newline="") as file:
         for row in rows:
             cells = {name: _cell(value) for name, value in asdict(row).items()}

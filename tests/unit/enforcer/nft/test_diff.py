@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from enforcer.errors import KernelError
-from enforcer.nft.diff import RELOAD_AFTER, diff
+from enforcer.nft.diff import RELOAD_AFTER, diff, stand_in
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.objects import (
     Chain,
     FieldType,
+    Flowtable,
     Hook,
     HookName,
     Ruleset,
@@ -27,6 +28,7 @@ from enforcer.nft.objects import (
 from enforcer.nft.transaction import (
     AddChain,
     AddElements,
+    AddFlowtable,
     AddRule,
     AddTable,
     AddTargets,
@@ -36,11 +38,13 @@ from enforcer.nft.transaction import (
     DeleteTable,
     FlushChain,
     FlushSet,
+    MakeDormant,
     ReplaceRules,
     Transaction,
 )
 
 T = TableId(TableFamily.INET, "npd")
+BOTH = (T, stand_in(T))
 BRIDGE = TableId(TableFamily.BRIDGE, "npd")
 FORWARD = Hook(HookName.FORWARD, -5)
 
@@ -157,11 +161,52 @@ def test_many_deletions_from_an_interval_set_reload_it() -> None:
         table(T, maps=[VerdictMap("s_a", (FieldType.IPV4,))]),
     ],
 )
-def test_a_table_of_another_shape_is_replaced_in_one_transaction(old: Table) -> None:
-    """What cannot be changed in place is deleted and made anew without a gap."""
-    (only,) = diff(ruleset([old]), ONE)
+def test_a_table_of_another_shape_has_a_stand_in_while_it_is_made_anew(old: Table) -> None:
+    """No transaction both takes away and brings what judges: a packet could pass between them."""
+    prepare, relieve, rest, clear, switch, wake, retire, sweep = diff(ruleset([old]), ONE)
 
-    assert only.commands[:2] == (DeleteTable(T), AddTable(T))
+    other = stand_in(T)
+    assert prepare.commands[0] == MakeDormant(other)
+    assert relieve.commands == (AddTable(other),)
+    assert (rest.commands, clear.commands) == ((MakeDormant(T),), (DeleteTable(T),))
+    assert switch.commands[0] == MakeDormant(T)
+    assert wake.commands == (AddTable(T),)
+    assert (retire.commands, sweep.commands) == ((MakeDormant(other),), (DeleteTable(other),))
+
+
+@pytest.mark.parametrize("done", range(1, 8))
+def test_a_table_that_was_being_made_anew_is_so_to_the_end(done: int) -> None:
+    """Wherever it broke off, something judges at each moment, and nothing is left."""
+    kernel = FakeKernel()
+    old = ruleset([table(T, chains=[Chain("a", hook=FORWARD)])])
+    for transaction in (*diff(Ruleset(), old), *diff(old, ONE)[:done]):
+        kernel.apply(transaction)
+    assert any(not item.dormant for item in kernel.read(BOTH).tables.values())
+
+    for transaction in diff(kernel.read(BOTH), ONE):
+        kernel.apply(transaction)
+        assert any(not item.dormant for item in kernel.read(BOTH).tables.values())
+
+    assert kernel.read(BOTH) == ONE
+
+
+def test_a_table_that_is_made_anew_has_its_short_cut_when_it_is_asked() -> None:
+    """An interface is in one flowtable at most, and the old table still has it."""
+    flowtable = Flowtable("short", frozenset({"eth0"}))
+    chain = Chain("shortcut", (rule("flow add @short"), rule("accept")))
+    new = replace(table(T, chains=[chain]), flowtables={"short": flowtable})
+    kernel = FakeKernel()
+    old = ruleset([table(T, chains=[Chain("shortcut", hook=FORWARD)])])
+
+    for transaction in (*diff(Ruleset(), old), *diff(old, ruleset([new]))):
+        kernel.apply(transaction)
+        assert not any(
+            stand_in(T) == item.table
+            for item in transaction.commands
+            if isinstance(item, AddFlowtable)
+        )
+
+    assert kernel.read(BOTH) == ruleset([new])
 
 
 def test_a_sleeping_table_is_woken() -> None:
@@ -177,9 +222,9 @@ def test_a_table_that_is_not_wanted_goes() -> None:
     """The bridge table disappears with the last pod bridge."""
     have = Ruleset({**ONE.tables, BRIDGE: Table(BRIDGE)})
 
-    (only,) = diff(have, ONE)
+    retire, sweep = diff(have, ONE)
 
-    assert only.commands == (DeleteTable(BRIDGE),)
+    assert (retire.commands, sweep.commands) == ((MakeDormant(BRIDGE),), (DeleteTable(BRIDGE),))
 
 
 def test_each_item_of_a_transaction_has_a_line_of_its_own() -> None:

@@ -129,6 +129,18 @@ def test_an_event_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert void.void == Void.NEVER.value
 
 
+def test_rows_behind_an_empty_file_have_their_header(tmp_path: Path) -> None:
+    """A run that was stopped before it had a row is taken up again."""
+    path = tmp_path / record.RESOURCES
+    record.append(path, [])
+
+    record.append(
+        path, [ResourceRow.of(SETTING, Taken(Phase.START, "node-1", 2.0, 0.5, 2**20, None))]
+    )
+
+    assert [row.node for row in record.resources(path)] == ["node-1"]
+
+
 def test_what_a_daemon_took_is_read_as_it_was_written(tmp_path: Path) -> None:
     """What was not counted is not zero."""
     path = tmp_path / record.RESOURCES
