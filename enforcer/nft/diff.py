@@ -15,18 +15,18 @@ A table that cannot be changed in place has a stand-in while it is made anew: in
 packet could pass the new chain just before, when it is still empty, and the old one just after,
 when it is empty already (the kernel asks the new one first). So no transaction both takes away and
 brings what judges: the stand-in comes (*prepare*, *relieve*), the old table goes (*rest*, *clear*),
-the new one comes (*switch*, *wake*), the stand-in goes (*retire*, *sweep*). At each moment one of
-them judges. Wherever this breaks off, the next diff goes on from there.
+the new one comes (*switch*, *wake*; *shorten* gives it its short cut), the stand-in goes (*retire*,
+*sweep*). At each moment one of them judges. Wherever this breaks off, the next diff goes on.
 
-There a table comes and goes in two steps, filled before and emptied after its chains are asked: a
-packet that is in them while its elements come or go would not find those that let it pass. (The
-kernel shows new elements of concatenated ranges a moment later than new rules.)
+Beside others a table comes and goes in two steps, filled before and emptied after its chains are
+asked: a packet that is in them while its elements come or go would not find those that let it pass.
+(The kernel shows new elements of concatenated ranges a moment later than new rules.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap
@@ -60,48 +60,67 @@ RELOAD_AFTER = 16
 
 FLOW_ADD = "flow add"  # what a rule that fills a short cut begins with
 
-
 STAND_IN = "_stand_in"
 """What the name of a table's stand-in ends with."""
 
 
 def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
     """Return the transactions that turn ``have`` into ``want``; none when they are equal."""
-    prepare: list[Command] = []
-    anew: list[TableId] = []
-    switch: list[Command] = []
-    wake: list[Command] = []
-    short_cut: list[Command] = []
-    sweep: list[Command] = []
+    steps = _Steps()
     gone = have.tables.keys() - want.tables.keys()
     for id_ in sorted(want.tables, key=str):
         new, old = want.tables[id_], have.tables.get(id_)
-        if old is None and stand_in(id_) not in gone:
-            switch += _create(new)
-        elif old is None or _is_reshaped(old, new):
-            bare = _without_short_cut(new)
-            prepare += _stand_in(bare, have) if old else ()
+        if old is not None and _is_reshaped(old, new):
+            steps.prepare += _stand_in(new, have)
+            steps.relieve.append(AddTable(stand_in(id_)))
+            steps.rest.append(MakeDormant(id_))
+            steps.clear.append(DeleteTable(id_))
             gone |= {stand_in(id_)}
-            anew += [id_] if old else []
-            switch += _create(replace(bare, dormant=True))
-            wake += [AddTable(id_)]
-            short_cut += _change_flowtables(bare, new) if new.flowtables else ()
-        elif old != new:
-            prepare += _prepare(old, new)
-            switch += _switch(old, new)
-            sweep += _sweep(old, new)
-    steps: dict[str, list[Command]] = {
-        "prepare": prepare,
-        "relieve": [AddTable(stand_in(id_)) for id_ in anew],
-        "rest": [MakeDormant(id_) for id_ in anew],
-        "clear": [DeleteTable(id_) for id_ in anew],
-        "switch": switch,
-        "wake": wake,
-        "short cut": short_cut,
-        "retire": [MakeDormant(id_) for id_ in sorted(gone, key=str)],
-        "sweep": [*sweep, *(DeleteTable(id_) for id_ in sorted(gone, key=str))],
-    }
-    return tuple(Transaction(tuple(commands), name) for name, commands in steps.items() if commands)
+            old = None
+        if old is not None:
+            steps.change(old, new)
+        elif gone:
+            steps.bring(new)
+        else:
+            steps.switch += _create(new)
+    for id_ in sorted(gone, key=str):
+        steps.retire.append(MakeDormant(id_))
+        steps.sweep.append(DeleteTable(id_))
+    return steps.transactions()
+
+
+@dataclass(slots=True)
+class _Steps:
+    """What becomes the transactions, in this order: the module's docstring says why."""
+
+    prepare: list[Command] = field(default_factory=list)
+    relieve: list[Command] = field(default_factory=list)
+    rest: list[Command] = field(default_factory=list)
+    clear: list[Command] = field(default_factory=list)
+    switch: list[Command] = field(default_factory=list)
+    wake: list[Command] = field(default_factory=list)
+    shorten: list[Command] = field(default_factory=list)
+    retire: list[Command] = field(default_factory=list)
+    sweep: list[Command] = field(default_factory=list)
+
+    def change(self, old: Table, new: Table) -> None:
+        """Change a table in place."""
+        if old != new:
+            self.prepare += _prepare(old, new)
+            self.switch += _switch(old, new)
+            self.sweep += _sweep(old, new)
+
+    def bring(self, new: Table) -> None:
+        """Bring a table beside others that judge until it does."""
+        bare = _without_short_cut(new)
+        self.switch += _create(replace(bare, dormant=True))
+        self.wake.append(AddTable(new.id))
+        self.shorten += _change_flowtables(bare, new) if new.flowtables else ()
+
+    def transactions(self) -> tuple[Transaction, ...]:
+        """Return the steps in which there is something to do."""
+        steps = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return tuple(Transaction(tuple(commands), name) for name, commands in steps if commands)
 
 
 def stand_in(id_: TableId) -> TableId:
@@ -119,7 +138,8 @@ def _stand_in(table: Table, have: Ruleset) -> Iterator[Command]:
         return
     if left:
         yield DeleteTable(left.id)
-    yield from _create(replace(table, id=stand_in(table.id), dormant=True))
+    bare = _without_short_cut(table)
+    yield from _create(replace(bare, id=stand_in(table.id), dormant=True))
 
 
 def _without_short_cut(table: Table) -> Table:

@@ -191,7 +191,7 @@ def test_a_great_first_load_comes_in_portions() -> None:
     ("former", "steps"),
     [
         (IPV4, ["prepare", "relieve", "rest", "clear", "switch", "wake", "retire", "sweep"]),
-        (FORMER, ["switch", "retire", "sweep"]),
+        (FORMER, ["switch", "wake", "retire", "sweep"]),
     ],
     ids=str,
 )
