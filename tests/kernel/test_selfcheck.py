@@ -14,7 +14,7 @@ from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset import names
-from enforcer.ruleset.names import FORMER, TABLES
+from enforcer.ruleset.names import CURRENT, TABLES
 from enforcer.selfcheck import Bridge, prove_nf_call, prove_turn
 from enforcer.wiring import BridgeFlag, SameNode, Step
 from tests.kernel.netlab import NODE, OUTSIDE, Lab, Verdict, Wire, echoes, wait_until
@@ -169,7 +169,7 @@ def test_a_bridge_that_is_plugged_in_while_we_run_is_readied(way: SameNode) -> N
         wait_until(lambda: lab.probe("p3", lab.pods[1].ip4, 80) is Verdict.OPEN)
         assert lab.probe("p1", lab.pods[1].ip4, 80) is Verdict.DROPPED
         assert lab.probe("p1", lab.pods[2].ip4, 80) is Verdict.OPEN
-        assert lab.have.tables.keys() == {*TABLES} - {FORMER}
+        assert lab.have.tables.keys() == {*CURRENT}
 
 
 def test_a_connection_outlives_the_change_from_one_step_to_the_other(bridged: Lab) -> None:
