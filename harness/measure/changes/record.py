@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import enum
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -126,19 +126,27 @@ def _facts(setting: Setting) -> dict[str, Any]:
 
 
 def append(path: Path, rows: Iterable[EventRow] | Iterable[ResourceRow]) -> None:
-    """Write rows behind those that are there; the header before the first.
+    """Write rows behind those that are there; the header before the first."""
+    _write(path, [{name: _cell(value) for name, value in asdict(row).items()} for row in rows])
 
-    A run that was ended before it had any row leaves an empty file.
-    """
-    fresh = not path.exists() or not path.stat().st_size
+
+def keep(path: Path, sizes: Collection[int]) -> None:
+    """Take the rows of other sizes out of a file, and the file where none is left."""
+    kept = [row for row in _rows(path) if int(row["size"]) in sizes]
+    path.unlink(missing_ok=True)
+    _write(path, kept)
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows behind those that are there; a file has a row, and so a header, or is not made."""
+    if not rows:
+        return
+    fresh = not path.exists()
     with path.open("a", newline="") as file:
-        for row in rows:
-            cells = {name: _cell(value) for name, value in asdict(row).items()}
-            writer = csv.DictWriter(file, list(cells), lineterminator="\n")
-            if fresh:
-                writer.writeheader()
-                fresh = False
-            writer.writerow(cells)
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def _cell(value: Any) -> Any:

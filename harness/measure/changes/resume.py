@@ -5,7 +5,6 @@ At each size the daemons start anew, so a size is the piece that can be measured
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,14 +51,4 @@ def earlier(folder: RunFolder) -> Earlier:
 def mend(folder: RunFolder, known: Earlier) -> None:
     """Take what belongs to no whole size out of the files of events and resources."""
     for name in (record.EVENTS, record.RESOURCES):
-        path = folder.path / name
-        if not path.exists():
-            continue
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            rows = [row for row in reader if row[columns[0]] in set(map(str, known.done))]
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        record.keep(folder.path / name, known.done)

@@ -68,6 +68,19 @@ def test_a_run_that_ended_in_its_first_size_begins_anew(tmp_path: Path) -> None:
     assert record.events(folder.path / record.EVENTS) == []
 
 
+def test_what_is_measured_anew_has_its_header(tmp_path: Path) -> None:
+    """Of a run that kept nothing, or had written nothing, the next rows can be read."""
+    folder = cut_off(tmp_path, whole=())
+    path = folder.path / record.RESOURCES
+    path.write_text("")
+
+    resume.mend(folder, resume.earlier(folder))
+    taken = Taken(Phase.START, "node-1", 1.0, 0.5, 2**20, None)
+    record.append(path, [ResourceRow.of(Setting(2, 40, 2, Load.QUIET), taken)])
+
+    assert [row.size for row in record.resources(path)] == [2]
+
+
 def test_a_complete_run_is_left_alone(tmp_path: Path) -> None:
     """There is nothing to go on with."""
     folder = cut_off(tmp_path, whole=(2, 6))
