@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 
 from enforcer.health import Answer
 from enforcer.nft.objects import Ruleset, Table
-from enforcer.ruleset.epoch import NOTE
+from enforcer.ruleset.epoch import stamped
 from enforcer.ruleset.names import BRIDGE, CURRENT, JUDGES, TABLES
-from enforcer.ruleset.program import STAMP
 from enforcer.ruleset.room import PODS, named
 from enforcer.wiring import BridgeFlag
 
@@ -60,7 +59,7 @@ def status_of(found: Ruleset, daemon: Answer | None) -> Status:
             for id_ in TABLES
             if id_ in CURRENT or id_ in found.tables
         ),
-        epoch=next((epoch for _, its in judges if (epoch := _epoch(its)) is not None), None),
+        epoch=next((stamp[0] for _, its in judges if (stamp := stamped(its))), None),
         pods=sum(len(item.elements) for item in pods if item),
         bridges=tuple(sorted({name for item in flagged if item for name in item.elements})),
         daemon=daemon,
@@ -76,12 +75,6 @@ def _table(name: str, table: Table | None) -> TableStatus:
     sets = len(table.sets) + len(table.maps)
     chains = len(table.chains)
     return TableStatus(name, True, table.dormant, table.foreign, chains, sets, elements)  # noqa: FBT003
-
-
-def _epoch(judge: Table | None) -> int | None:
-    stamp = judge.chains.get(STAMP) if judge else None
-    matches = (NOTE.match(rule.comment) for rule in stamp.rules) if stamp else iter(())
-    return next((int(match[1]) for match in matches if match), None)
 
 
 def _last_sync(daemon: Answer | None) -> datetime | None:

@@ -159,12 +159,10 @@ def _is_reshaped(old: Table, new: Table) -> bool:
     return (
         old.foreign
         or any(
-            _set_shape(old.sets[name]) != _set_shape(new.sets[name])
-            for name in _both(old.sets, new.sets)
+            _shape(old.sets[name]) != _shape(new.sets[name]) for name in _both(old.sets, new.sets)
         )
         or any(
-            _map_shape(old.maps[name]) != _map_shape(new.maps[name])
-            for name in _both(old.maps, new.maps)
+            _shape(old.maps[name]) != _shape(new.maps[name]) for name in _both(old.maps, new.maps)
         )
         or any(
             old.chains[name].hook != new.chains[name].hook for name in _both(old.chains, new.chains)
@@ -173,12 +171,8 @@ def _is_reshaped(old: Table, new: Table) -> bool:
     )
 
 
-def _set_shape(set_: Set) -> tuple[object, ...]:
-    return set_.fields, set_.interval, set_.room
-
-
-def _map_shape(map_: VerdictMap) -> tuple[object, ...]:
-    return map_.fields, map_.room
+def _shape(item: Set | VerdictMap) -> tuple[object, ...]:
+    return item.type, item.room
 
 
 def _create(table: Table) -> Iterator[Command]:

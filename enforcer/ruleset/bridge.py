@@ -31,14 +31,13 @@ from enforcer.nft.objects import (
     table,
 )
 from enforcer.policy.compiled import LocalPod
-from enforcer.ruleset.names import BRIDGE, turn_set
+from enforcer.ruleset.names import ADDRESS_FIELDS, BRIDGE, turn_set
 from enforcer.wiring import BridgeFlag, BridgePort, PodBridge, SameNode, Wiring
 
 # Before br_netfilter's own hook (0), which hands the packet to conntrack.
 SOURCE_PRIORITY: Final = -300
 SHAPE_PRIORITY: Final = -200
 
-ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
 ETHER_TYPES: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 STOLEN_MAC: Final = "iifname . ether saddr != @macs ether saddr @knownmacs"
 # The target of a neighbour advertisement; nft 1.0.6 has no name for it.

@@ -29,7 +29,7 @@ from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.groups import PeerPort
 from enforcer.policy.images import Image, Remembered
 from enforcer.ruleset.intervals import Pair, disjoint
-from enforcer.ruleset.names import HEADERS, ClassName
+from enforcer.ruleset.names import ADDRESS_FIELDS, HEADERS, ClassName
 from enforcer.ruleset.products import Product, products
 
 PROTOCOL_NUMBERS: Final = {Protocol.TCP: "6", Protocol.UDP: "17", Protocol.SCTP: "132"}
@@ -40,7 +40,6 @@ SERVER_PORT: Final = "meta l4proto . ct reply proto-src"
 _PROTOCOL_KEYS: Final = {Family.IPV4: "ip protocol", Family.IPV6: "meta l4proto"}
 """By what a packet's protocol is asked: an IPv6 header may name an extension header."""
 
-ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
 ALLOWED: Final = {Direction.EGRESS: "return", Direction.INGRESS: "goto stamp"}
 """What follows a hit. The client's egress is asked first: its hit goes back, never accepts. The
 server's ingress is asked last, and a hit there says that the server is a known pod, too."""

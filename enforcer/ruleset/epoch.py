@@ -45,12 +45,15 @@ def latest_epoch(have: Ruleset, options: LowerOptions) -> int:
 
 
 def _epoch_of(table: Table | None, options: LowerOptions) -> int | None:
+    found = stamped(table)
+    return found[0] if found and found[1] == options.mark_mask else None
+
+
+def stamped(table: Table | None) -> tuple[int, int] | None:
+    """Return the epoch that a table stamps, and the bits of the mark that it has for that."""
     chain = table.chains.get(STAMP) if table else None
-    for rule in chain.rules if chain else ():
-        found = NOTE.match(rule.comment)
-        if found and int(found[2], 16) == options.mark_mask:
-            return int(found[1])
-    return None
+    notes = (NOTE.match(rule.comment) for rule in chain.rules) if chain else iter(())
+    return next(((int(note[1]), int(note[2], 16)) for note in notes if note), None)
 
 
 def needs_bump(have: Ruleset, want: Ruleset) -> bool:

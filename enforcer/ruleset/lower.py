@@ -14,9 +14,16 @@ from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass
 from enforcer.policy.images import Remembered
 from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
-from enforcer.ruleset.classes import ADDRESS_FIELDS, ClassLowering, ClassObjects, collapse
+from enforcer.ruleset.classes import ClassLowering, ClassObjects, collapse
 from enforcer.ruleset.given import ProgramInput
-from enforcer.ruleset.names import JUDGES, ClassName, ClassNames, dispatch_map, pods_set
+from enforcer.ruleset.names import (
+    ADDRESS_FIELDS,
+    JUDGES,
+    ClassName,
+    ClassNames,
+    dispatch_map,
+    pods_set,
+)
 from enforcer.ruleset.options import AntiSpoofing, ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import owner_set
 from enforcer.ruleset.room import POD_INTERFACES, room_for, room_of, roomy

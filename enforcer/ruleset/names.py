@@ -11,7 +11,7 @@ from typing import Final
 from enforcer.model.net import Direction, Family
 from enforcer.model.objects import Key
 from enforcer.nft.diff import stand_in
-from enforcer.nft.objects import TableFamily, TableId
+from enforcer.nft.objects import FieldType, TableFamily, TableId
 from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.policy.images import Remembered
 from enforcer.ruleset.room import PODS, bare, roomy
@@ -35,6 +35,7 @@ LONGEST_LABEL: Final = 40
 LONGEST_COMMENT: Final = 120
 
 HEADERS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
 PREFIXES: Final = {Direction.INGRESS: "in", Direction.EGRESS: "eg"}
 CLASS_SET: Final = "allow_"
 ALLOWING: Final = frozenset({f"{PODS}4", f"{PODS}6", "self4", "self6"})

@@ -15,22 +15,19 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import blake2s
-from types import MappingProxyType
 
 from enforcer.model.net import Family, IPAddress
 from enforcer.nft.elements import address, concat
 from enforcer.nft.objects import FieldType, Ruleset, Set
 from enforcer.policy.compiled import LocalPod
-from enforcer.ruleset.names import JUDGES
-
-_FIELDS = MappingProxyType({Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6})
+from enforcer.ruleset.names import ADDRESS_FIELDS, JUDGES
 
 
 def owner_set(pods: Iterable[LocalPod], family: Family) -> Set:
     """Return the set of addresses and owners; an owner is a hash, in the form of an address."""
     return Set(
         _name(family),
-        (_FIELDS[family], FieldType.IPV6),
+        (ADDRESS_FIELDS[family], FieldType.IPV6),
         frozenset(
             concat(address(known), _owner(pod))
             for pod in pods

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from harness.clusters.base import Manifest, Right
-from harness.clusters.kube.kubectl import Kubectl
+from harness.clusters.kube.kubectl import Kubectl, selecting
 from harness.clusters.kube.owned import SELECTOR, labelled
 from harness.clusters.kube.placing import only_on
 from harness.images.recipes import ROOT
@@ -66,9 +66,7 @@ class Deployment:
         (daemons,) = (one for one in self.base(kubectl) if one["kind"] == _DAEMON_SET)
         kubectl.delete([daemons])
         labels = daemons["spec"]["selector"]["matchLabels"]
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        where = ("-n", daemons["metadata"]["namespace"], "-l", selector)
-        kubectl.run("wait", "--for=delete", "pods", *where, "--timeout=120s")
+        kubectl.wait_gone(*selecting(daemons["metadata"]["namespace"], labels))
         self.sweep(kubectl)
 
     def _fitted(self, kubectl: Kubectl, folder: Path) -> list[Manifest]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.clusters.base import Cluster, Manifest, NodeRef
 from harness.clusters.kube.cluster import KubeCluster
+from harness.clusters.kube.kubectl import selecting
 from harness.clusters.kube.members import MODULE
 from harness.enforcers.base import Usage
 from harness.enforcers.daemons import LOG_LINES
@@ -78,7 +79,7 @@ class DaemonPods:
         self._spent += self._used()
         self._keep_logs()
         self.cluster.delete([self._daemons])
-        self.kubectl.run("wait", "--for=delete", "pods", *self._selected(), "--timeout=60s")
+        self.kubectl.wait_gone(*self._selected(), seconds=60)
         self._pods, self._processes = {}, {}
 
     def kill(self) -> None:
@@ -123,9 +124,7 @@ class DaemonPods:
 
     def _selected(self) -> tuple[str, ...]:
         """Return the words that make kubectl speak of its pods."""
-        labels = self._daemons["spec"]["selector"]["matchLabels"]
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        return "-n", self.namespace, "-l", selector
+        return selecting(self.namespace, self._daemons["spec"]["selector"]["matchLabels"])
 
     def _items(self) -> Sequence[Mapping[str, Any]]:
         found = self.kubectl.get("pods", *self._selected())

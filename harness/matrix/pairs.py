@@ -127,50 +127,47 @@ _NO_POD_SERVES = {
     Placement.POD_TO_REMOTE_HOST,
     Placement.TO_OUTSIDE,
 }
-_ONE_SIDED: Mapping[Placement, tuple[frozenset[str], str]] = {
-    Placement.HOST_TO_OWN_POD: (
-        frozenset({"none", "ingress"}),
-        "the client is a node, which no policy for egress selects",
-    ),
-    Placement.HOST_TO_REMOTE_POD: (
-        frozenset({"none", "ingress"}),
-        "the client is a node, which no policy for egress selects",
-    ),
+_Sided = tuple[frozenset[str], str]
+"""Directions that policies can speak of, and why of no other."""
+
+_FROM_NODE: _Sided = (
+    frozenset({"none", "ingress"}),
+    "the client is a node, which no policy for egress selects",
+)
+_TO_NODE: _Sided = (
+    frozenset({"none", "egress"}),
+    "the server is a node, which no policy for ingress selects",
+)
+_TO_OUTSIDE: _Sided = (
+    frozenset({"none", "egress"}),
+    "the server is outside, and no policy for ingress selects it",
+)
+_ONE_SIDED: Mapping[Placement, _Sided] = {
+    Placement.HOST_TO_OWN_POD: _FROM_NODE,
+    Placement.HOST_TO_REMOTE_POD: _FROM_NODE,
     Placement.FROM_OUTSIDE: (
         frozenset({"none", "ingress"}),
         "the client is outside, and no policy for egress selects it",
     ),
-    Placement.TO_OUTSIDE: (
-        frozenset({"none", "egress"}),
-        "the server is outside, and no policy for ingress selects it",
-    ),
+    Placement.TO_OUTSIDE: _TO_OUTSIDE,
     Placement.POD_TO_OWN_HOST: (
         frozenset({"none"}),
         "a pod may always reach its own node, whatever policies say",
     ),
-    Placement.POD_TO_REMOTE_HOST: (
-        frozenset({"none", "egress"}),
-        "the server is a node, which no policy for ingress selects",
-    ),
+    Placement.POD_TO_REMOTE_HOST: _TO_NODE,
 }
 """Directions that policies can speak of, where an end is no pod or nothing may be forbidden.
 
 Behind another node's NodePort everybody has that node's address: so a node's own pods, and a pod
 itself, may be strangers to themselves there.
 """
-_ONE_SIDED_ADDRESSES: Mapping[AddressKind, tuple[frozenset[str], str]] = {
+_ONE_SIDED_ADDRESSES: Mapping[AddressKind, _Sided] = {
     AddressKind.HAIRPIN: (
         frozenset({"none"}),
         "a pod may always reach itself, whatever policies say",
     ),
-    AddressKind.NODE_IP: (
-        frozenset({"none", "egress"}),
-        "the server is a node, which no policy for ingress selects",
-    ),
-    AddressKind.EXTERNAL: (
-        frozenset({"none", "egress"}),
-        "the server is outside, and no policy for ingress selects it",
-    ),
+    AddressKind.NODE_IP: _TO_NODE,
+    AddressKind.EXTERNAL: _TO_OUTSIDE,
 }
 _ICMP = {AddressKind.POD_IP, AddressKind.NODE_IP, AddressKind.EXTERNAL}
 
@@ -192,7 +189,7 @@ def why_impossible(pair: Pair) -> str:
     return ""
 
 
-def _unless(table: Mapping[K, tuple[frozenset[str], str]], key: K, value: str) -> str:
+def _unless(table: Mapping[K, _Sided], key: K, value: str) -> str:
     allowed, why = table.get(key, (frozenset({value}), ""))
     return "" if value in allowed else why
 

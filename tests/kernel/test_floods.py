@@ -164,23 +164,30 @@ class AllowedFlow:
             self.seen.lost.append(self.seen.sent)
 
 
+@contextmanager
+def flooded(lab: Lab) -> Iterator[tuple[DeniedFlow, AllowedFlow]]:
+    """Send what is denied and what is allowed to the second pod, from the first and the third."""
+    address = lab.pods[1].ip4
+    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], address)
+    allowed = AllowedFlow(lab.spaces["p3"], address)
+    with running(denied.send, denied.receive, allowed.send):
+        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+        yield denied, allowed
+    denied.close()
+
+
 def test_nothing_slips_through_a_thousand_changes(lab: Lab, pytestconfig: pytest.Config) -> None:
     """Whatever changes, denied packets never arrive and allowed ones always do."""
     draw = random.Random(7)
-    _one, two, _three = lab.pods
     links = lab.node.call(NodeLinks)
     tables = NodeTables(NftKernel(), lab.options, links)
     lab.node.call(tables.sync, some_policy(lab, draw, 0))
-    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
-    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
     bumps = set()
 
-    with running(denied.send, denied.receive, allowed.send):
-        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+    with flooded(lab) as (denied, allowed):
         for number in range(CHANGES):
             bumps.add(lab.node.call(tables.sync, some_policy(lab, draw, number)).epoch)
         wait_until(lambda: allowed.seen.sent > CHANGES // 4)
-    denied.close()
     links.close()
     pytestconfig.stash[FUZZED].append(
         f"{CHANGES} changes on a {lab.wire.value} node: {denied.seen.sent} denied packets sent, "
@@ -198,22 +205,17 @@ def test_nothing_slips_through_while_the_kernel_refuses(
 ) -> None:
     """A refused transaction, EBUSY and a lost answer: tried again from the truth, never open."""
     draw = random.Random(11)
-    _one, two, _three = lab.pods
     kernel, links = TroubledKernel(draw), lab.node.call(NodeLinks)
     monkeypatch.setattr(netlink, "_await_commit", kernel.await_commit)
     tables = NodeTables(kernel, lab.options, links)
     last = some_policy(lab, draw, 0)
     lab.node.call(tables.sync, last)
-    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
-    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
 
-    with running(denied.send, denied.receive, allowed.send):
-        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+    with flooded(lab) as (denied, allowed):
         for number in range(CHANGES // 3):
             kernel.trouble = draw.choice([None, *Trouble])
             last = some_policy(lab, draw, number)
             _until_accepted(lab, tables, last, kernel)
-    denied.close()
 
     found = [item for item in Trouble if any(item.value in text for text in kernel.refusals)]
     assert found == list(Trouble)
@@ -229,17 +231,13 @@ def test_nothing_slips_through_while_the_kernel_refuses(
 
 
 def test_nothing_slips_through_while_tables_are_made_anew(lab: Lab) -> None:
-    """A table of another layout, as another version leaves it, is replaced by ours in one piece."""
+    """A table of another version's layout has a stand-in until ours is there."""
     draw = random.Random(13)
-    _one, two, _three = lab.pods
     links = lab.node.call(NodeLinks)
     tables = NodeTables(NftKernel(), lab.options, links)
     lab.node.call(tables.sync, some_policy(lab, draw, 0))
-    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
-    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
 
-    with running(denied.send, denied.receive, allowed.send):
-        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+    with flooded(lab) as (denied, allowed):
         for number in range(REPLACEMENTS):
             table = draw.choice(list(lab.node.call(NftKernel().read, TABLES).tables))
             lab.node.run("nft", f"add set {table} of_others {{ type mark; }}")
@@ -247,7 +245,6 @@ def test_nothing_slips_through_while_tables_are_made_anew(lab: Lab) -> None:
             synced = lab.node.call(tables.sync, some_policy(lab, draw, number))
             assert synced.repaired
             wait_until(lambda before=before: allowed.seen.arrived > before)  # type: ignore[misc]
-    denied.close()
     links.close()
 
     assert "of_others" not in lab.node.run("nft", "list", "ruleset")
@@ -341,22 +338,18 @@ def _ports(draw: random.Random) -> PortRange:
 
 
 def test_nothing_slips_through_an_update_from_one_table_for_both_families(lab: Lab) -> None:
-    """The table of former versions goes in the transaction in which ours come."""
-    _one, two, three = lab.pods
+    """The table of former versions goes when ours have come."""
+    three = lab.pods[2]
     policy = compiled(lab.pods, {2: [ingress(peers(three))]})
     links = lab.node.call(NodeLinks)
     lab.node.call(NodeTables(NftKernel(), lab.options, links).sync, policy)  # readies bridges
     lab.node.run("nft", FORMERLY)
     tables = NodeTables(NftKernel(), lab.options, links)
-    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
-    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
 
-    with running(denied.send, denied.receive, allowed.send):
-        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+    with flooded(lab) as (denied, allowed):
         lab.node.call(tables.sync, policy)
         sent = denied.seen.sent, allowed.seen.sent
         wait_until(lambda: denied.seen.sent > sent[0] and allowed.seen.sent > sent[1])
-    denied.close()
     links.close()
 
     assert FORMER not in lab.node.call(lab.kernel.read, TABLES).tables
@@ -366,23 +359,19 @@ def test_nothing_slips_through_an_update_from_one_table_for_both_families(lab: L
 
 def test_nothing_slips_through_while_the_sets_grow(lab: Lab) -> None:
     """A node that outgrows the room of its sets denies and allows as before, at every moment."""
-    _one, two, three = lab.pods
+    three = lab.pods[2]
     shut = ingress(peers(three))
     links = lab.node.call(NodeLinks)
     tables = NodeTables(NftKernel(), lab.options, links)
     lab.node.call(tables.sync, _among_many(lab, shut, 0))
-    denied = DeniedFlow(lab.spaces["p1"], lab.spaces["p2"], two.ip4)
-    allowed = AllowedFlow(lab.spaces["p3"], two.ip4)
     grown = []
 
-    with running(denied.send, denied.receive, allowed.send):
-        wait_until(lambda: denied.seen.sent > 10 and allowed.seen.arrived > 5)
+    with flooded(lab) as (denied, allowed):
         for count in (LEAST - 10, LEAST + 10, LEAST, 2 * LEAST, 4 * LEAST, 3):
             before = allowed.seen.sent
             lab.node.call(tables.sync, _among_many(lab, shut, count))
             grown.append(room_of(lab.node.call(lab.kernel.read, [IPV4]).tables[IPV4]))
             wait_until(lambda before=before: allowed.seen.sent > before + 2)  # type: ignore[misc]
-    denied.close()
     links.close()
 
     assert [room // LEAST for room in grown] == [1, 2, 2, 4, 8, 8]

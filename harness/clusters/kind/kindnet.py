@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.clusters.kube.kubectl import Kubectl
+from harness.clusters.kube.kubectl import Kubectl, selecting
 from harness.errors import ClusterError
 
 SYSTEM = "kube-system"
@@ -66,5 +66,4 @@ def _empty(kubectl: Kubectl, name: str, labels: dict[str, str]) -> None:
     kubectl.run(
         "-n", SYSTEM, "patch", f"daemonset/{name}", "--type=merge", "-p", json.dumps(change)
     )
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    kubectl.run("-n", SYSTEM, "wait", "--for=delete", "pods", "-l", selector, "--timeout=120s")
+    kubectl.wait_gone(*selecting(SYSTEM, labels))

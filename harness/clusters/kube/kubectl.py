@@ -78,9 +78,18 @@ class Kubectl:
         """Return when every pod of a Deployment or DaemonSet is up to date and ready."""
         self.run("-n", namespace, "rollout", "status", workload, f"--timeout={seconds}s")
 
+    def wait_gone(self, *pods: str, seconds: int = 120) -> None:
+        """Return when no pod is left that kubectl understands by these words."""
+        self.run("wait", "--for=delete", "pods", *pods, f"--timeout={seconds}s")
+
     def exec(self, namespace: str, pod: str, argv: Sequence[str], timeout: float = 60.0) -> str:
         """Run a command in a pod's first container, and return what it printed."""
         return self.run("-n", namespace, "exec", pod, "--", *argv, timeout=timeout)
+
+
+def selecting(namespace: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words by which kubectl understands the objects of these labels."""
+    return "-n", namespace, "-l", ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _list(manifests: Iterable[Manifest]) -> str:
