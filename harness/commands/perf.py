@@ -299,7 +299,7 @@ def _tiny(whole: Study, rounds: int) -> Study:
         rounds=rounds,
         leg_seconds=0.05,
     )
-    # Workers in pods tell their master every three seconds what they have counted.
+    # A step reaches workers in pods up to a second late.
     few = replace(whole.visit, rates=(20, 40), each=4.0 if whole.visit.image else 1.0)
     steps = few if whole.visit.rates else whole.visit
     tiny = replace(whole, design=design, services=TINY_SERVICES, visit=steps)

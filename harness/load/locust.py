@@ -41,6 +41,9 @@ RULES = (
 )
 """When a step is void, declared beforehand."""
 
+SILENCE_SECONDS = 10
+"""So long do the last requests have to be answered, as all others; the locustfile says the same."""
+
 _CPU = "cpu"
 """Suffix of the folder with each process's CPU time."""
 
@@ -82,7 +85,7 @@ class Crowd:
         return (
             *(sys.executable, "-m", "locust", "--locustfile", str(LOCUSTFILE), "--headless"),
             *several,
-            *("--stop-timeout", "2"),
+            *("--stop-timeout", str(SILENCE_SECONDS)),
             *("--csv", str(prefix), "--json-file", str(prefix)),
             *("--only-summary", "--loglevel", "WARNING"),
         )

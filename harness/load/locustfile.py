@@ -1,11 +1,12 @@
 """What locust does: arrivals by the clock, whether or not earlier requests were answered.
 
 An open model: each user is :data:`PER_USER` arrivals a second, evenly spaced from a random start,
-over all Services in turn; the shape takes so many users that they make the rate of a step. Each
-request is counted twice. *service* is from its being sent to its answer; *arrival* from the moment
-at which it was due, what this process was late with included, so that nothing is omitted where
-answers are slow (coordinated omission). Each process writes what CPU time it has taken when a step
-begins.
+over all Services in turn; the shape takes so many users that they make the rate of a step. The
+steps begin when the users of the first one are there in every process, and locust ends when every
+process has told what it counted: on a busy machine either takes seconds. Each request is counted
+twice. *service* is from its being sent to its answer; *arrival* from the moment at which it was
+due, what this process was late with included, so that nothing is omitted where answers are slow
+(coordinated omission). Each process writes what CPU time it has taken when a step begins.
 
 Run by locust, never imported by the harness. ``NPD_TARGETS`` holds the URLs, separated by spaces,
 ``NPD_RATES`` the arrivals a second of each step, ``NPD_STEP_SECONDS`` how long a step is,
@@ -18,6 +19,7 @@ import itertools
 import os
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,20 @@ PER_USER = 10
 """Arrivals a second of each user."""
 
 SILENCE = 10.0
-"""Seconds without an answer that make a failure."""
+"""Seconds without an answer that make a failure; so long does locust wait at the end."""
 
 STEP = "step"
 """The message that the shape sends to every process when a step begins, and when the last ends."""
 
 
+BEFORE = -1
+"""The step while the first users come; nobody reads what is counted then."""
+
+
 class Now:
     """The step that this process is in."""
 
-    step = 0
+    step = BEFORE
 
 
 def _bound_socket(
@@ -80,19 +86,48 @@ def _listen(environment: Any, **_: Any) -> None:
 class Steps(LoadTestShape):
     """One rate after another, each for the same time; then the end."""
 
-    step = -1
+    step = BEFORE
+    told: set[str] = set()  # noqa: RUF012  # locust makes one shape
+    """The workers that have told what they counted since their last users went."""
 
     def tick(self) -> tuple[int, float] | None:
         """Return the users of now and how many may be added a second; None: it is over."""
+        if self.step == BEFORE:
+            if self.present() < users(0):
+                return users(0), users(0)
+            self.reset_time()  # type: ignore[no-untyped-call]
         passed: float = self.get_run_time()  # type: ignore[no-untyped-call]
-        step = min(len(RATES), int(passed / STEP_SECONDS))
+        self.enter(min(len(RATES), int(passed / STEP_SECONDS)))
+        if self.step < len(RATES):
+            return users(self.step), users(self.step)
+        return None if self.all_told() else (0, users(-1))
+
+    def enter(self, step: int) -> None:
+        """Tell every process that a step begins, or that the last has ended."""
         if step != self.step and self.runner is not None:
             self.step = step
+            self.told.clear()
             self.runner.send_message(STEP, step)
-        if step == len(RATES):
-            return None
-        users = RATES[step] // PER_USER
-        return users, users
+
+    def all_told(self) -> bool:
+        """Whether nobody is there any more, and what they did is counted here."""
+        workers = getattr(self.runner, "clients", {})
+        return self.present() == 0 and {*workers} <= self.told
+
+    def present(self) -> int:
+        """Return how many users there are in all processes, as far as these have told."""
+        return self.runner.user_count if self.runner is not None else 0
+
+
+def users(step: int) -> int:
+    """Return how many users make the rate of a step."""
+    return RATES[step] // PER_USER
+
+
+@events.worker_report.add_listener  # type: ignore[untyped-decorator]
+def _hear(client_id: str, data: Mapping[str, Any], **_: Any) -> None:
+    if data["user_count"] == 0:
+        Steps.told.add(client_id)
 
 
 class Visitors(FastHttpUser):

@@ -18,7 +18,7 @@ from harness.clusters.base import Manifest
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.owned import labelled
 from harness.errors import HarnessError
-from harness.load.locust import LOCUSTFILE, Crowd, Report, parse
+from harness.load.locust import LOCUSTFILE, SILENCE_SECONDS, Crowd, Report, parse
 
 MASTER, WORKER = "locust-master", "locust-worker"
 LABELS = {"app": "locust"}
@@ -106,8 +106,8 @@ _LOCUST = "python3 -m locust --locustfile /npd/locustfile.py --headless --loglev
 
 def _master(squad: Squad) -> str:
     flags = (
-        f"--master --expect-workers {squad.workers} --expect-workers-max-wait 90 --stop-timeout 2"
-        f" --only-summary --json-file {_FOLDER}/totals"
+        f"--master --expect-workers {squad.workers} --expect-workers-max-wait 90"
+        f" --stop-timeout {SILENCE_SECONDS} --only-summary --json-file {_FOLDER}/totals"
     )
     return _script(f"{_LOCUST} {flags}", f"{_FOLDER}/totals.json")
 

@@ -43,8 +43,8 @@ class Pace:
     install: float = 4.0
     """Of each enforcer, until probes prove it."""
 
-    visit_overhead: float = 3.0
-    """Of starting and ending locust once."""
+    visit_overhead: float = 5.0
+    """Of starting locust, until its users are there, and ending it, until all is counted."""
 
     leg_overhead: float = 0.1
     """Of starting ab, and reading what is beside it."""

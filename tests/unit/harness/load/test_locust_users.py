@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 import time
@@ -28,7 +29,13 @@ class Services(ThreadingHTTPServer):
         super().__init__(("0.0.0.0", 0), Answer)
         self.connections: list[Any] = []
         self.asked: set[str] = set()
+        self.answered: list[str] = []
         self.pause = 0.0
+
+    def urls(self) -> list[str]:
+        """Return many addresses that this server answers on."""
+        port = self.server_address[1]
+        return [f"http://127.0.0.{number}:{port}/" for number in range(1, SERVICES + 1)]
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -49,6 +56,7 @@ class Answer(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
+        self.server.answered.append(self.path)
         self.wfile.write(b"ok")
 
     def log_message(self, *_: Any) -> None:
@@ -72,10 +80,8 @@ def test_arrivals_reach_every_service_on_kept_connections(
     services: Services, tmp_path: Path, processes: int
 ) -> None:
     """Each step has requests, none fails, and a process keeps a connection to each Service."""
-    port = services.server_address[1]
-    urls = [f"http://127.0.0.{number}:{port}/" for number in range(1, SERVICES + 1)]
-    steps = Steps(rates=(60, 120), each=2.0, processes=processes)
-    crowd, prefix = Crowd(urls, "", steps), tmp_path / "run"
+    steps = Steps(rates=(60, 120), each=3.0, processes=processes)
+    crowd, prefix = Crowd(services.urls(), "", steps), tmp_path / "run"
 
     argv, env = crowd.argv(prefix), dict(crowd.env(prefix))
     subprocess.run(argv, env=env, check=True, timeout=60)
@@ -91,7 +97,7 @@ def test_slow_answers_do_not_hold_up_later_requests(services: Services, tmp_path
     """An open load: while nobody answers, requests are sent; what they waited is not omitted."""
     services.pause = 1.0
     steps = Steps(rates=(20,), each=3.0)
-    crowd = Crowd([f"http://127.0.0.1:{services.server_address[1]}/"], "", steps)
+    crowd = Crowd(services.urls(), "", steps)
     prefix = tmp_path / "run"
 
     subprocess.run(crowd.argv(prefix), env=dict(crowd.env(prefix)), check=True, timeout=60)
@@ -99,3 +105,20 @@ def test_slow_answers_do_not_hold_up_later_requests(services: Services, tmp_path
     (step,) = parse(prefix, steps).steps
     assert step.arrival.requests > 2 * steps.each  # two users who waited would have sent so many
     assert step.arrival.percentiles_ms[50] >= 1000
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_answered_when_the_load_ends_is_counted(
+    services: Services, tmp_path: Path, processes: int
+) -> None:
+    """Locust waits for the last answers, and for every process to tell what it counted."""
+    services.pause = 1.0
+    steps = Steps(rates=(40,), each=2.0, processes=processes)
+    crowd = Crowd(services.urls(), "", steps)
+    prefix = tmp_path / "run"
+
+    subprocess.run(crowd.argv(prefix), env=dict(crowd.env(prefix)), check=True, timeout=60)
+
+    entries = json.loads(prefix.with_name("run.json").read_text())
+    counted = [entry["num_requests"] for entry in entries if entry["name"].endswith("arrival")]
+    assert sum(counted) == len(services.answered) > 0
