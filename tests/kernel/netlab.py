@@ -189,6 +189,11 @@ class Pod:
         """The pod's MAC address."""
         return f"02:00:00:00:02:{self.number:02x}"
 
+    @property
+    def port(self) -> str:
+        """The node's end of the pod's veth pair."""
+        return f"veth{self.number}"
+
 
 class Lab:
     """One node with pods, and an outside host that also owns a pod of another node."""
@@ -212,7 +217,7 @@ class Lab:
         for space in self.spaces.values():
             self._stack.callback(space.close)
             space.call(_skip_duplicate_detection)
-        self.show_packets(SameNode.TURN if self.wire is Wire.TURNED else SameNode.NF_CALL)
+        self.show_packets(self.way)
         self.echo = Echo()
         self._stack.callback(self.echo.close)
         self._build()
@@ -228,6 +233,11 @@ class Lab:
     def node(self) -> Namespace:
         """The node's namespace."""
         return self.spaces[NODE]
+
+    @property
+    def way(self) -> SameNode:
+        """How a bridge of this lab shows its packets."""
+        return SameNode.TURN if self.wire is Wire.TURNED else SameNode.NF_CALL
 
     def show_packets(self, way: SameNode, forwarding: Sequence[str] = ()) -> None:
         """Go on with links that make bridges show their packets in this way."""
@@ -315,7 +325,7 @@ class Lab:
         for pod in self.pods:
             there = f"{self._prefix}-{pod.name}"
             yield (
-                f"link add veth{pod.number} address fe:ff:ff:ff:ff:{pod.number:02x} netns {node} "
+                f"link add {pod.port} address fe:ff:ff:ff:ff:{pod.number:02x} netns {node} "
                 f"type veth peer name eth0 address {pod.mac} netns {there}"
             )
 
@@ -332,7 +342,7 @@ class Lab:
 
     def port_setup(self, pod: Pod) -> Iterable[str]:
         """Yield what wires a pod to its node."""
-        device = f"veth{pod.number}"
+        device = pod.port
         if self.wire.has_bridge:
             yield f"link set {device} master br0 up"
             device = "br0"
