@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,8 +83,9 @@ _VERSION = re.compile(r"v\d+\.\d+\.\d+([-+.][-+.0-9A-Za-z]+)?")
 _ON_OFF = ("on", "off")
 _MISTAKES = f"{__name__}.mistakes"
 AUTO = "auto"
+EMBEDDED = "embedded"
 PROXIES = {
-    "embedded": "nftables",
+    EMBEDDED: "nftables",
     "kind": "kube-proxy-iptables",
     "kubeconfig": "kube-proxy-iptables",
 }
@@ -93,11 +94,11 @@ PROXIES = {
 CLUSTER_OPTIONS = (
     Option(
         "cluster",
-        "embedded",
+        EMBEDDED,
         "What the cluster is made of: embedded = network namespaces on this machine; kind = real"
         " Kubernetes nodes in docker containers; kubeconfig ="
         " one that is there already, in namespaces of our own.",
-        choices=("embedded", "kind", "kubeconfig"),
+        choices=(EMBEDDED, "kind", "kubeconfig"),
     ),
     Option("kubeconfig", "", "The file that leads to it; empty = $KUBECONFIG, or ~/.kube/config."),
     Option("context", "", "The context of that file; empty = its current one."),
@@ -185,7 +186,7 @@ CLUSTER_OPTIONS = (
 class ClusterSettings:
     """Which cluster a run gets. Made by :func:`settings_from`."""
 
-    cluster: str = "embedded"
+    cluster: str = EMBEDDED
     control_plane: str = "auto"
     kubernetes_version: str = ""
     nodes: int = 2
@@ -221,10 +222,16 @@ class ClusterSettings:
         return bool(self.kubernetes_version) or self.proxy.startswith("kube-proxy")
 
 
+def embedded_only(settings: ClusterSettings, what: str) -> Iterator[str]:
+    """Yield a sentence where something of embedded clusters alone is asked of another kind."""
+    if settings.cluster != EMBEDDED:
+        yield f"{what} works with --cluster embedded, not {settings.cluster}"
+
+
 def require_embedded(settings: ClusterSettings, what: str) -> None:
     """Raise UsageError where something of embedded clusters alone is asked of another kind."""
-    if settings.cluster != "embedded":
-        raise UsageError(f"{what} works with --cluster embedded, not {settings.cluster}")
+    for complaint in embedded_only(settings, what):
+        raise UsageError(complaint)
 
 
 class _Patient(click.Parameter):

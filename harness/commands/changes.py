@@ -16,12 +16,11 @@ from harness.commands.ending import Ending
 from harness.commands.perf_options import SERVICES_PER_NODE, Asked
 from harness.enforcers import make_enforcer
 from harness.enforcers.base import Enforcer
-from harness.errors import UsageError
 from harness.measure.changes import resume, run
 from harness.measure.changes.churn import RATE
 from harness.measure.changes.run import Plan, Where
 from harness.measure.progress import Narrator
-from harness.options import ClusterSettings, require_embedded
+from harness.options import ClusterSettings
 from harness.report import changes as report
 from harness.results import RunFolder
 
@@ -36,13 +35,8 @@ SPARE_PODS = 60
 
 def measure(settings: ClusterSettings, asked: Asked, results: Path) -> int:
     """Measure and report; print the report's path and return the exit code."""
-    require_embedded(settings, "--changes")
-    if len(asked.enforcers) > 1:
-        raise UsageError("--changes asks one enforcer how soon it follows: give one --enforcer")
     (spec,) = asked.enforcers
     enforcer = make_enforcer(spec)
-    if enforcer.name == "none":
-        raise UsageError("--changes asks how soon an enforcer follows: --enforcer none has none")
     settings = replace(settings, pods_per_node=settings.pods_per_node + SPARE_PODS)
     plan = (
         TINY if asked.tiny else Plan(asked.sizes, SERVICES_PER_NODE * settings.nodes, asked.events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from harness.results import RunFolder
 
 NEW, KEPT = 800, 1600
 
+OF_A_DUMP = (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
+"""What is measured beside the rest where rules were dumped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -49,18 +53,30 @@ class Asked:
 
     def check(self) -> None:
         """Raise UsageError with every mistake."""
+        if mistakes := [*self._about_combinations(), *self._about_dump(), *self._about_only()]:
+            raise UsageError("\n".join(mistakes))
+
+    def _about_combinations(self) -> Iterator[str]:
         modes = (self.tests, self.functional, bool(self.execute))
         words = " ".join(self.arguments)
-        mistakes = {
-            "--tests, --functional and --execute: one of them at a time": sum(modes) > 1,
-            f"{words}: only --tests and --functional take arguments": words and not any(modes[:2]),
-            "--ipset: without --rules there is nothing that asks these sets": (
-                self.ipset and not self.rules
-            ),
-            "--pod: it is one of the dump's; give that by --rules": self.pod and not self.rules,
-        }
-        if any(mistakes.values()):
-            raise UsageError("\n".join(text for text, is_one in mistakes.items() if is_one))
+        if sum(modes) > 1:
+            yield "--tests, --functional and --execute: one of them at a time"
+        if words and not any(modes[:2]):
+            yield f"{words}: only --tests and --functional take arguments"
+        if self.ipset and not self.rules:
+            yield "--ipset: without --rules there is nothing that asks these sets"
+        if self.pod and not self.rules:
+            yield "--pod: it is one of the dump's; give that by --rules"
+
+    def _about_dump(self) -> Iterator[str]:
+        try:
+            self.dump()
+        except UsageError as error:
+            yield str(error)
+
+    def _about_only(self) -> Iterator[str]:
+        if not self.cells():
+            yield f"--only: {' or '.join(self.only)} is of a dump; give that by --rules"
 
     def errand(self) -> Errand | None:
         """Return what is to run in the guest instead of the cost table."""
@@ -74,19 +90,30 @@ class Asked:
         """Return the rules that are to be measured, too."""
         if self.rules is None:
             return None
-        return dumps.read(self.rules, self.ipset, dumps.as_address(self.pod) if self.pod else "")
+        return dumps.read(self.rules, self.ipset, self.pod)
 
-    def cells(self, dump: Dump | None) -> tuple[Cell, ...]:
-        """Return what is to be measured; UsageError where no cell is called as ``--only`` says."""
-        dumped = () if dump is None else (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
-        cells = chosen((*default_cells(), *dumped), self.only)
-        if not cells:
-            raise UsageError(f"--only: no cell is called like {' or '.join(self.only)}")
-        return cells
+    def cells(self) -> tuple[Cell, ...]:
+        """Return what is to be measured."""
+        dumped = () if self.rules is None else OF_A_DUMP
+        return chosen((*default_cells(), *dumped), self.only)
 
     def legs(self) -> dict[Connections, int]:
         """Return the requests of a leg, by kind of connection."""
         return {Connections.NEW: self.requests, Connections.KEPT: 2 * self.requests}
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Find out now whether it is an address."""
+    del ctx, param
+    return dumps.as_address(value) if value else ""
+
+
+def _words(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Find out now whether a cell is called so."""
+    del ctx, param
+    if not chosen((*default_cells(), *OF_A_DUMP), value):
+        raise UsageError(f"--only: no cell is called like {' or '.join(value)}")
+    return value
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -104,6 +131,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--mirror", default=debian.MIRROR, show_default=True, help="Where Debian is.")
 @click.option(
     "--only",
+    cls=PatientOption,
+    callback=_words,
     multiple=True,
     metavar="WORDS",
     help="Only cells with these words in their name, and their baselines; several times: any.",
@@ -131,6 +160,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--pod",
+    cls=PatientOption,
+    callback=_address,
     default="",
     metavar="ADDRESS",
     help="The pod of --rules whose rules are measured; without it, one of kube-router's.",
@@ -158,8 +189,7 @@ def command(**options: Any) -> None:
     """Count what rules cost, in a guest whose clock counts instructions. Needs no root."""
     asked = Asked(**options)
     asked.check()
-    dump, errand = asked.dump(), asked.errand()
-    cells = asked.cells(dump)
+    dump, cells, errand = asked.dump(), asked.cells(), asked.errand()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     machine.require()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +19,14 @@ from harness.commands import changes
 from harness.commands.choices import is_given, results_option
 from harness.commands.consent import yes_option
 from harness.commands.ending import Ending
-from harness.commands.perf_checks import TINY_SERVICES, pods_each, require_followers, require_room
+from harness.commands.perf_checks import (
+    PATH_NODES,
+    TINY_SERVICES,
+    check,
+    has_the_studys_nodes,
+    placements,
+    pods_each,
+)
 from harness.commands.perf_options import (
     DEFAULT_BUDGET,
     SERVICES_PER_NODE,
@@ -29,23 +36,18 @@ from harness.commands.perf_options import (
 )
 from harness.commands.report import open_run
 from harness.commands.visiting import agree
-from harness.enforcers import make_enforcers, present
+from harness.enforcers import make_enforcers
 from harness.enforcers.registry import UNINSTALLED
 from harness.errors import UsageError
 from harness.load.locust import Steps
 from harness.measure import blocks, clients, pace, study, visit
 from harness.measure.addresses import ApiAddresses
 from harness.measure.pace import Extent, Pace
-from harness.measure.plan import ELSEWHERE, NOBODY, Arm, Comparison, Design, Placement
+from harness.measure.plan import NOBODY, Arm, Comparison, Design, Placement
 from harness.measure.progress import Narrator
 from harness.measure.resume import earlier
 from harness.measure.study import Lab, Study
-from harness.options import (
-    ClusterSettings,
-    PatientOption,
-    cluster_options,
-    require_embedded,
-)
+from harness.options import ClusterSettings, PatientOption, cluster_options
 from harness.report import perf as report
 from harness.report.analysis import tally
 from harness.report.comparison import unlike_machines
@@ -61,10 +63,6 @@ NO_VISIT = Steps(rates=(), each=0.0)
 """Where locust does not run: load comes from pods there, and no image with locust was named."""
 
 FULL_NODES = 100
-PATH_NODES = 2
-"""With ``--full`` enforcers run where measured packets pass, and nowhere else: on the servers'
-node, and on that of the client pod that is on another one."""
-
 FULL_BUDGET = 1200.0
 """Seconds, of the study at its size."""
 
@@ -103,19 +101,15 @@ def command(  # noqa: PLR0913  # each is an option
     """Measure what an enforcer costs: requests per second with and without it, as in the study."""
     if resume is not None:
         _go_on(ctx, resume)
-    if sweep and is_given(ctx, "sizes"):
-        raise UsageError("--sweep and --sizes both say how many pods there are: give one of them")
     swept = {each.name: getattr(sweep, each.name) for each in fields(Sweep)} if sweep else {}
     asked = _budgeted(ctx, Asked(**(options | swept)))
-    require_followers(asked, settings)
+    check(ctx, asked, settings)
     settings = _fitted(ctx, asked, settings)
     require(settings)
     if settings.cluster == KUBECONFIG:
         settings = _agreed(asked, settings, yes=yes)
     if asked.changes:
-        _refuse(ctx, "--changes measures no requests", _OF_REQUESTS)
         ctx.exit(changes.measure(settings, asked, results))
-    _refuse(ctx, "events of a kind are --changes'", ("events",))
     enforcers = make_enforcers(asked.enforcers, settings.cluster)
     plan = _study(asked, settings, tuple(enforcers))
     console = Console(highlight=False)
@@ -185,8 +179,6 @@ def _asked(stored: Mapping[str, Any]) -> Asked:
 
 def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
     """Return the options with the budget that belongs to the others; None: it does not count."""
-    if asked.precision is not None and (asked.rounds is not None or asked.tiny):
-        raise click.UsageError("--precision settles the rounds: leave out --rounds and --tiny")
     if is_given(ctx, "budget"):
         return asked
     if asked.precision is not None:
@@ -198,9 +190,8 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
     if settings.cluster in REAL:
-        require_room(asked)
         return replace(settings, control_plane="real")
-    if asked.full and not is_given(ctx, "nodes"):
+    if has_the_studys_nodes(ctx, asked):
         settings = replace(settings, nodes=FULL_NODES)
     needed = SERVICES_PER_NODE * pods_each(asked) + OWN_PODS
     if settings.control_plane == "auto" and not settings.needs_real:
@@ -211,11 +202,6 @@ def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> Clus
 
 def _agreed(asked: Asked, settings: ClusterSettings, *, yes: bool) -> ClusterSettings:
     """Return settings for a cluster whose owner has agreed; UsageError where none can be asked."""
-    if present.NAME in asked.enforcers:
-        if len(asked.enforcers) > 1:
-            raise UsageError(f"--enforcer {present.NAME} goes with no other beside it")
-        if set(asked.arms) != {Arm.OFF, Arm.ON}:
-            raise UsageError(f"--enforcer {present.NAME} is never stopped: --arms off,on")
     spaces = (workload.NAMESPACE, clients.NAMESPACE)
     installs = ", ".join(one for one in asked.enforcers if one not in UNINSTALLED)
     settings = replace(settings, namespaces=spaces, installs=installs)
@@ -229,28 +215,10 @@ def _agreed(asked: Asked, settings: ClusterSettings, *, yes: bool) -> ClusterSet
     return agree(settings, amounts, yes=yes)
 
 
-_OF_REQUESTS = ("arms", "elsewhere", "rounds", "budget", "precision", "seed", "processes")
-"""Options of the measurement of requests."""
-
-
-_FLAGS = {"elsewhere": "placements"}
-"""Of options whose names in code are others."""
-
-
-def _refuse(ctx: click.Context, why: str, names: Sequence[str]) -> None:
-    given = [f"--{_FLAGS.get(name, name)}" for name in names if is_given(ctx, name)]
-    if given:
-        raise UsageError(f"{why}: leave out {', '.join(given)}")
-
-
 def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) -> Study:
     nodes = settings.nodes
     effects = tuple(each for each in Comparison if each.test_arm in asked.arms)
-    elsewhere = asked.elsewhere if asked.elsewhere is not None else ELSEWHERE * asked.full
-    if elsewhere:
-        require_embedded(settings, "--placements")
-    if nodes < PATH_NODES and Placement.OTHER_NODE in elsewhere:
-        raise UsageError("--placements other-node: there is no other node; give --nodes 2 or more")
+    elsewhere = placements(asked)
     design = Design(
         sizes=asked.sizes,
         quantity=asked.quantity,
@@ -263,6 +231,7 @@ def _study(asked: Asked, settings: ClusterSettings, enforcers: tuple[str, ...]) 
         services=SERVICES_PER_NODE * nodes,
         seed=asked.seed,
         visit=_visit(asked, settings),
+        # At the study's size they run where measured packets pass, and nowhere else.
         enforced_nodes=PATH_NODES if asked.full else None,
         budget=asked.budget,
         precision=asked.precision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.enforcers import present
@@ -69,16 +69,17 @@ def make_enforcers(specs: Sequence[str], cluster: str = EMBEDDED) -> dict[str, E
     """Return the enforcers of one run, ready to share its nodes, by the names it has for them.
 
     A name is the enforcer's own, or the words that asked for it where two have the same. Raises
-    :class:`~harness.errors.UsageError` where one is given twice, or ``none`` or ``present`` beside
-    another.
+    :class:`~harness.errors.UsageError` with all that is wrong: with one of them, or where one is
+    given twice, or ``none`` or ``present`` beside another.
     """
-    twice = [spec for spec, times in Counter(specs).items() if times > 1]
-    if twice:
-        raise UsageError(f"--enforcer {twice[0]}: given twice; the A/A control is always there")
-    made = [make_enforcer(spec, cluster) for spec in specs]
-    alone = [each.name for each in made if each.name in {NoEnforcer.name, present.NAME}]
-    if len(made) > 1 and alone:
-        raise UsageError(f"--enforcer {alone[0]} stands alone: off is in every run, and so is A/A")
+    made, mistakes = [], list(_together(specs))
+    for spec in dict.fromkeys(specs):
+        try:
+            made.append(make_enforcer(spec, cluster))
+        except UsageError as mistake:
+            mistakes.append(str(mistake))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
     if len(made) > 1:
         for number, each in enumerate(made):
             each.share_nodes(number)
@@ -88,6 +89,15 @@ def make_enforcers(specs: Sequence[str], cluster: str = EMBEDDED) -> dict[str, E
         each.name if named[each.name] == 1 else spec: each
         for spec, each in zip(specs, made, strict=True)
     }
+
+
+def _together(specs: Sequence[str]) -> Iterator[str]:
+    """Say which words do not go with the others."""
+    for spec, times in Counter(specs).items():
+        if times > 1:
+            yield f"--enforcer {spec}: given twice; the A/A control is always there"
+        elif spec in UNINSTALLED and len(specs) > 1:
+            yield f"--enforcer {spec} stands alone: off is in every run, and so is A/A"
 
 
 def _keep_apart(alike: Sequence[KubeRouter | KubeRouterModel]) -> None:

@@ -117,6 +117,8 @@ def test_what_the_machine_lacks_is_one_sentence_and_nothing_is_made(
         ("image gold --arch sparc --engine rkt", ["--arch", "--engine", "no such image: gold"]),
         ("compare nowhere", ["nowhere: not the folder", "Missing argument 'SECOND'"]),
         ("lab --requests 1 --jobs 0 --rules none", ["--requests", "--jobs", "--rules"]),
+        ("lab --pod here --only nothing --jobs 0", ["--pod", "--only", "--jobs"]),
+        ("lab --pod 10.1.0.2 --only dump x", ["--pod: it is one", "--only: dump is", "x: only"]),
     ],
 )
 def test_commands_without_a_cluster_tell_all_mistakes_at_once(

@@ -141,6 +141,24 @@ def test_wrong_options_are_refused_before_anything_is_built(
     assert not harness.cluster.runs
 
 
+def test_options_that_do_not_go_together_are_told_at_once(harness: Any, tmp_path: Path) -> None:
+    """Five conflicts are five lines, and no folder is made."""
+    words = "--sweep rules=1,9 --sizes 2 --precision 3% --rounds 2 --enforcer none --events 5"
+
+    done = run(tmp_path / "runs", *words.split(), "--nodes", "1", "--placements", "other-node")
+
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception).splitlines() == [
+        "--sweep and --sizes both say how many pods there are: give one of them",
+        "--precision settles the rounds: leave out --rounds and --tiny",
+        "--sweep rules: none follows no policies",
+        "events of a kind are --changes': leave out --events",
+        "--placements other-node: there is no other node; give --nodes 2 or more",
+    ]
+    assert not (tmp_path / "runs").exists()
+    assert not harness.cluster.runs
+
+
 def test_full_is_the_studys_size(
     harness: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
