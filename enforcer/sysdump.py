@@ -76,6 +76,9 @@ _COMMANDS: Final = {
         for id_ in CURRENT
     },
 }
+_LEFT: Final = tuple(str(id_) for id_ in TABLES if id_ not in CURRENT)
+"""Tables of ours that come and go: where one stays, something broke off."""
+
 _SYSCTLS: Final = (
     "net/bridge/*",
     "net/ipv4/ip_forward",
@@ -113,6 +116,7 @@ def _parts(settings: Settings) -> Mapping[str, Callable[[], str]]:
         "metrics.txt": partial(_metrics, settings),
         "sysctls.txt": _sysctls,
         **{name: partial(_printed, *argv) for name, argv in _COMMANDS.items()},
+        "nft-left.txt": _left,
         "cluster.json": partial(_cluster, settings),
     }
 
@@ -157,6 +161,13 @@ def _printed(program: str, *arguments: str) -> str:
         check=False,
     )
     return done.stdout + done.stderr
+
+
+def _left() -> str:
+    """List the stand-ins and former tables that are there, too."""
+    present = set(_printed("nft", "list", "tables").splitlines())
+    found = [name for name in _LEFT if f"table {name}" in present]
+    return "".join(_printed("nft", "list", "table", *name.split()) for name in found) or "none\n"
 
 
 def _cluster(settings: Settings) -> str:
