@@ -7,6 +7,7 @@ Nothing here installs anything.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,14 @@ INSTALLERS = {
     "apk": "apk add",
 }
 """Package managers in the columns' order of :data:`PACKAGES`, and how each installs."""
+
+DOWNLOADS = {
+    "kubectl": "https://dl.k8s.io/release/v1.34.3/bin/linux/{machine}/kubectl",
+    "kind": "https://kind.sigs.k8s.io/dl/v0.32.0/kind-linux-{machine}",
+}
+"""Programs that not every distribution has a package of, and where their makers have them."""
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 PACKAGES = ("system-packages.txt", "more-packages.txt")
 """What every machine needs, and what single commands need beside it."""
@@ -74,6 +83,19 @@ def install_command(commands: Iterable[str]) -> str:
     known = tools()
     packages = {known[c].packages[manager] if c in known else c for c in commands}
     return f"{INSTALLERS[manager]} {' '.join(sorted(packages))}"
+
+
+def architecture() -> str:
+    """Return this machine's name in the paths of Kubernetes' releases."""
+    machine = platform.machine()
+    return _MACHINES.get(machine, machine)
+
+
+def download_command(command: str) -> str:
+    """Return what to type to get one of :data:`DOWNLOADS`."""
+    path = f"/usr/local/bin/{command}"
+    url = DOWNLOADS[command].format(machine=architecture())
+    return f"curl -fLo {path} {url} && chmod +x {path}"
 
 
 def require_tools(*commands: str) -> None:

@@ -6,18 +6,18 @@ https://kubernetes.io/releases/download/#binaries
 from __future__ import annotations
 
 import hashlib
-import platform
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from harness.requirements import architecture
 
 _SITE = "https://dl.k8s.io/release"
 _PATIENCE = 20.0
 """Seconds of silence after which the site counts as out of reach."""
 _CHUNK = 1 << 20
 _DIGEST_LENGTH = 64
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x"}
 
 Tell = Callable[[str, int, int], None]
 """Told what is being fetched or built, how far it is, and of how many."""
@@ -25,12 +25,6 @@ Tell = Callable[[str, int, int], None]
 
 class NotFetchedError(Exception):
     """A program could not be had this way; the message says why."""
-
-
-def architecture() -> str:
-    """Return this machine's name in release paths."""
-    machine = platform.machine()
-    return _MACHINES.get(machine, machine)
 
 
 def download(names: Sequence[str], version: str, folder: Path, tell: Tell) -> None:

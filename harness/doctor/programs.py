@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.controlplane.programs import KUBE_PROGRAMS, Missing, Programs, find
 from harness.doctor.findings import Finding, absent, attempt, found
-from harness.requirements import find_tool, install_command
+from harness.requirements import download_command, find_tool, install_command
 
 
 def look_python() -> Finding:
@@ -33,9 +33,7 @@ def look_distribution(name: str) -> Finding:
 
 def look_kubectl() -> Finding:
     """Ask kubectl for its version, without a cluster."""
-    return attempt(["kubectl", "version", "--client"]).finding(
-        "https://kubernetes.io/docs/tasks/tools/"
-    )
+    return attempt(["kubectl", "version", "--client"]).finding(download_command("kubectl"))
 
 
 def look_kube_apiserver() -> Finding:
@@ -60,4 +58,4 @@ def look_docker() -> Finding:
 
 def look_kind() -> Finding:
     """Ask kind for its version."""
-    return attempt(["kind", "version"]).finding("go install sigs.k8s.io/kind@latest")
+    return attempt(["kind", "version"]).finding(download_command("kind"))

@@ -18,16 +18,9 @@ from harness.clusters.kind import preflight
 from harness.clusters.kind.config import KindShape
 from harness.errors import MissingError
 from harness.images.recipes import RECIPES, Architecture
-from harness.requirements import find_tool
+from harness.requirements import DOWNLOADS, download_command, find_tool, install_command
 
 NODE_IMAGE = "KIND_NODE_IMAGE"
-
-INSTALL = {
-    "docker": "run: apt-get install docker.io",
-    "kind": "run: go install sigs.k8s.io/kind@latest",
-    "kubectl": "see https://kubernetes.io/docs/tasks/tools/",
-}
-"""How one comes by each program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +86,8 @@ def find_tools(wish: Wish | None = None, shape: KindShape | None = None) -> Tool
 def _absent(name: str, said: str) -> str:
     if said:
         return f"--{name} {said}: there is no such program"
-    return f"{name} is not installed; {INSTALL[name]}"
+    command = download_command(name) if name in DOWNLOADS else install_command([name])
+    return f"{name} is not installed; run: {command}"
 
 
 def _store(docker: Path, node_image: str, images: Sequence[str]) -> Iterator[str]:

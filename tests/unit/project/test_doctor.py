@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from harness import requirements
 from harness.cli import main
 from harness.commands import doctor as doctor_command
-from harness.doctor import CHECKS, Area, Check, Finding, Need, examine, findings, kernel
+from harness.doctor import CHECKS, Area, Check, Finding, Need, examine, findings, kernel, programs
 from harness.errors import MissingError
 
 PRESENT = Finding(present=True, detail="1.0")
@@ -50,6 +50,21 @@ def test_a_missing_need_of_the_main_job_is_exit_code_2(monkeypatch: pytest.Monke
     assert said.splitlines()[-1] == (
         "harness: the main job cannot run here for want of thing; apt-get install thing"
     )
+
+
+def test_what_helps_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lacks a program is told what to type, not where to read."""
+    for module in (findings, programs):
+        monkeypatch.setattr(module, "find_tool", lambda _: None)
+    asked = [each for each in CHECKS if each.name in {"kubectl", "kind", "docker", "nginx", "ab"}]
+
+    commands = [each.look().remedy.split()[0] for each in asked]
+
+    assert commands.count("curl") == 2
+    assert set(commands) <= {
+        "curl",
+        *(each.split()[0] for each in requirements.INSTALLERS.values()),
+    }
 
 
 def test_a_kernel_feature_is_not_mended_by_a_program_of_its_name(

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from harness.controlplane import fill as filling
-from harness.controlplane import module, programs, release
+from harness.controlplane import module, programs
 from harness.controlplane.release import NotFetchedError, Tell
 from harness.errors import HarnessError
+from harness.requirements import architecture
 
 VERSION = "v1.34.3"
 Site = dict[str, bytes]
@@ -73,8 +74,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def publish(site: Site, *, spoil: str = "") -> None:
     """Put a release on the site, with one program that is not what its checksum says."""
     for name in (*programs.KUBE_PROGRAMS, programs.KUBE_PROXY):
-        architecture = release.architecture()
-        url = f"https://dl.k8s.io/release/{VERSION}/bin/linux/{architecture}/{name}"
+        url = f"https://dl.k8s.io/release/{VERSION}/bin/linux/{architecture()}/{name}"
         content = f"program {name}".encode()
         site[url] = content
         checked = content + b"!" if name == spoil else content
