@@ -29,7 +29,6 @@ from enforcer.ruleset.given import SHORTCUT
 from enforcer.ruleset.names import FORMER, IPV4, IPV6, TABLES
 from enforcer.ruleset.plan import Planner
 from enforcer.ruleset.room import LEAST, room_of
-from enforcer.wiring import Wiring
 from tests.conftest import FUZZED
 from tests.kernel import flood
 from tests.kernel.flood import ALLOWED_UDP, DENIED_TCP, DENIED_UDP, DeniedFlow, flooded, running
@@ -294,7 +293,7 @@ def test_a_load_in_portions_is_closed_until_it_is_whole(lab: Lab) -> None:
     strangers = [f"10.{number >> 8}.{number & 255}.7" for number in range(4000)]
     policy = compiled(lab.pods, {2: [ingress(peers(three, *strangers))]})
     planned = Planner(lab.options, lambda _mark, _mask: False, portion=FEW).plan(
-        Ruleset(), policy, Wiring(lab_interfaces(lab))
+        Ruleset(), policy, lab.wiring(policy)
     )
     first, *others = planned.transactions
     assert len(others) > 4000 // FEW
@@ -311,11 +310,3 @@ def test_a_load_in_portions_is_closed_until_it_is_whole(lab: Lab) -> None:
     assert denied.seen.arrived == 0
     assert lab.node.call(lab.kernel.read, planned.want.tables) == planned.want
     assert lab.probe("p3", two.ip4, 80) is Verdict.OPEN
-
-
-def lab_interfaces(lab: Lab) -> frozenset[str]:
-    """Return the interfaces that lead to the lab's pods."""
-    links = lab.node.call(NodeLinks, lab.way)
-    found = lab.node.call(links.connect, compiled(lab.pods)).pod_interfaces
-    links.close()
-    return found
