@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.clusters.base import Manifest
 from harness.clusters.kube.owned import SELECTOR
 from harness.clusters.pods import is_ready
 from harness.images.recipes import ROOT
@@ -38,12 +41,12 @@ def house(lab: Place) -> Iterator[Place]:
     lab.agents.__enter__()
 
 
-def functional(house: Place, enforcer: str, results: Path) -> list[str]:
-    """Return the command that judges one row of the study."""
+def functional(house: Place, enforcer: str, results: Path, *cases: str) -> list[str]:
+    """Return the command that judges rows of the study: all, unless ``cases`` says which."""
     return [
         *(*HARNESS, "functional", "--cluster", "kubeconfig", "--enforcer", enforcer),
         *(f"--kubeconfig={house.kubectl.kubeconfig}", f"--image=workload={WORKLOAD_IMAGE}"),
-        *("--group", "study", "-k", "NP-STUDY-01", "--yes", f"--results={results}"),
+        *("--group", "study", *cases, "--yes", f"--results={results}"),
     ]
 
 
@@ -64,7 +67,7 @@ def test_whoever_is_present_is_judged_and_nothing_stays(house: Place, tmp_path: 
     before = _namespaces(house)
     install(house.kubectl)
     try:
-        done = run(functional(house, "present", tmp_path))
+        done = run(functional(house, "present", tmp_path, "-k", "NP-STUDY-01"))
         pods = house.kubectl.get("pods", "-A", "-l", "app.kubernetes.io/name=npd-enforcer")["items"]
         left = house.kubectl.get("namespaces", "-l", SELECTOR)["items"]
         twice = run(functional(house, "bundled", tmp_path))
@@ -80,23 +83,62 @@ def test_whoever_is_present_is_judged_and_nothing_stays(house: Place, tmp_path: 
     assert "DaemonSet kube-system/npd-enforcer is there, and is not ours" in twice.stderr
 
 
-def test_what_a_killed_run_deployed_goes_with_its_tables(house: Place, tmp_path: Path) -> None:
-    """Killed with its enforcer in force, a run leaves it; `harness cleanup` leaves nothing."""
-    before = {node: traces(house, node) for node in house.node_names()}
-    with (tmp_path / "log").open("w") as log:
-        killed = subprocess.Popen(
-            functional(house, "bundled", tmp_path),
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A command of ours that goes on in the background, and will not come to its end."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_until(self, what: str, condition: Callable[..., bool], *arguments: object) -> None:
+        """Return once the condition holds; where it does not, fail with what the command said."""
+
+        def holds() -> bool:
+            assert self.process.poll() is None, f"it ended before: {what}"
+            return condition(*arguments)
+
+        try:
+            wait_until(what, holds)
+        except AssertionError as error:
+            pytest.fail(f"{error}\n{self.log.read_text()}", pytrace=False)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all that it started."""
+        os.killpg(self.process.pid, number)
+
+
+@contextlib.contextmanager
+def doomed(command: list[str], log: Path) -> Iterator[Doomed]:
+    """Start a command of ours, and kill it with all that it started."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
             start_new_session=True,
         )
-        try:
-            wait_until("enforced on both nodes", _enforced, house)
-        finally:
-            os.killpg(killed.pid, signal.SIGKILL)
-            killed.wait()
+    started = Doomed(process, log)
+    try:
+        yield started
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            started.tell(signal.SIGKILL)
+        process.wait()
+
+
+def test_what_a_killed_run_deployed_goes_with_its_tables(house: Place, tmp_path: Path) -> None:
+    """Killed with its enforcer in force, a run leaves it; `harness cleanup` leaves nothing.
+
+    It is stopped as soon as the daemons are there: until the kubelet calls them ready takes up to
+    the period of their probe, and by then a quick run would have taken them away again.
+    """
+    before = {node: traces(house, node) for node in house.node_names()}
+    with doomed(functional(house, "bundled", tmp_path), tmp_path / "log") as killed:
+        killed.wait_until("daemons on both nodes", _daemons_are, house, _is_there)
+        killed.tell(signal.SIGSTOP)
+        killed.wait_until("enforced on both nodes", _daemons_are, house, is_ready)
 
     cleaned = run([*HARNESS, "cleanup", f"--kubeconfig={house.kubectl.kubeconfig}", "--yes"])
 
@@ -108,11 +150,16 @@ def test_what_a_killed_run_deployed_goes_with_its_tables(house: Place, tmp_path:
         wait_until(f"{node} is as it was", _is, house, node, was)
 
 
-def _enforced(lab: Place) -> bool:
-    """Whether the enforcer is ready on both nodes; a node's own nft may be too old to tell."""
+def _daemons_are(lab: Place, in_state: Callable[[Manifest], bool]) -> bool:
+    """Whether each node has an enforcer in some state; its own nft may be too old to tell more."""
     label = "app.kubernetes.io/name=npd-enforcer"
     found = lab.kubectl.get("pods", "-n", SYSTEM, "-l", label)["items"]
-    return len(found) == len(lab.node_names()) and all(map(is_ready, found))
+    return {pod["spec"].get("nodeName") for pod in found if in_state(pod)} == {*lab.node_names()}
+
+
+def _is_there(pod: Manifest) -> bool:
+    """Whether a pod is to stay, be it ready or not."""
+    return "deletionTimestamp" not in pod["metadata"]
 
 
 def _is(lab: Place, node: str, was: str) -> bool:
