@@ -49,11 +49,14 @@ class Cell:
     kind: Kind
     pods: int = 0
     points: int = 1
+    peers: bool = False
+    """Whether the policy names every pod as a peer, too."""
 
     @property
     def name(self) -> str:
         """Unique within a run."""
         size = f", {self.pods} pods" if self.kind.sized else ""
+        size += " and peers" if self.peers else ""
         return f"{self.kind.value}{size}" + (", two points" if self.points == 2 else "")  # noqa: PLR2004
 
 
@@ -64,10 +67,12 @@ def default_cells() -> tuple[Cell, ...]:
 
 def _one_point() -> Iterator[Cell]:
     yield from (Cell(kind) for kind in (Kind.NONE, Kind.EMPTY, Kind.ESTABLISHED))
-    for size in (*SIZES, MANY):
+    for size in SIZES:
         yield Cell(Kind.BUNDLED, size)
-    for size in (MAIN_SIZE, MANY):
-        yield Cell(Kind.BUNDLED_FAST, size)
+    yield Cell(Kind.BUNDLED_FAST, MAIN_SIZE)
+    for kind in (Kind.BUNDLED, Kind.BUNDLED_FAST):
+        for size in (MAIN_SIZE, MANY):
+            yield Cell(kind, size, peers=True)
     for size in SIZES:
         yield Cell(Kind.MODEL_LEGACY, size)
         yield Cell(Kind.MODEL_NFT, size)

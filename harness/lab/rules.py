@@ -17,7 +17,7 @@ from harness.enforcers.kube_router_model.kernel import rules_script, sets_script
 from harness.enforcers.kube_router_model.layout import layout
 from harness.enforcers.kube_router_model.world import World
 from harness.errors import EnforcerFailed
-from harness.lab.cells import MANY, Cell, Kind
+from harness.lab.cells import Cell, Kind
 from harness.lab.dumps import Dump
 from harness.lab.guest.network import NODES, POD_A, POD_B, POD_DEVICES, UPLINKS
 from harness.workload import study
@@ -58,8 +58,8 @@ def _write(cell: Cell, node: str, folder: Path, dump: Dump | None) -> Iterator[L
             yield _file(folder, ("nft", "-f", "-"), f"{cell.kind.name}.nft", _plain(cell.kind))
         case Kind.BUNDLED | Kind.BUNDLED_FAST:
             fast = cell.kind is Kind.BUNDLED_FAST
-            text = bundled(node, cell.pods, CLIENTS[cell.points], fast=fast)
-            name = f"{cell.kind.name}-{cell.pods}-{cell.points}-{node}.nft"
+            text = bundled(node, cell.pods, CLIENTS[cell.points], fast=fast, peers=cell.peers)
+            name = f"{cell.kind.name}-{cell.pods}{'-peers' * cell.peers}-{cell.points}-{node}.nft"
             yield _file(folder, ("nft", "-f", "-"), name, text)
         case _:
             yield from _iptables(cell, node, folder, dump)
@@ -110,29 +110,29 @@ def pods(node: str, count: int) -> list[str]:
 
 
 @cache
-def bundled(node: str, count: int, network: str, *, fast: bool) -> str:
+def bundled(node: str, count: int, network: str, *, fast: bool, peers: bool = False) -> str:
     """Return the bundled enforcer's program for a node, from the enforcer itself."""
     argv = [
         *(sys.executable, "-m", "enforcer", "render", "--node", node, "-f", "/dev/stdin"),
         *(f"--pod-interface={name}" for name in POD_DEVICES),
         *(f"--fast-interface={name}" for name in (*POD_DEVICES, *UPLINKS[node]) if fast),
     ]
-    text = json.dumps(cluster(count, network))
+    text = json.dumps(cluster(count, network, peers=peers))
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise EnforcerFailed(f"enforcer render: {done.stderr.strip()}")
     return done.stdout
 
 
-def cluster(count: int, network: str) -> dict[str, Any]:
+def cluster(count: int, network: str, *, peers: bool = False) -> dict[str, Any]:
     """Return a cluster of two nodes with ``count`` pods each, and the study's policy.
 
-    It lets ``network`` in. With as many as 8,000 pods it lets every pod in, too: as many peers.
+    It lets ``network`` in; with ``peers`` every pod, too.
     """
     policy = study.policy()
     for rule in policy["spec"]["ingress"]:
         rule["from"] = [{"ipBlock": {"cidr": network}}]
-        rule["from"] += [{"podSelector": {}}] if count >= MANY else []
+        rule["from"] += [{"podSelector": {}}] if peers else []
     items = [
         {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": study.NAMESPACE}},
         *(_node(node) for node in NODES),

@@ -8,10 +8,11 @@ import pytest
 from enforcer.links import NodeLinks
 from enforcer.nft.kernel import NftKernel
 from enforcer.node import NodeTables
-from enforcer.policy.compiled import CompiledPolicy
+from enforcer.policy.compiled import Allowed, CompiledPolicy
 from enforcer.ruleset.names import IPV4, TABLES
 from enforcer.wiring import Wiring
-from tests.kernel.netlab import OUTSIDE, Lab, Verdict, echoes, wait_until
+from tests.kernel.flooding import flooded
+from tests.kernel.netlab import OUTSIDE, Lab, Pod, Verdict, echoes, wait_until
 from tests.kernel.offloading import (
     INSIDE,
     QUEUED,
@@ -22,7 +23,7 @@ from tests.kernel.offloading import (
     fast_lab,
     is_offloaded,
 )
-from tests.kernel.policies import compiled, ingress, peers
+from tests.kernel.policies import TCP, compiled, ingress, peer_ports, peers
 
 pytestmark = [pytest.mark.kernel, pytest.mark.optional("@flowtables")]
 
@@ -139,6 +140,35 @@ def test_an_interface_that_cannot_join_spoils_nothing(lab: Lab) -> None:
     assert _devices(lab) == set()
     assert lab.probe("p1", two.ip4, 80) is Verdict.OPEN
     assert lab.probe(three.name, two.ip4, 80) is Verdict.DROPPED
+
+
+def test_a_table_made_anew_keeps_its_short_cut(lab: Lab) -> None:
+    """Replaced time and again: nothing slips by, nothing is lost, and the short cut comes back."""
+    one, two, three = lab.pods
+    allowed = compiled(lab.pods, {2: [ingress(_besides(peer_ports([one], (TCP, 80)), three))]})
+    tightened = compiled(lab.pods, {2: [ingress(peers(three))]})
+    tables = NodeTables(NftKernel(), lab.options, lab.links)
+    lab.node.call(tables.sync, allowed)
+
+    with flooded(lab) as (denied, asked), connect_offloaded(lab, "p3", two.ip4) as kept:
+        for policy, stays in ((allowed, True), (tightened, False)) * 3:
+            lab.node.call(tables.sync, allowed)
+            with connect_offloaded(lab, "p1", two.ip4) as other:
+                lab.node.run("nft", f"add set {IPV4} of_others {{ type mark; }}")
+
+                assert lab.node.call(tables.sync, policy).repaired
+
+                assert echoes(other) is stays
+                wait_until(lambda: echoes(kept) and is_offloaded(lab, kept))
+
+    assert _devices(lab) == {"veth1", "veth2", "veth3", "up0"}
+    assert denied.seen.arrived == 0
+    assert asked.seen.lost == []
+
+
+def _besides(allowed: Allowed, pod: Pod) -> Allowed:
+    """Return what is allowed, and a pod everything."""
+    return replace(allowed, peers=peers(pod).peers)
 
 
 def _forwarded(lab: Lab) -> int:

@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 
+from enforcer.ruleset.names import IPV4
 from tests.kernel.netlab import (
     OUTSIDE,
     SILENCE_SECONDS,
@@ -170,7 +171,7 @@ def _counts(lab: Lab, sock: socket.socket) -> list[int]:
 
 
 def _denied(lab: Lab) -> int:
-    listed = lab.node.run("nft", "list", "table", "inet", "npd")
+    listed = lab.node.run("nft", "list", "table", *str(IPV4).split())
     return sum(
         map(int, re.findall(r'counter packets (\d+) bytes \d+ comment "[^"]*denied', listed))
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab import report, study, summary
+from harness.lab import report, rules, study, summary
 from harness.lab.cells import Cell, Kind, chosen, default_cells
 from harness.lab.study import Row
 from harness.load.ab import Connections
@@ -110,3 +110,17 @@ def _folder(path: Path) -> RunFolder:
         },
     )
     return folder
+
+
+def test_peers_differ_between_cells_in_number_only() -> None:
+    """What is to be flat is compared like with like: the same rules, however many ask them."""
+    few, many = (
+        rules.bundled("a", size, "14.215.0.0/16", fast=False, peers=True) for size in (5, 50)
+    )
+
+    assert _rules_of(few) == _rules_of(many)
+    assert few != many
+
+
+def _rules_of(program: str) -> list[str]:
+    return [line for line in program.splitlines() if line.startswith("add rule")]
