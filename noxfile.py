@@ -225,7 +225,8 @@ def require_root(session: nox.Session, otherwise: str = "") -> None:
     """End with one sentence unless this is root: namespaces and packet rules need it."""
     if os.geteuid() != 0:
         command = f"nox -s {session.name}"
-        session.warn(f"{command} makes network namespaces and needs root: sudo ./{command}")
+        words = " ".join((command, "--", *session.posargs)) if session.posargs else command
+        session.warn(f"{command} makes network namespaces and needs root; run: sudo ./{words}")
         if otherwise:
             session.warn(otherwise)
         sys.exit(WRONG_USE)

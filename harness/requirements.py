@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from harness.errors import MissingError
 
@@ -105,7 +108,10 @@ def require_tools(*commands: str) -> None:
         raise MissingError(f"not found: {', '.join(missing)}; run: {install_command(missing)}")
 
 
-def require_root(what: str) -> None:
-    """Raise :class:`MissingError` unless this process is root; ``what`` says what for."""
-    if os.geteuid() != 0:
-        raise MissingError(f"{what} needs root; run it with sudo")
+def as_root() -> str:
+    """Return what to type to run this very command as root."""
+    program = Path(sys.argv[0])
+    argv = (
+        [str(program.absolute())] if program.suffix != ".py" else [sys.executable, "-m", "harness"]
+    )
+    return shlex.join(["sudo", *argv, *sys.argv[1:]])

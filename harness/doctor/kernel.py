@@ -17,6 +17,7 @@ from harness.doctor.findings import (
     attempt_in_namespace,
     found,
 )
+from harness.requirements import as_root
 
 _GENERIC_NETLINK = 16  # NETLINK_GENERIC, linux/netlink.h
 _CONTROLLER = 0x10  # GENL_ID_CTRL, linux/genetlink.h
@@ -41,7 +42,7 @@ def look_machine() -> Finding:
 def look_root() -> Finding:
     """Tell whether this is root, and may make the namespaces of a cluster."""
     if os.geteuid() != 0:
-        return absent("not root", "run it with sudo")
+        return absent("not root", as_root())
     tried = attempt(["unshare", "--mount", "--net", "--pid", "--fork", "true"])
     if tried.succeeded:
         return found("root, and may make namespaces")

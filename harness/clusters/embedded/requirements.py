@@ -15,7 +15,7 @@ from harness.clusters.embedded.sysctls import has_ipv6
 from harness.controlplane.programs import HOW_TO_GET, KUBE_PROXY
 from harness.doctor.kernel import look_ipvs
 from harness.errors import MissingError
-from harness.requirements import find_tool, install_command
+from harness.requirements import as_root, find_tool, install_command
 
 _TOOLS = ("unshare", "nft", "nginx", "ip")
 _PROXY_TOOLS = {
@@ -46,7 +46,8 @@ def missing_tools() -> tuple[str, ...]:
 def missing_privileges() -> tuple[str, ...]:
     """Say which privilege is missing to make namespaces."""
     if os.geteuid() != 0:
-        return ("an embedded cluster is made of network namespaces, which needs root; use sudo",)
+        what = "an embedded cluster is made of network namespaces, which needs root"
+        return (f"{what}; run: {as_root()}",)
     granted = _capabilities()
     if all(granted >> bit & 1 for bit in (_SYS_ADMIN, _NET_ADMIN)):
         return ()

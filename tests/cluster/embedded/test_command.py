@@ -216,7 +216,7 @@ def test_more_pods_than_a_bridge_holds() -> None:
     ("lack", "said"),
     [
         ("missing_tools", "nft not found; run: apt-get install -y nftables"),
-        ("missing_privileges", "needs root; use sudo"),
+        ("missing_privileges", "needs root; run: sudo /usr/bin/harness cluster up"),
         ("missing_kernel", "it needs a kernel with CONFIG_NF_TABLES"),
         ("missing_bridge_netfilter", "run: modprobe br_netfilter"),
     ],

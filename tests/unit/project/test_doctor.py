@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -65,6 +66,22 @@ def test_what_helps_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
         "curl",
         *(each.split()[0] for each in requirements.INSTALLERS.values()),
     }
+
+
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [
+        ("/opt/it/bin/harness", "/opt/it/bin/harness"),
+        ("/opt/it/harness/__main__.py", f"{sys.executable} -m harness"),
+    ],
+)
+def test_who_is_not_root_is_told_to_run_the_same_as_root(
+    monkeypatch: pytest.MonkeyPatch, program: str, typed: str
+) -> None:
+    """The program's whole path is named: sudo has a search path of its own."""
+    monkeypatch.setattr(sys, "argv", [program, "cluster", "up", "--name", "a b"])
+
+    assert requirements.as_root() == f"sudo {typed} cluster up --name 'a b'"
 
 
 def test_a_kernel_feature_is_not_mended_by_a_program_of_its_name(

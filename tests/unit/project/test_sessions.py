@@ -54,14 +54,15 @@ def test_the_wrapper_is_posix_shell() -> None:
     subprocess.run([shell, "-n", ROOT / "nox"], check=True)
 
 
-def wrapper(tmp_path: Path, *managers: str) -> subprocess.CompletedProcess[str]:
+def wrapper(tmp_path: Path, *managers: str, user: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a copy of the wrapper where only these package managers, and no tool, are there."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("sh", "dirname", "id", "env"):
+    for name in ("sh", "dirname", "env"):
         (programs / name).symlink_to(shutil.which(name) or name)
-    for name in managers:
-        (programs / name).write_text('#!/bin/sh\necho "$0 was run" >&2\nexit 1\n')
+    answers = dict.fromkeys(managers, 'echo "$0 was run" >&2\nexit 1') | {"id": f"echo {user}"}
+    for name, answer in answers.items():
+        (programs / name).write_text(f"#!/bin/sh\n{answer}\n")
         (programs / name).chmod(0o755)
     checkout = tmp_path / "checkout"
     (checkout / "harness").mkdir(parents=True)
@@ -70,7 +71,7 @@ def wrapper(tmp_path: Path, *managers: str) -> subprocess.CompletedProcess[str]:
     (checkout / "nox").chmod(0o755)
     shutil.copy(ROOT / "harness" / "system-packages.txt", checkout / "harness")
     return subprocess.run(
-        ["./nox", "-l"],
+        ["./nox", "-s", "perf", "--", "--tiny"],
         cwd=checkout,
         env={"PATH": str(programs)},
         capture_output=True,
@@ -97,6 +98,15 @@ def test_other_package_managers_get_the_exact_list(
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert expected in done.stderr
+
+
+def test_who_is_not_root_is_told_what_to_type(tmp_path: Path) -> None:
+    """Where apt could install what is missing, but for the rights, nothing is run."""
+    done = wrapper(tmp_path, "apt-get", user=1000)
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("which needs root; run: sudo ./nox -s perf -- --tiny\n")
 
 
 def test_a_machine_without_any_package_manager_is_told_the_commands(tmp_path: Path) -> None:
