@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 from harness.errors import MissingError
 
@@ -110,8 +109,12 @@ def require_tools(*commands: str) -> None:
 
 def as_root() -> str:
     """Return what to type to run this very command as root."""
-    program = Path(sys.argv[0])
-    argv = (
-        [str(program.absolute())] if program.suffix != ".py" else [sys.executable, "-m", "harness"]
-    )
-    return shlex.join(["sudo", *argv, *sys.argv[1:]])
+    spec = sys.modules["__main__"].__spec__  # of a module that was run with -m
+    program = [sys.executable, "-m", spec.parent] if spec and spec.parent else [sys.argv[0]]
+    return shlex.join(["sudo", *program, *sys.argv[1:]])
+
+
+def require_root(what: str) -> None:
+    """Raise :class:`MissingError` unless this process is root; ``what`` says what for."""
+    if os.geteuid() != 0:
+        raise MissingError(f"{what} needs root; run: {as_root()}")

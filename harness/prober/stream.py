@@ -123,6 +123,10 @@ class Datagrams:
             with contextlib.suppress(TimeoutError):
                 self._receive()
 
+    def close(self) -> None:
+        """Close the flow's socket."""
+        self._socket.close()
+
     def _receive(self) -> None:
         try:
             text = self._socket.recv(64)

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -35,11 +36,11 @@ def echo() -> Iterator[tuple[str, int]]:
 def test_an_echo_that_waited_for_this_process_is_no_silence(echo: tuple[str, int]) -> None:
     """However long the process did not run, what was answered was answered."""
     seen: list[bool] = []
-    flow = Datagrams(echo, lambda _, answered: seen.append(answered))
-    flow.send(time.monotonic())
-    time.sleep(2 * WAIT)  # the process does not run
+    with closing(Datagrams(echo, lambda _, answered: seen.append(answered))) as flow:
+        flow.send(time.monotonic())
+        time.sleep(2 * WAIT)  # the process does not run
 
-    flow.listen(time.monotonic())
+        flow.listen(time.monotonic())
 
     assert seen == [True]
 
@@ -49,12 +50,13 @@ def test_silence_is_told_with_the_moment_of_sending() -> None:
     seen: list[tuple[float, bool]] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        flow = Datagrams(silent.getsockname(), lambda at, answered: seen.append((at, answered)))
-        sent = time.monotonic()
-        flow.send(sent)
-        deadline = sent + 30
-        while not seen and time.monotonic() < deadline:
-            flow.listen(time.monotonic() + 0.01)
+        told = Datagrams(silent.getsockname(), lambda at, answered: seen.append((at, answered)))
+        with closing(told) as flow:
+            sent = time.monotonic()
+            flow.send(sent)
+            deadline = sent + 30
+            while not seen and time.monotonic() < deadline:
+                flow.listen(time.monotonic() + 0.01)
 
     assert seen == [(sent, False)]
 

@@ -48,6 +48,7 @@ class Launched:
     def detach(self) -> None:
         """Let the cluster stay when this process ends."""
         wire.send(self.lifeline, {"detach": True})
+        self.lifeline.close()
 
 
 def launch(shape: Shape, tell: Tell) -> Launched:

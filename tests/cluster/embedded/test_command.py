@@ -252,6 +252,7 @@ def test_down_of_one_or_of_all() -> None:
     assert "either --name or --all" in result.output
 
 
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_down_takes_a_cluster_that_another_version_brought_up(kit: Any) -> None:
     """A cluster whose description has other fields gets one sentence, and ``down`` ends it."""
     del kit

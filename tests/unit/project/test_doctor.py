@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 from click.testing import CliRunner
@@ -69,17 +70,18 @@ def test_what_helps_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "typed"),
+    ("spec", "typed"),
     [
-        ("/opt/it/bin/harness", "/opt/it/bin/harness"),
-        ("/opt/it/harness/__main__.py", f"{sys.executable} -m harness"),
+        (None, "/opt/it/bin/harness"),
+        (ModuleSpec("harness.__main__", loader=None), f"{sys.executable} -m harness"),
     ],
 )
 def test_who_is_not_root_is_told_to_run_the_same_as_root(
-    monkeypatch: pytest.MonkeyPatch, program: str, typed: str
+    monkeypatch: pytest.MonkeyPatch, spec: ModuleSpec | None, typed: str
 ) -> None:
-    """The program's whole path is named: sudo has a search path of its own."""
-    monkeypatch.setattr(sys, "argv", [program, "cluster", "up", "--name", "a b"])
+    """The program is named as it was called, and so are its arguments."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr(sys, "argv", ["/opt/it/bin/harness", "cluster", "up", "--name", "a b"])
 
     assert requirements.as_root() == f"sudo {typed} cluster up --name 'a b'"
 
