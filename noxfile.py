@@ -19,6 +19,7 @@ ENVIRONMENT = ROOT / ".nox" / "environment"
 BIN = ENVIRONMENT / "bin"
 LEAST_PYTHON = (3, 11)
 CODE = ("enforcer", "harness", "tests", "noxfile.py")
+WORKFLOW = ".github/workflows/ci.yml"
 WORKERS = ("--numprocesses", "4", "--no-loadscope-reorder")
 """How the whole suite runs: most of its tests wait for packets, so two cores feed four workers.
 
@@ -50,11 +51,12 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 @nox.session(python=False)
 def lint(session: nox.Session) -> None:
-    """Check style, format, spelling, and which package imports which. Seconds."""
+    """Check style, format, spelling, which package imports which, the workflow. Seconds."""
     run(session, "ruff", "check", *CODE)
     run(session, "ruff", "format", "--check", *CODE)
     run(session, "codespell")
     run(session, "lint-imports")
+    run(session, "check-jsonschema", "--builtin-schema=vendor.github-workflows", WORKFLOW)
 
 
 @nox.session(python=False)
