@@ -18,7 +18,7 @@ from harness.measure.pace import FEWEST_ROUNDS
 from harness.measure.pilot import condition
 from harness.measure.plan import Comparison, Plan, Role
 from harness.measure.progress import Narrator
-from harness.workload.sweep import UNITS
+from harness.workload.sweep import counted
 
 SLACK = 1.15
 """How much longer than planned a size may take before it ends early."""
@@ -56,7 +56,7 @@ def measure(size: int, course: Course, bench: Bench, narrator: Narrator) -> int:
     each = course.plan.design.blocks_in_round(size)
     deadline = time.monotonic() + SLACK * course.time_for(size)
     tally = _Tally(course.plan.seed)
-    amount = f"{size} {UNITS[course.plan.design.quantity]}"
+    amount = counted(size, course.plan.design.quantity)
     with narrator.stage(f"measuring {amount}", len(todo)) as stage:
         for index, block in enumerate(todo):
             if block.number in course.done:

@@ -13,7 +13,7 @@ from harness.measure.plan import Comparison
 from harness.report.analysis import Analysis, Headline, change
 from harness.report.evidence import headline_href
 from harness.stats import Estimate, Verdict, Word
-from harness.workload.sweep import UNITS, Quantity
+from harness.workload.sweep import UNITS, Quantity, counted
 
 KIND = {Connections.NEW: "a new connection each", Connections.KEPT: "kept connections"}
 MOST_SIZES = 3
@@ -48,18 +48,22 @@ def unit(study: Mapping[str, Any]) -> str:
 
 def brief(size: int, study: Mapping[str, Any]) -> str:
     """Return a size as a label has it: ``8 a service``, ``100 peers``."""
-    return f"{size} {_short_unit(study)}"
+    return f"{size} {_without_pods(counted(size, quantity(study)).partition(' ')[2])}"
 
 
 def _short_unit(study: Mapping[str, Any]) -> str:
-    return unit(study).removeprefix("pods ")
+    return _without_pods(unit(study))
+
+
+def _without_pods(words: str) -> str:
+    return words.removeprefix("pods ").removeprefix("pod ")
 
 
 def amount(size: int, study: Mapping[str, Any]) -> str:
     """Return a size as a sentence has it: ``80 pods a node``, ``100 peers``."""
     if quantity(study) is Quantity.PODS:
         return f"{density(size, study)} pods a node"
-    return f"{size} {unit(study)}"
+    return counted(size, quantity(study))
 
 
 def between(first: int, last: int, study: Mapping[str, Any]) -> str:
@@ -69,7 +73,7 @@ def between(first: int, last: int, study: Mapping[str, Any]) -> str:
 
 def scale(size: int, study: Mapping[str, Any]) -> str:
     """Return a size with the density that belongs to it."""
-    return f"{size} {unit(study)}, {density(size, study)} {_per_node(study)}"
+    return f"{counted(size, quantity(study))}, {density(size, study)} {_per_node(study)}"
 
 
 def _per_node(study: Mapping[str, Any]) -> str:

@@ -39,6 +39,13 @@ UNITS: Mapping[Quantity, str] = {
 }
 """What the sizes of a run count, in words."""
 
+_ONE: Mapping[Quantity, str] = {
+    Quantity.PODS: "pod a service",
+    Quantity.PEERS: "peer",
+    Quantity.POLICIES: "policy",
+    Quantity.RULES: "policy rule",
+}
+
 PODS_EACH = 2
 """Pods of each interfering Service, where something else is swept."""
 
@@ -47,6 +54,11 @@ MOST = 10_000
 
 _FIRST = IPv4Address("14.216.16.0")
 _STEP = 2  # every other address: neighbours would be folded into a network
+
+
+def counted(size: int, quantity: Quantity) -> str:
+    """Return a size with what it counts: ``1 policy``, ``100 policies``."""
+    return f"{size} {_ONE[quantity] if size == 1 else UNITS[quantity]}"
 
 
 def host(number: int) -> str:

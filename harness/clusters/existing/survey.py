@@ -91,9 +91,11 @@ def _twice(intent: Intent, daemons: Sequence[Manifest]) -> Iterator[str]:
 def _would_act(intent: Intent, policies: Sequence[str]) -> Iterator[str]:
     """Say which policies an enforcer of ours would disturb: those that lie there and sleep."""
     if intent.installs and policies:
+        many = len(policies)
+        they = "1 policy act that is" if many == 1 else f"{many} policies act that are"
         yield (
-            f"--enforcer {intent.installs} would make {len(policies)} policies act that are not "
-            f"ours: {listed(policies)}; judge with --enforcer present, or on a cluster without them"
+            f"--enforcer {intent.installs} would make {they} not ours: "
+            f"{listed(policies)}; judge with --enforcer present, or on a cluster without them"
         )
 
 

@@ -109,9 +109,7 @@ def test_all_that_stands_in_the_way_is_told_together(owner: Kubectl) -> None:
 
     taken, act = str(refused.value).splitlines()
     assert taken == "namespace npd-taken is there, and is not ours: nothing is done in it"
-    assert act.startswith(
-        "--enforcer bundled would make 1 policies act that are not ours: shop/web"
-    )
+    assert act.startswith("--enforcer bundled would make 1 policy act that is not ours: shop/web")
 
 
 def test_who_may_enforce_is_named(owner: Kubectl) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.load.ab import Connections
 from harness.report.analysis import Headline
-from harness.report.findings import curve_title
+from harness.report.findings import amount, brief, curve_title
 from harness.stats import Estimate, Verdict, Word
 
 
@@ -58,3 +58,11 @@ def test_a_title_without_a_valid_verdict_says_so() -> None:
     title = curve_title([headline(8, 0.60, Word.INVALID)], {})
 
     assert title.startswith("With a new connection each, no verdict on bundled is valid")
+
+
+def test_a_label_of_one_is_in_the_singular() -> None:
+    """A sweep that begins with one policy, and a study with one pod a Service."""
+    policies = {"design": {"quantity": "policies"}}
+
+    assert (brief(1, policies), amount(1, policies)) == ("1 policy", "1 policy")
+    assert (brief(1, {}), brief(8, {})) == ("1 a service", "8 a service")

@@ -49,3 +49,11 @@ def test_no_host_of_a_sweep_is_a_client_of_the_study() -> None:
     assert not any(address in ip_network(POLICY_CIDR) for address in addresses)
     assert all(address in ip_network("14.216.0.0/16") for address in addresses)
     assert len({int(address) // 2 for address in addresses}) == len(addresses)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(1, "1 policy"), (2, "2 policies"), (100, "100 policies")]
+)
+def test_one_is_not_told_as_many(size: int, words: str) -> None:
+    """Labels, titles and the terminal speak of one policy, and of two policies."""
+    assert sweep.counted(size, Quantity.POLICIES) == words
