@@ -16,6 +16,7 @@ from enforcer.policy import compile as compiling
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import NodeCompiler
 from enforcer.policy.compiled import CompiledPolicy, LocalPod
+from enforcer.ruleset.names import CURRENT
 from tests.mutation.catalogue import mutant, wrap
 
 Function = Callable[..., Any]
@@ -156,8 +157,8 @@ def open_on_restart() -> None:
 
 
 def _delete_tables() -> None:
-    for family in ("inet", "bridge"):
-        argv = ["nft", "delete", "table", family, "npd"]
+    for table in CURRENT:
+        argv = ["nft", f"delete table {table}"]
         subprocess.run(argv, check=False, capture_output=True)
 
 
