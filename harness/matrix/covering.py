@@ -103,10 +103,10 @@ def choose(
     steps = {case.id: case.steps for case in cases}
     runs: dict[Environment, list[str]] = {one: [] for one in environments}
     fitting = {case.id: tuple(_fitting(case, environments)) for case in cases}
-    options = [(one, case) for case in cases for one in fitting[case.id]]
-    missing = {pair for one, case in options for pair in outer_pairs(one, case)}
+    options = [(outer_pairs(one, case), one, case) for case in cases for one in fitting[case.id]]
+    missing = {pair for pairs, _, _ in options for pair in pairs}
     while missing:
-        gains = ((len(missing & outer_pairs(one, case)), one, case) for one, case in options)
+        gains = ((len(missing & pairs), one, case) for pairs, one, case in options)
         _, place, case = max(gains, key=lambda entry: (entry[0], -entry[2].steps * _cost(entry[1])))
         missing -= outer_pairs(place, case)
         runs[place].append(case.id)

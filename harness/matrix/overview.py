@@ -26,6 +26,7 @@ from harness.matrix.compare import Mark
 from harness.matrix.picture import draw
 from harness.matrix.record import MatrixRecord
 from harness.matrix.table import Answer, answer, failures, not_reached
+from harness.matrix.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,12 @@ def tiles_of(record: MatrixRecord) -> dict[Key, Tile]:
     columns = {kind: at for at, (_, kinds) in enumerate(COLUMNS) for kind in kinds}
     marks: defaultdict[Key, Counter[Mark]] = defaultdict(Counter)
     denied: Counter[Key] = Counter()
+    tally = Tally(record)
     for step in record.steps:
-        for _, view in record.all_views(step):
-            key = (step.environment, view.placement, columns[view.kind])
-            marks[key][view.mark] += 1
-            denied[key] += view.observed in {Verdict.DROPPED, Verdict.REJECTED}
+        for cell, count in tally.of(step).items():
+            key = (step.environment, cell.placement, columns[cell.address])
+            marks[key][cell.mark] += count
+            denied[key] += count if cell.observed in {Verdict.DROPPED, Verdict.REJECTED} else 0
     return {key: Tile(seen, denied[key], sum(seen.values())) for key, seen in marks.items()}
 
 
@@ -287,8 +289,9 @@ class Picture:
         """Yield a group's name (once) and what became of each of its cases, line by line."""
         worst: dict[str, Mark | None] = {}
         planned = {case for cases in self._record.planned.values() for case in cases}
+        tally = Tally(self._record)
         for step in self._record.steps:
-            seen = {view.mark for _, view in self._record.all_views(step)}
+            seen = {cell.mark for cell in tally.of(step)}
             bad = next((mark for mark in _LOUDEST if mark in seen), None)
             known = worst.setdefault(step.case, None)
             worst[step.case] = _worse(known, bad)

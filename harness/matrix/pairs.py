@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import TypeVar
 
@@ -11,12 +11,15 @@ import msgspec
 
 from harness.matrix.axes import AXES, AddressKind, Placement, Protocol, State, Wiring
 from harness.matrix.compare import Mark
-from harness.matrix.profiles import Circumstances, Profile, known
-from harness.matrix.record import CellView, Coverage, EnvironmentRecord, MatrixRecord, StepRecord
+from harness.matrix.profiles import Circumstances, Deviation, Profile, known
+from harness.matrix.record import Coverage, EnvironmentRecord, MatrixRecord, StepRecord
+from harness.matrix.tally import Seen, Tally
 
 K = TypeVar("K")
 Value = tuple[str, str]
 Pair = frozenset[Value]
+Counted = tuple[StepRecord, Counter[Seen]]
+"""A step, and its cells by what is told of them."""
 
 WORDS = (
     "Every pair of values of two axes is met at least once where it can be (pairwise). A matrix"
@@ -30,8 +33,10 @@ def cover(record: MatrixRecord, profile: Profile) -> MatrixRecord:
     """Add to a record which pairs were met, and which declared deviations did not happen."""
     met: set[Pair] = set()
     happened: set[str] = set()
-    for step in record.steps:
-        _count(record, step, profile, met, happened)
+    tally = Tally(record)
+    steps = [(step, tally.of(step)) for step in record.steps]
+    for step, cells in steps:
+        _count(record, (step, cells), profile, met, happened)
     pairs = sorted(all_pairs(), key=_words)
     cannot = {_words(pair): why for pair in pairs if (why := why_impossible(pair))}
     possible = [pair for pair in pairs if _words(pair) not in cannot]
@@ -42,38 +47,45 @@ def cover(record: MatrixRecord, profile: Profile) -> MatrixRecord:
         {_words(pair): _why(record, pair) for pair in possible if pair not in met},
         WORDS,
         cannot,
-        _states(record),
+        _states(record, steps),
     )
-    ran = {one.id for one in profile.deviations if _was_run(record, one.id, profile)}
+    ran = {one.id for one in profile.deviations if _was_run(record, steps, one)}
     return msgspec.structs.replace(
         record, coverage=coverage, gone_deviations=tuple(sorted(ran - happened))
     )
 
 
 def _count(
-    record: MatrixRecord, step: StepRecord, profile: Profile, met: set[Pair], happened: set[str]
+    record: MatrixRecord, counted: Counted, profile: Profile, met: set[Pair], happened: set[str]
 ) -> None:
+    step, cells = counted
     environment = record.environments[step.environment]
     seen: set[tuple[Value, ...]] = set()
-    for state, view in record.all_views(step):
-        seen.add(_values(environment, state, view))
-        if view.mark is Mark.KNOWN:
-            where = Circumstances(step.case, Wiring(environment.wiring), state)
-            cell = (view.placement, view.kind, view.protocol)
-            declared = known(profile.deviations, where, cell)
+    for cell in cells:
+        seen.add(_values(environment, cell))
+        if cell.mark is Mark.KNOWN:
+            declared = known(profile.deviations, *_circumstances(step, environment, cell))
             happened |= {declared.id} if declared else set()
     for values in seen:
         met.update(frozenset(pair) for pair in combinations(values, 2))
 
 
-def _states(record: MatrixRecord) -> dict[str, dict[str, int]]:
+def _circumstances(
+    step: StepRecord, environment: EnvironmentRecord, cell: Seen
+) -> tuple[Circumstances, tuple[Placement, AddressKind, Protocol]]:
+    """Return what a deviation speaks of."""
+    where = Circumstances(step.case, Wiring(environment.wiring), cell.state)
+    return where, (cell.placement, cell.address, cell.protocol)
+
+
+def _states(record: MatrixRecord, steps: Iterable[Counted]) -> dict[str, dict[str, int]]:
     """Count the placements that each state was probed at, by wiring."""
     seen: defaultdict[tuple[str, str], set[Placement]] = defaultdict(set)
-    for step in record.steps:
+    for step, cells in steps:
         wiring = record.environments[step.environment].wiring
-        for state, view in record.all_views(step):
-            if view.placement is not Placement.CONTROL:
-                seen[state.value, wiring].add(view.placement)
+        for cell in cells:
+            if cell.placement is not Placement.CONTROL:
+                seen[cell.state.value, wiring].add(cell.placement)
     return {
         state.value: {
             wiring.value: len(seen[state.value, wiring.value])
@@ -84,16 +96,16 @@ def _states(record: MatrixRecord) -> dict[str, dict[str, int]]:
     }
 
 
-def _values(environment: EnvironmentRecord, state: State, view: CellView) -> tuple[Value, ...]:
+def _values(environment: EnvironmentRecord, cell: Seen) -> tuple[Value, ...]:
     return (
-        ("placement", view.placement.value),
-        ("address", view.kind.value),
+        ("placement", cell.placement.value),
+        ("address", cell.address.value),
         ("proxy", environment.proxy),
         ("wiring", environment.wiring),
-        ("direction", view.direction.value),
-        ("protocol", view.protocol.value),
+        ("direction", cell.direction.value),
+        ("protocol", cell.protocol.value),
         ("family", environment.family),
-        ("state", state.value),
+        ("state", cell.state.value),
     )
 
 
@@ -222,13 +234,10 @@ def _why(record: MatrixRecord, pair: Pair) -> str:
     return "not among the cases that were chosen"
 
 
-def _was_run(record: MatrixRecord, identity: str, profile: Profile) -> bool:
+def _was_run(record: MatrixRecord, steps: Iterable[Counted], deviation: Deviation) -> bool:
     """Whether cells that a deviation speaks of were run."""
-    deviation = next(one for one in profile.deviations if one.id == identity)
-    for step in record.steps:
-        wiring = Wiring(record.environments[step.environment].wiring)
-        for state, view in record.all_views(step):
-            where = Circumstances(step.case, wiring, state)
-            if known([deviation], where, (view.placement, view.kind, view.protocol)):
-                return True
-    return False
+    return any(
+        known([deviation], *_circumstances(step, record.environments[step.environment], cell))
+        for step, cells in steps
+        for cell in cells
+    )

@@ -63,7 +63,8 @@ def letters(values: Iterable[Enum]) -> str:
     return "".join(_LETTERS[type(one)][one] for one in values)
 
 
-def _members(kind: type[Enum]) -> dict[str, Any]:
+def members(kind: type[Enum]) -> dict[str, Any]:
+    """Return what the letters of a column stand for."""
     return {letter: member for member, letter in _LETTERS[kind].items()}
 
 
@@ -77,6 +78,11 @@ class Connection(msgspec.Struct, frozen=True, array_like=True):
     protocol: Protocol
     port: int
     target: str
+
+    @property
+    def family(self) -> Family:
+        """Return the family of the address."""
+        return Family.IPV6 if self.target.startswith("[") else Family.IPV4
 
 
 class ReasonRecord(msgspec.Struct, frozen=True):
@@ -247,8 +253,8 @@ class MatrixRecord(msgspec.Struct, frozen=True):
     def views(self, columns: Columns) -> Iterator[CellView]:
         """Return the cells of a look, each put together."""
         layout = self.layouts[columns.layout]
-        expected, observed = _members(Expected), _members(Verdict)
-        marks, isolation = _members(Mark), _members(Isolation)
+        expected, observed = members(Expected), members(Verdict)
+        marks, isolation = members(Mark), members(Isolation)
         for at, connection in enumerate(layout):
             yield CellView(
                 at,
@@ -317,7 +323,7 @@ class CellView:
     @property
     def family(self) -> Family:
         """Return the family of the address."""
-        return Family.IPV6 if self.connection.target.startswith("[") else Family.IPV4
+        return self.connection.family
 
 
 def to_text(record: MatrixRecord) -> str:

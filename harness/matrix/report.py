@@ -10,10 +10,11 @@ from typing import Any
 
 import jinja2
 
-from harness.matrix.axes import AXES, State
+from harness.matrix.axes import AXES
 from harness.matrix.compare import Mark
-from harness.matrix.record import CellView, MatrixRecord, StepRecord
+from harness.matrix.record import EnvironmentRecord, MatrixRecord, StepRecord
 from harness.matrix.table import Group, failures, grouped, not_reached, results
+from harness.matrix.tally import Seen, Tally, seen_of
 from harness.results import RunFolder
 
 _FAILURES_SHOWN = 2000
@@ -57,18 +58,17 @@ def slowest_steps(record: MatrixRecord, count: int = 12) -> list[StepRecord]:
     return sorted(settled, key=lambda step: -(step.settled or 0.0))[:count]
 
 
-def axis_values(record: MatrixRecord, step: StepRecord, state: State, view: CellView) -> list[str]:
+def axis_values(environment: EnvironmentRecord, cell: Seen) -> list[str]:
     """Return the value of each axis of a cell, in the order of the axes."""
-    environment = record.environments[step.environment]
     known = {
-        "placement": view.placement.value,
-        "address": view.kind.value,
+        "placement": cell.placement.value,
+        "address": cell.address.value,
         "proxy": environment.proxy,
         "wiring": environment.wiring,
-        "direction": view.direction.value,
-        "protocol": view.protocol.value,
-        "family": view.family.value,
-        "state": state.value,
+        "direction": cell.direction.value,
+        "protocol": cell.protocol.value,
+        "family": cell.family.value,
+        "state": cell.state.value,
     }
     return [known[axis] for axis in AXES]
 
@@ -76,9 +76,11 @@ def axis_values(record: MatrixRecord, step: StepRecord, state: State, view: Cell
 def _data(record: MatrixRecord, groups: list[Group]) -> str:
     """Return what the report's filter works on, as JSON that may stand in a page."""
     counts: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    tally = Tally(record)
     for step in record.steps:
-        for state, view in record.all_views(step):
-            counts[tuple(axis_values(record, step, state, view))][view.mark.value] += 1
+        environment = record.environments[step.environment]
+        for cell, count in tally.of(step).items():
+            counts[tuple(axis_values(environment, cell))][cell.mark.value] += count
     cases = {
         case.id: {
             "rule": case.rule,
@@ -100,8 +102,9 @@ def _data(record: MatrixRecord, groups: list[Group]) -> str:
 
 def _failure(record: MatrixRecord, group: Group) -> dict[str, Any]:
     one, cell = group.first, group.first.cell
+    environment = record.environments[one.environment]
     return {
-        "axes": axis_values(record, one.step, one.state, cell),
+        "axes": axis_values(environment, seen_of(one.state, cell)),
         "case": one.case,
         "environment": one.environment,
         "step": one.step.number,

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.matrix.axes import State
 from harness.matrix.record import CaseRecord, CellView, MatrixRecord, StepRecord
+from harness.matrix.tally import Seen, Tally
 
 
 class Result(enum.Enum):
@@ -34,8 +35,9 @@ class RowResult:
         return f"{self.result.value} {self.wrong}/{self.total}"
 
 
-def row_result(record: MatrixRecord, row: CaseRecord, environment: str) -> RowResult:
+def row_result(tally: Tally, row: CaseRecord, environment: str) -> RowResult:
     """Judge a row: its steps' cells, without those that another row takes out of it."""
+    record = tally.record
     named = row.taken_from or (row.id,)
     steps = {name: record.steps_of(name, environment) for name in named}
     if not all(steps.values()):
@@ -44,27 +46,28 @@ def row_result(record: MatrixRecord, row: CaseRecord, environment: str) -> RowRe
     good = True
     for step in (one for found in steps.values() for one in found):
         good = good and not step.disagreements and all(r.said is not None for r in step.refusals)
-        for cell in _cells_of(record, row, step):
-            total += 1
-            wrong += not cell.right
+        for cell, count in _cells_of(tally, row, step):
+            total += count
+            wrong += 0 if cell.right else count
     return RowResult(Result.PASS if good and not wrong else Result.FAIL, wrong, total)
 
 
-def _cells_of(record: MatrixRecord, row: CaseRecord, step: StepRecord) -> Iterator[CellView]:
-    takers = [one for one in record.cases if step.case in one.taken_from]
+def _cells_of(tally: Tally, row: CaseRecord, step: StepRecord) -> Iterator[tuple[Seen, int]]:
+    takers = [one for one in tally.record.cases if step.case in one.taken_from]
     taken = {placement for one in takers for placement in one.placements}
-    for _, cell in record.all_views(step):
+    for cell, count in tally.of(step).items():
         # What lingers after a case is its own; what did open again was counted before
         if step.number == 0 and cell.right:
             continue
         if (cell.placement in row.placements) if row.taken_from else (cell.placement not in taken):
-            yield cell
+            yield cell, count
 
 
 def results(record: MatrixRecord) -> list[tuple[CaseRecord, dict[str, RowResult]]]:
     """Return each row of the table with its result in each environment."""
+    tally = Tally(record)
     return [
-        (row, {name: row_result(record, row, name) for name in record.environments})
+        (row, {name: row_result(tally, row, name) for name in record.environments})
         for row in record.cases
     ]
 
