@@ -87,6 +87,17 @@ class Lab:
         self._stage.scenario = scenario
 
     @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Write down how long something takes, but for the looks within it."""
+        started = time.monotonic()
+        before = self.spent["convergence"] + self.spent["verdicts"]
+        try:
+            yield
+        finally:
+            within = self.spent["convergence"] + self.spent["verdicts"] - before
+            self.spent[what] += time.monotonic() - started - within
+
+    @contextlib.contextmanager
     def ready(self, logs: Path) -> Iterator[Lab]:
         """Deploy, guard, install; uninstall at the end."""
         with contextlib.ExitStack() as stack:
@@ -104,7 +115,7 @@ class Lab:
     def _enforced(self, logs: Path) -> Iterator[None]:
         self._say(f"installing the enforcer ({self._enforcer.name})")
         try:
-            with self._timed("enforcer"):
+            with self.timed("enforcer"):
                 self._enforcer.install(self._cluster, logs)
                 self._enforcer.wait_ready()
             yield
@@ -128,7 +139,7 @@ class Lab:
                 self._step(case, number, spec) for number, spec in enumerate(case.all_steps(), 1)
             )
         finally:
-            with self._timed("changes"):
+            with self.timed("changes"):
                 moved = self._stage.undo()
         if moved:
             self._lay_out()
@@ -140,19 +151,21 @@ class Lab:
     def _step(self, case: Case, number: int, spec: StepSpec) -> Step:
         holding = Holding.none()
         if spec.hold:
-            holding = Holding.open(self._cluster, self._cells, self._last)
+            with self.timed("holding"):
+                holding = Holding.open(self._cluster, self._cells, self._last)
         with holding:
-            with self._timed("changes"):
+            with self.timed("changes"):
                 refusals = self._stage.do(spec)
             if self._stage.world is not self._laid_out:
                 self._lay_out()
             oracle = self._oracle()
             expect = (*self.scenario.workload.always, *spec.expect)
-            with self._timed("judging"):
+            with self.timed("judging"):
                 wanted, disagreements = wants(self._cells, oracle, expect)
             forgive = self._forgive(case, spec.state, spec.started)
             applied = self._settle(wanted, forgive)
-            held = holding.ask(oracle, self._wishes.profile, self._patience)
+            with self.timed("holding"):
+                held = holding.ask(oracle, self._wishes.profile, self._patience)
         established = tuple(map(self._forgive(case, State.ESTABLISHED), held))
         step = Step(
             case, self._wishes.wiring, number, spec, applied, tuple(disagreements),
@@ -190,7 +203,7 @@ class Lab:
         own = self.scenario.workload
         self._stage.nodes = [node.name for node in nodes]
         self._say(f"deploying {len(own.pods)} pods")
-        with self._timed("pods"):
+        with self.timed("pods"):
             self._cluster.apply(manifests.of(own, self._stage.nodes))
             for namespace in own.namespaces:
                 self._cluster.wait_ready(namespace.name)
@@ -213,7 +226,7 @@ class Lab:
     def _guard(self) -> None:
         """Make sure that nobody enforces yet: all open, and a deny-all changes nothing."""
         self._say(f"no enforcer yet: {len(self._cells)} connections must be open")
-        with self._timed("guard"):
+        with self.timed("guard"):
             before = self._watch(self._open()).settle()
             self._remember(before)
             if not before.right:
@@ -245,7 +258,7 @@ class Lab:
     def _open(self) -> list[Wanted]:
         """Return what cells show without a policy; asked after every case, so kept."""
         if self._without_policy is None:
-            with self._timed("judging"):
+            with self.timed("judging"):
                 self._without_policy = wants(self._cells, Oracle(self._stage.world), ())[0]
         return self._without_policy
 
@@ -305,16 +318,6 @@ class Lab:
 
     def _say(self, text: str) -> None:
         self._wishes.say(f"{self._wishes.wiring}: {text}")
-
-    @contextlib.contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        started = time.monotonic()
-        before = self.spent["convergence"] + self.spent["verdicts"]
-        try:
-            yield
-        finally:
-            within = self.spent["convergence"] + self.spent["verdicts"] - before
-            self.spent[what] += time.monotonic() - started - within
 
 
 def _suspects(cluster: Cluster) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ _OUR_KUBELET = (
     " --cluster embedded"
 )
 _UNTOUCHED = "what is present is not touched, so it is not restarted"
+_FEW_NODES = 5
+"""Of a small cluster; each node has an enforcer, and takes its time to end."""
 _OWN_AXES = ("cni", "bridge-netfilter", "proxy", "ip-family", "bridges")
 """Cluster options that name an environment: with one of them there is no choice left."""
 
@@ -141,6 +144,16 @@ def plan_runs(base: ClusterSettings, wanted: Wanted) -> Chosen:
     order = {case.id: at for at, case in enumerate(c for one in groups for c in one.cases)}
     not_run = {**reasons, **{("case", case): reason for case, reason in cannot.items()}}
     return Chosen(base, groups, choice, selection, profile, not_run, order)
+
+
+def fit_together(settings: ClusterSettings) -> bool:
+    """Say whether a second cluster may be made beside the first.
+
+    It must be of our own making and small, with a name of its own, and find a core that is free
+    while the first is asked.
+    """
+    small = settings.cluster == _EMBEDDED and settings.nodes <= _FEW_NODES
+    return small and not settings.name and len(os.sched_getaffinity(0)) > 1
 
 
 def _not_here(groups: Iterable[Scenario], base: ClusterSettings, enforcer: str) -> dict[str, str]:

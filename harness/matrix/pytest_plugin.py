@@ -29,7 +29,7 @@ from harness.matrix.compare import Finding, Mark
 from harness.matrix.covering import Choice
 from harness.matrix.environments import Environment
 from harness.matrix.guests import KUBECONFIG
-from harness.matrix.planning import ADD_OPTIONS, Chosen, choose_runs
+from harness.matrix.planning import ADD_OPTIONS, Chosen, choose_runs, fit_together
 from harness.matrix.reading import Api, GuestApi, KubernetesApi
 from harness.matrix.run import MatrixRun, Plan
 from harness.matrix.scenario import Scenario
@@ -78,7 +78,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put together what runs on one cluster: one is up at a time."""
+    """Put together what runs on one cluster: one is in use at a time."""
     items.sort(key=lambda item: item.place if isinstance(item, MatrixItem) else (0, "", 0))
 
 
@@ -156,6 +156,7 @@ class MatrixSession:
                 chosen.selection,
                 chosen.reasons,
                 self._api,
+                fit_together(chosen.base),
             )
             self._run = MatrixRun(plan, self._folder or self._make_folder(), self._say)
         return self._run
@@ -167,10 +168,7 @@ class MatrixSession:
         return KubernetesApi(kubeconfig)
 
     def _cluster(self, environment: Environment) -> Cluster:
-        cluster = make_cluster(environment.settings(self.chosen.base))
-        if self._folder is not None:
-            cluster.logs_to = self._folder.path / "logs" / environment.name / "cluster"
-        return cluster
+        return make_cluster(environment.settings(self.chosen.base))
 
     def _say(self, text: str) -> None:
         reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -183,8 +181,7 @@ class MatrixSession:
         """Take everything down, then write down what was seen."""
         if self._run is None:
             return
-        self._run.close()
-        self.report = self._run.write()
+        self.report = self._run.finish()
         reason = {"reason": str(self.problem)} if self.problem else {}
         status = "invalid" if self.problem else _STATUS.get(exitstatus, "partial")
         self._run.folder.finish(status, **reason)
@@ -200,8 +197,8 @@ class MatrixSession:
 
     def pytest_terminal_summary(self) -> None:
         """Print what was found, in twenty lines."""
-        if self._run is not None and self.report is not None:
-            print_summary(_console(), self._run.record())
+        if self._run is not None and self._run.written is not None:
+            print_summary(_console(), self._run.written)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

@@ -1,7 +1,8 @@
 """A functional run: a lab for each environment and workload, each case once in it.
 
 :func:`judge` is the whole of it for one cluster that is up: it yields each case as it ends.
-:class:`MatrixRun` brings clusters up by itself, one at a time, and writes everything down.
+:class:`MatrixRun` has clusters brought up by itself (:mod:`harness.matrix.labs`), and writes
+everything down.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.matrix.covering import Choice
 from harness.matrix.engine import Lab, Say, Wishes
 from harness.matrix.environments import Environment, Reasons, reason_of
 from harness.matrix.evidence import keep_in
+from harness.matrix.labs import GoOn, Labs, Ready, Seat
 from harness.matrix.model import Case
 from harness.matrix.overview import draw_all
 from harness.matrix.pairs import cover
@@ -105,6 +107,15 @@ class Plan:
     selection: Selection = EVERYTHING
     reasons: Reasons = field(default_factory=dict)
     make_api: Callable[[Path], Api] = KubernetesApi
+    ahead: bool = False
+    """Whether the next cluster may be made while the cases of one run."""
+
+    def seats(self) -> Iterator[Seat]:
+        """Yield where cases run, in the order in which they do: each workload has its cluster."""
+        workloads = {case.id: one.workload_path for one in self.groups for case in one.cases}
+        for environment, cases in self.choice.runs.items():
+            for workload in sorted({workloads[case] for case in cases}, key=str):
+                yield Seat(environment, workload)
 
     def find(self, case: str) -> tuple[Scenario, Case]:
         """Return a case and its group."""
@@ -117,7 +128,7 @@ class Plan:
 
 @dataclass
 class MatrixRun:
-    """The cases of a run, made when somebody asks for them. One cluster is up at a time."""
+    """The cases of a run, made when somebody asks for them. One cluster is in use at a time."""
 
     plan: Plan
     folder: RunFolder
@@ -126,11 +137,15 @@ class MatrixRun:
     _recorder: Recorder = field(default_factory=Recorder)
     _unsupported: dict[Protocol, str] = field(default_factory=dict)
     _clusters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    _spent: dict[str, defaultdict[str, float]] = field(default_factory=dict)
+    _spent: dict[str, dict[Path, Mapping[str, float]]] = field(default_factory=dict)
     _enforcer: Mapping[str, Any] = field(default_factory=dict)
-    _up: tuple[tuple[str, Path], Lab] | None = None
-    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _started: float = field(default_factory=time.monotonic)
+    written: MatrixRecord | None = None
+    """What was stored, once it was."""
+
+    def __post_init__(self) -> None:
+        """Plan the labs; none is made yet."""
+        self._labs = Labs(self._bring_up, tuple(self.plan.seats()), ahead=self.plan.ahead)
 
     def case(self, case: str, environment: Environment) -> CaseRun:
         """Return a case's run in an environment, and run it if it was not yet."""
@@ -139,13 +154,21 @@ class MatrixRun:
             scenario, found = self.plan.find(case)
             lab = self._lab(environment, scenario)
             self._runs[key] = lab.run(found)
-            self._recorder.add(self._runs[key])
+            with lab.timed("recording"):
+                self._recorder.add(self._runs[key])
         return self._runs[key]
+
+    def finish(self) -> Path | None:
+        """Take down what is up, and meanwhile write; returns the report, as :meth:`write`."""
+        self._labs.leave()
+        try:
+            return self.write()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Take down what is up. Idempotent."""
-        self._up = None
-        self._stack.close()
+        self._labs.close()
 
     def record(self) -> MatrixRecord:
         """Write down what was run so far."""
@@ -172,12 +195,15 @@ class MatrixRun:
         record = self.record()
         if not record.steps:
             return None
+        self.written = record
         self.folder.write_text("matrix.json", to_text(record))
         draw_all(record, self.folder.path)
         return write_reports(record, self.folder)
 
     def _environment(self, environment: Environment) -> EnvironmentRecord:
-        spent: Mapping[str, float] = self._spent.get(environment.name, {})
+        spent: Counter[str] = Counter()
+        for of_lab in self._spent.get(environment.name, {}).values():
+            spent.update(of_lab)
         return EnvironmentRecord(
             environment.wiring.value,
             environment.proxy.value,
@@ -194,30 +220,39 @@ class MatrixRun:
             yield NotRun("protocol", protocol.value, reason)
 
     def _lab(self, environment: Environment, scenario: Scenario) -> Lab:
-        key = (environment.name, scenario.workload_path)
-        if self._up is None or self._up[0] != key:
-            self.close()
-            self._up = key, self._bring_up(environment, scenario)
-        lab = self._up[1]
+        """Return the lab for a group's cases; how long it was waited for is written down."""
+        asked = time.monotonic()
+        ready = self._labs.at(Seat(environment, scenario.workload_path))
+        lab = ready.lab
+        lab.spent["waiting"] += time.monotonic() - asked
+        self._spent.setdefault(environment.name, {})[scenario.workload_path] = lab.spent
+        self._unsupported |= lab.not_probed
+        self._clusters[environment.name] = ready.cluster
+        self._enforcer = ready.enforcer
         lab.use(scenario)
         return lab
 
-    def _bring_up(self, environment: Environment, scenario: Scenario) -> Lab:
-        started = time.monotonic()
-        made = self.plan.make_cluster(environment)
-        cluster = self._stack.enter_context(made)
-        spent = self._spent.setdefault(environment.name, defaultdict(float))
-        spent["clusters"] += time.monotonic() - started
-        enforcer = self.plan.make_enforcer()
-        wishes = self._wishes(environment, enforcer, cluster)
-        lab = Lab(cluster, enforcer, scenario, wishes)
-        lab.spent = spent
-        logs = self.folder.folder(f"logs/{environment.name}")
-        self._stack.enter_context(lab.ready(logs))
-        self._unsupported |= lab.not_probed
-        self._clusters[environment.name] = cluster.describe()
-        self._enforcer = {"name": enforcer.name, **enforcer.describe()}
-        return lab
+    def _bring_up(self, seat: Seat, go_on: GoOn) -> Ready:
+        environment, started = seat.environment, time.monotonic()
+        scenario = next(one for one in self.plan.groups if one.workload_path == seat.workload)
+        with contextlib.ExitStack() as stack:
+            logs = self._logs(seat)
+            made = self.plan.make_cluster(environment)
+            made.logs_to = logs / "cluster"
+            cluster = stack.enter_context(made)
+            go_on()
+            enforcer = self.plan.make_enforcer()
+            lab = Lab(cluster, enforcer, scenario, self._wishes(environment, enforcer, cluster))
+            lab.spent["clusters"] += time.monotonic() - started
+            stack.enter_context(lab.ready(logs))
+            told = {"name": enforcer.name, **enforcer.describe()}
+            return Ready(lab, cluster.describe(), told, stack.pop_all())
+
+    def _logs(self, seat: Seat) -> Path:
+        """Return the folder of a lab's logs: two of one environment may be up at once."""
+        alike = [one for one in self.plan.seats() if one.environment == seat.environment]
+        number = alike.index(seat) + 1
+        return self.folder.folder(f"logs/{seat.environment.name}{f'-{number}' * (number > 1)}")
 
     def _wishes(self, environment: Environment, enforcer: Enforcer, cluster: Cluster) -> Wishes:
         return Wishes(
@@ -230,10 +265,3 @@ class MatrixRun:
             make_api=self.plan.make_api,
             collect=keep_in(self.folder),
         )
-
-
-def in_order(plan: Plan, cases: Iterable[str]) -> list[str]:
-    """Sort cases so that those with one workload are together: each workload is its cluster."""
-    groups = {case.id: group for group in plan.groups for case in group.cases}
-    order = {case.id: at for at, case in enumerate(c for g in plan.groups for c in g.cases)}
-    return sorted(cases, key=lambda one: (str(groups[one].workload_path), order[one]))

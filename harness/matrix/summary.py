@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 
@@ -20,6 +20,7 @@ from harness.matrix.table import (
     not_reached,
     results,
 )
+from harness.matrix.tally import Tally
 
 LINES = 20
 _FAILURES = 5
@@ -50,13 +51,15 @@ def summary(record: MatrixRecord) -> Iterator[str]:
         f" ({coverage.impossible} impossible)"
     )
     yield _convergence(record)
-    yield _time(record)
+    yield from _time(record)
 
 
 def _answer(record: MatrixRecord) -> str:
-    marks: Counter[Mark] = Counter(
-        view.mark for step in record.steps for _, view in record.all_views(step)
-    )
+    marks: Counter[Mark] = Counter()
+    tally = Tally(record)
+    for step in record.steps:
+        for cell, count in tally.of(step).items():
+            marks[cell.mark] += count
     probes, fine = sum(marks.values()), marks[Mark.RIGHT]
     rest = {mark: count for mark, count in marks.items() if mark is not Mark.RIGHT}
     told = ", ".join(f"{count} {mark.value}" for mark, count in rest.items()) or "none wrong"
@@ -143,9 +146,22 @@ def _look(record: MatrixRecord) -> str:
     return f"a look at {connections} connections takes {seconds * 1000:.0f} ms"
 
 
-def _time(record: MatrixRecord) -> str:
+_MAKING = ("clusters", "pods", "guard", "enforcer")
+"""What has to be done before a cluster's first case: behind the one in use, where two fit."""
+_TOLD = 0.5
+"""Seconds; what took less is not told."""
+
+
+def _time(record: MatrixRecord) -> Iterator[str]:
+    """Say what the run was held up by, and what the making of labs took, behind it or not."""
     spent: Counter[str] = Counter()
     for one in record.environments.values():
         spent.update(one.spent)
-    parts = [f"{what} {seconds:.0f} s" for what, seconds in spent.most_common()]
-    return f"time: {record.seconds:.0f} s = " + ", ".join(parts)
+    making = {what: spent.pop(what) for what in _MAKING if what in spent}
+    yield f"time: {record.seconds:.0f} s; {_seconds(spent)}"
+    yield f"making clusters ready: {_seconds(making)}"
+
+
+def _seconds(spent: Mapping[str, float]) -> str:
+    longest = sorted(spent.items(), key=lambda entry: -entry[1])
+    return ", ".join(f"{what} {seconds:.0f} s" for what, seconds in longest if seconds >= _TOLD)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from matplotlib.text import Text
+from msgspec.structs import replace
 from rich.console import Console
 
-from harness.matrix.axes import Placement
+from harness.matrix.axes import Placement, State
 from harness.matrix.engine import Lab
 from harness.matrix.looks import BLOCKED, DROPPED, LEAKED, OPEN, Box, look_of, merged
 from harness.matrix.model import Expected
@@ -34,6 +35,7 @@ from harness.matrix.recording import Recorder, record_cases
 from harness.matrix.scenario import Scenario
 from harness.matrix.summary import LINES, print_summary
 from harness.matrix.table import Answer, Result, answer, failures, grouped, results
+from harness.matrix.tally import Tally, seen_of
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,32 @@ def test_rows_share_no_cell_and_lose_none(record: MatrixRecord) -> None:
     assert rows["NP-OWN-01"].total > 0
 
 
+def test_counting_is_the_sum_of_the_cells(record: MatrixRecord) -> None:
+    """What pictures and reports count in one go is what cell after cell would come to."""
+    first = record.steps[0]
+    started = replace(
+        first, state=State.AT_START, started=("nsa/a1", "nsb/b1"), established=first.cells
+    )
+    tally = Tally(record)
+
+    for step in (*record.steps, started):
+        each = Counter(seen_of(state, cell) for state, cell in record.all_views(step))
+        assert tally.of(step) == each
+    assert {one.state for one in tally.of(started)} == {
+        State.NEW, State.AT_START, State.ESTABLISHED
+    }  # fmt: skip
+
+
+def test_time_that_was_waited_is_told_apart_from_what_went_on_behind(record: MatrixRecord) -> None:
+    """What the run was held up by adds up; what it takes to make the next lab does not."""
+    spent = {"verdicts": 80.0, "waiting": 20.0, "clusters": 50.0, "guard": 9.0}
+    environment = replace(record.environments["fake"], spent=spent)
+    told = printed(replace(record, environments={"fake": environment}, seconds=100.0))
+
+    assert "time: 100 s; verdicts 80 s, waiting 20 s\n" in told
+    assert "making clusters ready: clusters 50 s, guard 9 s\n" in told
+
+
 def test_rows_that_were_not_run(record: MatrixRecord) -> None:
     """A row that was not run is neither a Pass nor a Fail."""
     found = {row.id: by_wiring["fake"].result for row, by_wiring in results(record)}
@@ -179,9 +207,9 @@ def test_a_partial_run_is_no_yes(record: MatrixRecord) -> None:
     """Where planned cases were not reached, picture and terminal say partial, and how much."""
     good = tuple(step for step in record.steps if set(step.cells.marks) == {"."})
     ran = tuple(dict.fromkeys(step.case for step in good))
-    whole = msgspec.structs.replace(record, steps=good, planned={"fake": ran})
+    whole = replace(record, steps=good, planned={"fake": ran})
     left = {"fake": (*ran, "NP-BOTH-01"), "other": ran[:1]}
-    partial = msgspec.structs.replace(whole, planned=left)
+    partial = replace(whole, planned=left)
 
     assert answer(whole) is Answer.YES
     assert "Yes: all of" in texts(whole)
@@ -198,13 +226,13 @@ def test_what_is_unproved_is_not_called_wrong(record: MatrixRecord) -> None:
     """A deny without its positive control is neither right nor wrong, and the picture says so."""
     wrong = len(failures(record))
     steps = tuple(
-        msgspec.structs.replace(
+        replace(
             one,
-            cells=msgspec.structs.replace(one.cells, marks=one.cells.marks.replace("L", "u")),
+            cells=replace(one.cells, marks=one.cells.marks.replace("L", "u")),
         )
         for one in record.steps
     )
-    unproved = msgspec.structs.replace(record, steps=steps)
+    unproved = replace(record, steps=steps)
 
     assert f"No: {wrong:,} wrong of" in texts(record)
     assert f"No: {wrong:,} unproved of" in texts(unproved)
@@ -213,7 +241,7 @@ def test_what_is_unproved_is_not_called_wrong(record: MatrixRecord) -> None:
 
 def test_what_is_wrong_is_wrong_however_much_is_left(record: MatrixRecord) -> None:
     """A partial run with a leak says no, and that it is partial."""
-    partial = msgspec.structs.replace(record, planned={"other": ("NP-BOTH-01",)})
+    partial = replace(record, planned={"other": ("NP-BOTH-01",)})
 
     assert answer(partial) is Answer.NO
     assert "No: " in texts(partial)
