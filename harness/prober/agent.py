@@ -96,7 +96,8 @@ class Agent:
                 return Reply([one for one, _ in seen], [number for _, number in seen])
             case AskAll():
                 asked = (self._ask(number, request.timeout, held) for number in request.held)
-                return Reply(seen=list(await asyncio.gather(*asked)))
+                async with self._pulse.beating():
+                    return Reply(seen=list(await asyncio.gather(*asked)))
             case Release():
                 for number in request.held:
                     held.release(number)
@@ -132,7 +133,7 @@ class Agent:
         if connection is None:
             return _seen(Outcome(Verdict.ERROR, 0.0, "not held", errno.ENOTCONN))
         async with self._room:
-            return _seen(await connection.ask(wait))
+            return _seen(self._pulse.told(await connection.ask(wait)))
 
 
 def _seen(outcome: Outcome) -> Seen:
