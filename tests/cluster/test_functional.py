@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.clusters.embedded import state
 from harness.matrix.axes import Placement
 from harness.matrix.record import MatrixRecord, load_record
 
@@ -24,14 +27,24 @@ def functional(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     if os.geteuid() != 0:
         pytest.skip("needs root")
     return subprocess.run(
-        [sys.executable, "-m", "harness", "functional", *arguments],
+        command(*arguments),
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=LIMIT,
         check=False,
     )
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line."""
+    return [sys.executable, "-m", "harness", "functional", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which it runs from any folder."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def stored(folder: Path) -> tuple[dict[str, Any], MatrixRecord]:
@@ -74,3 +87,37 @@ def test_three_nodes(tmp_path: Path) -> None:
     done = functional(tmp_path, "--nodes", "3", "--cni", "bridged", "-k", "NP-STUDY-01")
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ctrl_c_while_the_next_cluster_is_made(tmp_path: Path) -> None:
+    """Two clusters are up, or nearly: 130, what was judged is stored as partial, nothing is left.
+
+    Either of them may be the one of a case when it comes, so it comes at whatever moment.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    asked = command("--control-plane", "builtin", "--group", "study")
+    with subprocess.Popen(
+        asked, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        _until(running.stdout, "bridged: deploying")
+        os.killpg(running.pid, signal.SIGINT)
+        said, _ = running.communicate(timeout=LIMIT)
+
+    run, record = stored(tmp_path)
+    assert running.returncode == 130, said
+    assert run["status"] == "partial"
+    assert record.missing()
+    assert not [one for one in state.running() if one.name.startswith(f"run-{running.pid}-")]
+
+
+def _until(lines: Iterable[str], words: str) -> None:
+    """Read until somebody says so."""
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if words in line:
+            return
+    pytest.fail(f"nobody said {words!r}: {''.join(seen)}")
