@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import click
@@ -26,7 +26,8 @@ def command() -> None:
     console.print(overview(diagnoses))
     if any(not d.finding.present for d in diagnoses):
         console.print("\n[bold]What cannot be run here[/bold]")
-        console.print(limits(diagnoses))
+        for line in limits(diagnoses):
+            console.print(line, soft_wrap=True)  # a command that is broken cannot be pasted
     console.print()
     stops = [d for d in diagnoses if d.stops_main_job]
     if stops:
@@ -47,20 +48,16 @@ def overview(diagnoses: Sequence[Diagnosis]) -> Table:
     return rows
 
 
-def limits(diagnoses: Sequence[Diagnosis]) -> Table:
-    """Say of everything that is missing what cannot be run for want of it, and what helps.
+def limits(diagnoses: Sequence[Diagnosis]) -> Iterator[str]:
+    """Yield what cannot be run for want of what is missing, each time with what helps.
 
     What could not be tried is left out: what stands in its way is missing itself, and told.
     """
-    rows = Table("", "", box=None, pad_edge=False, show_header=False)
-    rows.columns[0].no_wrap = True
-    rows.columns[1].overflow = "fold"
     for diagnosis in diagnoses:
         check, finding = diagnosis.check, diagnosis.finding
         if not finding.present and finding.tried:
-            why = escape(f"{check.name}: {finding.detail or 'missing'}")
-            rows.add_row(escape(check.serves), f"{why}\n[bold]{escape(finding.remedy)}[/bold]")
-    return rows
+            yield escape(f"{check.serves}: no {check.name} ({finding.detail or 'missing'})")
+            yield f"    [bold]{escape(finding.remedy)}[/bold]"
 
 
 def mark(diagnosis: Diagnosis) -> str:

@@ -69,6 +69,17 @@ def test_what_helps_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+def test_a_long_command_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be pasted, however narrow the terminal is."""
+    long = "curl -fLo /usr/local/bin/thing https://example.org/" + 10 * "a/long/way/" + "thing"
+    absent = Finding(present=False, detail="no", remedy=long)
+    look = Check(Area.CLUSTERS, "thing", Need.OPTION, "it", lambda: absent)
+
+    _, said = ask(monkeypatch, seen(PRESENT, Need.MAIN_JOB), look)
+
+    assert long in [line.strip() for line in said.splitlines()]
+
+
 @pytest.mark.parametrize(
     ("spec", "typed"),
     [
