@@ -9,8 +9,9 @@ Namespace  unreadable labels: no namespaceSelector selects it.
 Node       unreadable addresses and ranges are left out.
 Policy     see :mod:`enforcer.kube.policies`.
 
-Each of them carries a ``problem``; one without a readable name becomes ``Unreadable``, but for a
-policy whose namespace is readable: it denies that whole namespace.
+Each of them carries a ``problem``; one without a readable name, and a pod without a readable
+namespace, becomes ``Unreadable``. Not so a policy: without a readable name it denies its whole
+namespace, and without a readable namespace every namespace, since it may be any's.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 _NO_NAME = "?"
 """Stands for a name that cannot be read; no object has it."""
 
+_NAMESPACED = (Kind.PODS, Kind.POLICIES)
 _FINISHED = ("Succeeded", "Failed")
 _IP_TYPES = ("InternalIP", "ExternalIP")
 
@@ -125,11 +127,13 @@ def decode_object(kind: Kind, raw: _Raw) -> Object | Unreadable:
         return _unreadable(kind, _what_is_left(raw), f"cannot be read: {error}")
     if not meta.name:
         return _unreadable(kind, Key(meta.namespace, _NO_NAME), "metadata.name is empty")
+    if kind in _NAMESPACED and not meta.namespace:
+        return _unreadable(kind, Key("", meta.name), "metadata.namespace is missing")
     return _DECODERS[kind](Key(sys.intern(meta.namespace), meta.name), opened)
 
 
 def _unreadable(kind: Kind, key: Key, problem: str) -> Object | Unreadable:
-    if kind is Kind.POLICIES and key.namespace:
+    if kind is Kind.POLICIES:
         return Policy(key, EVERYTHING, dict.fromkeys(Direction, ()), problem)
     return Unreadable(kind, key, problem)
 

@@ -14,6 +14,7 @@ from enforcer.errors import DecodeError
 from enforcer.kube.decode import decode_object
 from enforcer.kube.policies import MALFORMED
 from enforcer.model.changes import Change, Kind, Put, Removed, Unreadable, key_of
+from enforcer.model.objects import Policy
 
 
 class _Type(enum.Enum):
@@ -66,7 +67,8 @@ class WatchError:
 def decode_event(kind: Kind, line: bytes) -> Progress | WatchError:
     """Decode one line of a watch; DecodeError if not even its type or version can be read.
 
-    Such a line hides which object has changed: only a new list can tell.
+    Also where it is about a policy of nobody knows which namespace. Such a line hides which object
+    has changed: only a new list can tell.
     """
     try:
         event = _event.decode(line)
@@ -83,6 +85,8 @@ def decode_event(kind: Kind, line: bytes) -> Progress | WatchError:
 
 def _change(kind: Kind, event: _Event) -> Change:
     item = decode_object(kind, event.object)
+    if isinstance(item, Policy) and not item.is_placed:
+        raise DecodeError(f"an event of {kind.value} tells of {item.key}: {item.problem}")
     if event.type is not _Type.DELETED:
         return Put(item)
     return Removed(kind, item.key if isinstance(item, Unreadable) else key_of(item))

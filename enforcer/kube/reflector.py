@@ -5,7 +5,8 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 A kind is listed in pages, then watched from the list's resourceVersion. Whatever ends a watch, the
 next one goes on from the last version that was seen (each event and each bookmark carries one).
 Only where that cannot work is the kind listed again: the version is gone (410), the server says
-so, or an event could not be read and nobody knows what it was about.
+so, or an event could not be read and nobody knows what it was about. A list in which a policy's
+namespace cannot be read is listed again and again until it can.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from enforcer.kube.events import WatchError, decode_event
 from enforcer.kube.failures import GONE, StalledError, StatusError, UnreachableError
 from enforcer.kube.outage import Outage
 from enforcer.model.changes import Change, Kind, Object, Replaced, Unreadable
+from enforcer.model.objects import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +159,10 @@ class _Reflector:
         self._listeners.outage.answered(self._kind)
         self._listeners.on_heard(self._kind)
         logger.info("listed %d %s", len(objects), self._kind.value)
+        for item in objects:
+            if isinstance(item, Policy) and not item.is_placed:
+                # It denies every pod. No event of a watch would be known for its next version.
+                raise DecodeError(f"the list of {self._kind.value} has {item.key}: {item.problem}")
 
     async def _pages(self, size: int) -> tuple[list[Object | Unreadable], str]:
         objects: list[Object | Unreadable] = []

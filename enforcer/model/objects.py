@@ -149,3 +149,8 @@ class Policy:
     pods: Selector
     rules: Mapping[Direction, tuple[Rule, ...]] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether its namespace is known; one that is not placed selects in every namespace."""
+        return bool(self.key.namespace)

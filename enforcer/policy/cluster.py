@@ -7,6 +7,7 @@ nor of policies (but for a new list of a kind). Readers see mappings that they n
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import TypeVar, assert_never
 
 from enforcer.model.changes import (
@@ -104,10 +105,13 @@ class Cluster:
         return self._pods_on.get(node, {}).values()
 
     def policies_in(self, namespace: str) -> tuple[Policy, ...]:
-        """Return the policies of a namespace, by name; the same object until one changes."""
+        """Return the policies of a namespace, by name; the same object until one changes.
+
+        Those of which nobody knows the namespace are in each.
+        """
         if namespace not in self._sorted_policies:
-            policies = self._policies_in.get(namespace, {}).values()
-            found = tuple(sorted(policies, key=lambda policy: policy.key))
+            policies = (self._policies_in.get(name, {}).values() for name in {"", namespace})
+            found = tuple(sorted(chain(*policies), key=lambda policy: policy.key))
             self._sorted_policies[namespace] = found
         return self._sorted_policies[namespace]
 
@@ -147,8 +151,8 @@ class Cluster:
         kept = {_id(item) for item in change.objects}
         unreadable = {key for other, key in self._unreadable if other is kind}
         gone = (self._objects[kind].keys() | unreadable) - kept
-        if kind is Kind.POLICIES and any(isinstance(item, Unreadable) for item in change.objects):
-            gone -= self._objects[kind].keys()  # one of them may be what could not be identified
+        if any(isinstance(item, Policy) and not item.is_placed for item in change.objects):
+            gone -= self._objects[kind].keys()  # it may be one of them
         for key in gone:
             changed |= self._remove(kind, key)
         for item in change.objects:
@@ -195,7 +199,7 @@ class Cluster:
             case Policy():
                 self._policies[item.key] = item
                 self._policies_in.setdefault(item.key.namespace, {})[item.key] = item
-                self._sorted_policies.pop(item.key.namespace, None)
+                self._sort_again(item)
 
     def _forget(self, item: Object) -> None:
         match item:
@@ -214,7 +218,13 @@ class Cluster:
             case Policy():
                 del self._policies[item.key]
                 _drop(self._policies_in, item.key.namespace, item.key)
-                self._sorted_policies.pop(item.key.namespace, None)
+                self._sort_again(item)
+
+    def _sort_again(self, changed: Policy) -> None:
+        if changed.is_placed:
+            self._sorted_policies.pop(changed.key.namespace, None)
+        else:
+            self._sorted_policies.clear()
 
     def _node_changed(self, name: str) -> None:
         self._node_addresses = None

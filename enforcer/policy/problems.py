@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from enforcer.model.changes import Kind
 from enforcer.model.objects import Key, Policy
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import Problem
+
+EVERYBODY: Final = (
+    "every pod of every namespace that no other policy allows, until a list of the policies tells "
+    "whose it is"
+)
 
 
 def problems_of(
@@ -28,7 +34,8 @@ def _of_policies(policies: Mapping[Key, Policy]) -> Iterator[Problem]:
     for key, policy in policies.items():
         if policy.problem:
             directions = " and ".join(direction.value for direction in policy.rules)
-            message = f"{policy.problem}; it denies all {directions} of the pods that it selects"
+            whose = "the pods that it selects" if policy.is_placed else EVERYBODY
+            message = f"{policy.problem}; it denies all {directions} of {whose}"
             yield Problem(key, message, Kind.POLICIES)
 
 
@@ -58,7 +65,4 @@ def _of_namespaces(cluster: Cluster) -> Iterator[Problem]:
 
 def _unreadable(cluster: Cluster) -> Iterator[Problem]:
     for item in cluster.unreadable:
-        done = "it is left out"
-        if item.kind is Kind.POLICIES:
-            done += ", and policies that were known before stay in force"
-        yield Problem(item.key, f"{item.problem}; {done}", item.kind)
+        yield Problem(item.key, f"{item.problem}; it is left out", item.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ HEADERS: Final = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 ADDRESS_FIELDS: Final = {Family.IPV4: FieldType.IPV4, Family.IPV6: FieldType.IPV6}
 PREFIXES: Final = {Direction.INGRESS: "in", Direction.EGRESS: "eg"}
 CLASS_SET: Final = "allow_"
+_NO_WORD: Final = re.compile(r"[^a-zA-Z0-9._-]")
+_NO_COMMENT: Final = re.compile(r'[^ -~]|["\\]')
+"""What nft takes in no name, and in no text. The API server lets no policy have such a name; one
+that cannot be read has."""
+
 ALLOWING: Final = frozenset({f"{PODS}4", f"{PODS}6", "self4", "self6"})
 
 
@@ -159,9 +165,9 @@ def _content(item: PolicyClass) -> str:
 def _label(item: PolicyClass) -> str:
     first = f"{item.policies[0].namespace}.{item.policies[0].name}" if item.policies else "none"
     more = f"_and_{len(item.policies) - 1}" if len(item.policies) > 1 else ""
-    return first[: LONGEST_LABEL - len(more)] + more
+    return _NO_WORD.sub("_", first)[: LONGEST_LABEL - len(more)] + more
 
 
 def _comment(item: PolicyClass) -> str:
-    text = f"{item.direction.value}: {', '.join(map(str, item.policies))}"
+    text = _NO_COMMENT.sub("_", f"{item.direction.value}: {', '.join(map(str, item.policies))}")
     return text if len(text) <= LONGEST_COMMENT else f"{text[: LONGEST_COMMENT - 3]}..."

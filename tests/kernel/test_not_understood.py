@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from enforcer.kube.decode import decode_object
-from enforcer.model.changes import Kind, Put
+from enforcer.model.changes import Kind, Put, Replaced
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
 from tests.kernel.netlab import OUTSIDE, Lab, Pod, Verdict, Wire
@@ -135,6 +135,29 @@ def test_a_policy_whose_selector_cannot_be_read_denies_its_namespace(told: Told)
     told.policy(podSelector="p2", ingress=[{}], egress=[{}])
 
     assert told.open_pairs() == without("*-p1", "*-p2", "p1-*", "p2-*")
+
+
+def test_a_policy_without_a_readable_name_denies_its_namespace(told: Told) -> None:
+    """Both ways, like one whose selector cannot be read; nft could not take such a name either."""
+    told(Kind.POLICIES, {"metadata": {"namespace": "ns", "name": 'x"; flush ruleset #'}})
+    assert told.open_pairs() == without("*-p1", "*-p2")
+
+    told(Kind.POLICIES, {"metadata": {"namespace": "ns", "name": 5}, "spec": {"ingress": [{}]}})
+    assert told.open_pairs() == without("*-p1", "*-p2", "p1-*", "p2-*")
+
+
+@pytest.mark.parametrize("metadata", [{"name": "np"}, {"name": "np", "namespace": 7}, "strange"])
+def test_a_policy_without_a_readable_namespace_denies_every_pod(told: Told, metadata: Any) -> None:
+    """It may be any namespace's; what another policy allows goes on, as always."""
+    told(Kind.POLICIES, {"metadata": metadata, "spec": {"ingress": [{}], "egress": [{}]}})
+    assert told.open_pairs() == set()
+
+    told.policy(podSelector={}, ingress=[{"from": [{"podSelector": {}}]}], egress=[{}])
+    assert told.open_pairs() == {"p1-p2", "p2-p1", f"p1-{OUTSIDE}", f"p2-{OUTSIDE}"}
+
+    told.cluster.apply(Replaced(Kind.POLICIES, ()))
+    told.pod(1)
+    assert told.open_pairs() == EVERYTHING
 
 
 def test_a_namespace_whose_labels_cannot_be_read_is_no_peer(told: Told) -> None:

@@ -208,6 +208,11 @@ class Node:
         found = [row.rpartition(" ")[2] for row in text.splitlines() if row.startswith(f"{line} ")]
         return float(found[0]) if found else 0.0
 
+    def events(self) -> str:
+        """Return the events in namespace default, as the API server has them."""
+        url = f"http://127.0.0.1:{API_PORT}/api/v1/namespaces/default/events"
+        return self._space.run("curl", "-s", url)
+
     def is_isolated(self, address: str, direction: str = "in") -> bool:
         """Whether the kernel's dispatch map sends a pod to a class."""
         return address in self._list("map", f"{direction}_d4")

@@ -187,21 +187,46 @@ def _asked(node: Node) -> list[tuple[str, bool]]:
 
 
 def test_a_policy_that_cannot_even_be_identified(node: Node) -> None:
-    """Whatever it is, it may be one that was known: nobody is opened, and a metric says so."""
-
-    def nameless(kind: str, item: Json) -> Json:
-        return {**item, "metadata": "strange"} if kind == "networkpolicies" else item
-
+    """It may be anybody's: every pod is closed, and a metric says so, until a list is in order."""
     node.proxy.alter = nameless
     node.proxy.unwatched = {"networkpolicies": (410, {})}  # so that it lists again
     node.cut()
     wait_until(lambda: node.metric("enforcer_policy_problems") == 1, 60)
     assert node.is_isolated(GUARDED)
-    node.proxy.alter = lambda _kind, item: item
+    wait_until(lambda: node.is_isolated("10.1.0.9") and node.is_isolated("10.1.0.9", "eg"), 60)
     node.proxy.unwatched = {}
+    asked = len(node.proxy.asked)
+    wait_until(lambda: _asked(node)[asked:].count(("networkpolicies", False)) > 1, 60)
+    node.proxy.alter = lambda _kind, item: item
     wait_until(lambda: node.metric("enforcer_policy_problems") == 0, 60)
+    wait_until(lambda: not node.is_isolated("10.1.0.9"), 60)
 
     node.follows()
+
+
+def nameless(kind: str, item: Json) -> Json:
+    """Return a policy without anything by which it could be known."""
+    return {**item, "metadata": "strange"} if kind == "networkpolicies" else item
+
+
+def test_a_first_list_with_a_policy_that_cannot_be_identified(tmp_path: Path) -> None:
+    """A daemon that knows no other closes every pod, says so, and goes on as soon as it can."""
+    with Node(tmp_path) as node:
+        node.pod("guarded", GUARDED, {"app": "guarded"})
+        node.pod("probe", "10.1.0.9", {"app": "probe"})
+        node.policy("always", {"app": "guarded"})
+        node.proxy.alter = nameless
+        node.start_daemon()
+        wait_until(lambda: node.is_isolated(GUARDED) and node.is_isolated("10.1.0.9"), 60)
+        wait_until(lambda: node.metric("enforcer_policy_problems") == 1, 60)
+        node.pod("late", "10.1.0.50", {})
+        wait_until(lambda: node.is_isolated("10.1.0.50"), 60)
+        wait_until(lambda: "NetworkPolicyNotUnderstood" in node.events(), 60)
+        node.proxy.alter = lambda _kind, item: item
+        wait_until(lambda: not node.is_isolated("10.1.0.9"), 60)
+
+        assert node.is_isolated(GUARDED)
+        wait_until(lambda: node.status("/readyz") == "200", 60)
 
 
 def test_pages_that_expire(node: Node) -> None:

@@ -160,7 +160,29 @@ def test_a_policy_without_a_name_denies_its_namespace() -> None:
 
     assert isinstance(found, Policy)
     assert found.key.namespace == "nsa"
+    assert found.is_placed
     assert found.rules == {Direction.INGRESS: (), Direction.EGRESS: ()}
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"name": "np"}, {"name": "np", "namespace": 5}, {"namespace": ["a"]}, "strange"]
+)
+def test_a_policy_without_a_namespace_denies_every_namespace(metadata: Any) -> None:
+    """It may be any namespace's, whatever its rules allow."""
+    found = decode(Kind.POLICIES, {"metadata": metadata, "spec": {"ingress": [{}]}})
+
+    assert isinstance(found, Policy)
+    assert not found.is_placed
+    assert found.pods == EVERYTHING
+    assert found.rules == {Direction.INGRESS: (), Direction.EGRESS: ()}
+    assert found.problem
+
+
+def test_a_pod_without_a_namespace_is_nobody() -> None:
+    """No policy could select it: it must not pass for one that none selects."""
+    found = decode(Kind.PODS, {"metadata": {"name": "a1"}})
+
+    assert found == Unreadable(Kind.PODS, Key("", "a1"), "metadata.namespace is missing")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"items":3,"metadata":{}}', b"{}"])
@@ -185,6 +207,16 @@ def test_watch_events() -> None:
     assert event("DELETED", item) == Progress("7", Removed(Kind.PODS, Key("nsa", "a1")))
     assert event("BOOKMARK", {"metadata": {"resourceVersion": "9"}}) == Progress("9", None)
     assert event("ERROR", {"code": 410, "message": "too old"}) == WatchError(410, "too old")
+
+
+@pytest.mark.parametrize("kind", ["ADDED", "MODIFIED", "DELETED"])
+def test_an_event_of_a_policy_without_a_namespace_is_an_error(kind: str) -> None:
+    """It hides which policy has changed: only a list can tell."""
+    item = {"metadata": {"name": "np", "resourceVersion": "7"}}
+    line = json.dumps({"type": kind, "object": item}).encode()
+
+    with pytest.raises(DecodeError, match="namespace is missing"):
+        decode_event(Kind.POLICIES, line)
 
 
 def test_a_deleted_namespace_is_removed_by_its_name() -> None:

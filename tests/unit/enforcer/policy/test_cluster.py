@@ -48,15 +48,28 @@ def test_a_cluster_is_synced_once_every_kind_has_been_listed() -> None:
 def test_a_list_with_a_policy_that_cannot_be_identified_takes_no_policy_away() -> None:
     """Nobody knows which it is: who was denied stays so until a list can be read as a whole."""
     known = Policy(Key("nsa", "known"), EVERYTHING)
-    strange = Unreadable(Kind.POLICIES, Key("", "?"), "cannot be read")
+    strange = Policy(Key("", "?"), EVERYTHING, problem="cannot be read")
     cluster = cluster_after(Replaced(Kind.POLICIES, (known,)), Replaced(Kind.POLICIES, (strange,)))
-    assert set(cluster.policies) == {known.key}
-    assert list(cluster.unreadable) == [strange]
+    assert set(cluster.policies) == {known.key, strange.key}
 
     cluster.apply(Replaced(Kind.POLICIES, ()))
 
     assert not cluster.policies
-    assert not cluster.unreadable
+
+
+def test_a_policy_without_a_namespace_is_in_each() -> None:
+    """From when it is known until a list tells whose it is, beside those of the namespace."""
+    known, named = Policy(Key("nsa", "known"), EVERYTHING), Policy(Key("nsb", "np"), EVERYTHING)
+    strange = Policy(Key("", "np"), EVERYTHING, problem="cannot be read")
+    cluster = cluster_after(Replaced(Kind.POLICIES, (known,)))
+    assert (cluster.policies_in("nsa"), cluster.policies_in("nsb")) == ((known,), ())
+
+    cluster.apply(Replaced(Kind.POLICIES, (known, strange)))
+    assert cluster.policies_in("nsa") == (strange, known)
+    assert cluster.policies_in("nsb") == (strange,)
+
+    cluster.apply(Replaced(Kind.POLICIES, (known, named)))
+    assert (cluster.policies_in("nsa"), cluster.policies_in("nsb")) == ((known,), (named,))
 
 
 def test_a_list_replaces_all_that_was_known_of_its_kind() -> None:
