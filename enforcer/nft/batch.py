@@ -8,16 +8,15 @@ linux/netfilter/nfnetlink.h (batches), linux/netfilter/nf_tables.h (messages and
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
+from enforcer.nft.elements import spans
 from enforcer.nft.expressions import rule_expressions
 from enforcer.nft.netlink import attribute, nested
-from enforcer.nft.objects import ElementType, FieldType, Rule, TableFamily, TableId
+from enforcer.nft.objects import ElementType, Rule, TableFamily, TableId
 from enforcer.nft.transaction import (
     AddElements,
     AddTargets,
@@ -60,7 +59,6 @@ FAMILIES: Final = {  # NFPROTO_*
     TableFamily.BRIDGE: 7,
     TableFamily.IP6: 10,
 }
-INTERFACE_BYTES: Final = 16  # IFNAMSIZ
 ELEMENTS_A_MESSAGE: Final = 400
 """An attribute is no longer than 64 KiB, and no element of ours is longer than 100 bytes."""
 
@@ -117,13 +115,12 @@ def _elements(
 @lru_cache(maxsize=256)  # a pod is in the sets of many classes
 def _element(text: str, kind: ElementType) -> bytes:
     """Return the attributes of one element's key: for intervals its first and its last key."""
-    parts = text.split(" . ")
-    spans = [_span(part, field) for part, field in zip(parts, kind.fields, strict=True)]
-    if len(spans) > 1:
-        spans = [(_padded(first), _padded(last)) for first, last in spans]
-    found = _key(NFTA_SET_ELEM_KEY, (first for first, _ in spans))
+    parts = spans(text, kind.fields)
+    if len(parts) > 1:
+        parts = [(_padded(first), _padded(last)) for first, last in parts]
+    found = _key(NFTA_SET_ELEM_KEY, (first for first, _ in parts))
     if kind.interval:
-        found += _key(NFTA_SET_ELEM_KEY_END, (last for _, last in spans))
+        found += _key(NFTA_SET_ELEM_KEY_END, (last for _, last in parts))
     return found
 
 
@@ -133,33 +130,6 @@ def _key(kind: int, parts: Iterable[bytes]) -> bytes:
 
 def _padded(value: bytes) -> bytes:
     return value.ljust(len(value) + 3 & ~3, b"\0")
-
-
-def _span(text: str, field: FieldType) -> tuple[bytes, bytes]:
-    """Return the first and the last value of a part: of a network, a range, or one value."""
-    if field in (FieldType.IPV4, FieldType.IPV6) and "/" in text:
-        network = ipaddress.ip_network(text)
-        return network.network_address.packed, network.broadcast_address.packed
-    if field is FieldType.INTERFACE:
-        name = text.strip('"').encode().ljust(INTERFACE_BYTES, b"\0")
-        return name, name
-    first, dash, last = text.partition("-")
-    begin = _value(first, field)
-    return begin, _value(last, field) if dash else begin
-
-
-def _value(text: str, field: FieldType) -> bytes:
-    match field:
-        case FieldType.IPV4:
-            return socket.inet_aton(text)
-        case FieldType.IPV6:
-            return socket.inet_pton(socket.AF_INET6, text)
-        case FieldType.PORT:
-            return int(text).to_bytes(2, "big")
-        case FieldType.PROTOCOL:
-            return bytes((int(text),))
-        case _:
-            raise AssertionError(field)
 
 
 def _jump(chain: str) -> bytes:

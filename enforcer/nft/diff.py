@@ -21,6 +21,9 @@ the new one comes (*switch*, *wake*; *shorten* gives it its short cut), the stan
 Beside others a table comes and goes in two steps, filled before and emptied after its chains are
 asked: a packet that is in them while its elements come or go would not find those that let it pass.
 (The kernel shows new elements of concatenated ranges a moment later than new rules.)
+
+For the same reason a set whose ranges are cut otherwise is not changed but replaced, twice: by one
+with another name, and by itself made anew (:mod:`enforcer.nft.aside`).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
+from enforcer.nft.aside import with_sets_aside
 from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap
 from enforcer.nft.transaction import (
     AddChain,
@@ -45,7 +49,6 @@ from enforcer.nft.transaction import (
     DeleteSet,
     DeleteTable,
     FlushChain,
-    FlushSet,
     MakeDormant,
     ReplaceRules,
     Transaction,
@@ -53,10 +56,6 @@ from enforcer.nft.transaction import (
 from enforcer.pieces import difference
 
 T = TypeVar("T")
-
-# Deleting from a concatenated interval set costs the kernel time in proportion to the set, each
-# time; loading it anew costs that once.
-RELOAD_AFTER = 16
 
 FLOW_ADD = "flow add"  # what a rule that fills a short cut begins with
 
@@ -66,6 +65,25 @@ STAND_IN = "_stand_in"
 
 def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
     """Return the transactions that turn ``have`` into ``want``; none when they are equal."""
+    between = _with_sets_aside(have, want)
+    if between is want:
+        return _steps(have, want).transactions()
+    return (*_steps(have, between).transactions(), *_steps(between, want).transactions())
+
+
+def _with_sets_aside(have: Ruleset, want: Ruleset) -> Ruleset:
+    """Return ``want`` with other sets for those that must not change while they are asked."""
+    found = {
+        id_: with_sets_aside(have.tables[id_], new)
+        for id_, new in want.tables.items()
+        if id_ in have.tables and not _is_reshaped(have.tables[id_], new)
+    }
+    if all(item is want.tables[id_] for id_, item in found.items()):
+        return want
+    return Ruleset({**want.tables, **found})
+
+
+def _steps(have: Ruleset, want: Ruleset) -> _Steps:
     steps = _Steps()
     gone = have.tables.keys() - want.tables.keys()
     for id_ in sorted(want.tables, key=str):
@@ -86,7 +104,7 @@ def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
     for id_ in sorted(gone, key=str):
         steps.retire.append(MakeDormant(id_))
         steps.sweep.append(DeleteTable(id_))
-    return steps.transactions()
+    return steps
 
 
 @dataclass(slots=True)
@@ -251,10 +269,7 @@ def _change_flowtables(old: Table, new: Table) -> Iterator[Command]:
 
 def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:
     gone, come = difference(old.elements, new.elements)
-    if new.interval and len(gone) > RELOAD_AFTER:
-        yield FlushSet(table, new.name)
-        come = new.elements
-    elif gone:
+    if gone:
         yield DeleteElements(table, new.name, tuple(sorted(gone)), new.type)
     yield from _add_elements(table, new, come)
 

@@ -7,15 +7,19 @@ minimal system does not have. (``nft list`` still prints names where that file e
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from enforcer.errors import DecodeError
 from enforcer.nft.objects import FieldType
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+INTERFACE_BYTES: Final = 16  # IFNAMSIZ
+SEPARATOR: Final = " . "
 
 PROTOCOL_NUMBERS = MappingProxyType(
     {"icmp": 1, "ipencap": 4, "ipip": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47}
@@ -50,7 +54,7 @@ def integer(value: int) -> str:
 
 def concat(*parts: str) -> str:
     """Return the concatenation of parts as an element."""
-    return " . ".join(parts)
+    return SEPARATOR.join(parts)
 
 
 def decode(element: Any, fields: Sequence[FieldType]) -> str:
@@ -92,3 +96,36 @@ def _decode_span(part: dict[str, Any], kind: FieldType) -> str:
         return f"{_decode_field(first, kind)}-{_decode_field(last, kind)}"
     msg = f"a set element has a form that none of ours has: {part!r}"
     raise DecodeError(msg)
+
+
+def spans(text: str, fields: Sequence[FieldType]) -> list[tuple[bytes, bytes]]:
+    """Return the first and the last value of each field of an element, as the kernel has them."""
+    parts = text.split(SEPARATOR)
+    return [_span(part, field) for part, field in zip(parts, fields, strict=True)]
+
+
+def _span(text: str, field: FieldType) -> tuple[bytes, bytes]:
+    """Return the first and the last value of a part: of a network, a range, or one value."""
+    if field in (FieldType.IPV4, FieldType.IPV6) and "/" in text:
+        network = ipaddress.ip_network(text)
+        return network.network_address.packed, network.broadcast_address.packed
+    if field is FieldType.INTERFACE:
+        name = text.strip('"').encode().ljust(INTERFACE_BYTES, b"\0")
+        return name, name
+    first, dash, last = text.partition("-")
+    begin = _value(first, field)
+    return begin, _value(last, field) if dash else begin
+
+
+def _value(text: str, field: FieldType) -> bytes:
+    match field:
+        case FieldType.IPV4:
+            return socket.inet_aton(text)
+        case FieldType.IPV6:
+            return socket.inet_pton(socket.AF_INET6, text)
+        case FieldType.PORT:
+            return int(text).to_bytes(2, "big")
+        case FieldType.PROTOCOL:
+            return bytes((int(text),))
+        case _:
+            raise AssertionError(field)

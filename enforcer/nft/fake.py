@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from enforcer.errors import KernelError
-from enforcer.nft.objects import Chain, Ruleset, Set, Table, TableId, VerdictMap, ruleset
+from enforcer.nft.objects import LOOKUP, Chain, Ruleset, Set, Table, TableId, VerdictMap, ruleset
 from enforcer.nft.transaction import (
     AddChain,
     AddElements,
@@ -28,7 +28,6 @@ from enforcer.nft.transaction import (
     DeleteSet,
     DeleteTable,
     FlushChain,
-    FlushSet,
     MakeDormant,
     ReplaceRules,
     Transaction,
@@ -42,7 +41,6 @@ WRONG = "Invalid argument"
 FULL = "Too many open files in system"  # ENFILE
 
 JUMP = re.compile(r"\b(?:jump|goto) ([\w./-]+)")
-LOOKUP = re.compile(r"@([\w./-]+)\b(?!,)")  # not "@th,64,128", which is raw payload
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -90,7 +88,7 @@ def _run(tables: dict[TableId, Table], command: Command) -> None:
         case AddChain() | FlushChain() | DeleteChain() | AddRule():
             table = _get(tables, command.table, command)
             tables[command.table] = replace(table, chains=_run_chain(table, command))
-        case AddSet() | FlushSet() | DeleteSet():
+        case AddSet() | DeleteSet():
             table = _get(tables, command.table, command)
             tables[command.table] = _run_set(table, command)
         case AddElements() | AddTargets() | DeleteElements():
@@ -138,7 +136,7 @@ def _is_target(table: Table, name: str) -> bool:
     )
 
 
-def _run_set(table: Table, command: AddSet | FlushSet | DeleteSet) -> Table:
+def _run_set(table: Table, command: AddSet | DeleteSet) -> Table:
     sets, maps = dict(table.sets), dict(table.maps)
     match command:
         case AddSet(_, Set() as set_):
@@ -149,8 +147,6 @@ def _run_set(table: Table, command: AddSet | FlushSet | DeleteSet) -> Table:
             _refuse_if(map_.name in sets, EXISTS, command)
             known = maps.setdefault(map_.name, replace(map_, targets={}))
             _refuse_if(known.fields != map_.fields, EXISTS, command)
-        case FlushSet(_, name):
-            sets[name] = replace(_get(sets, name, command), elements=frozenset())
         case DeleteSet(_, name):
             _refuse_if(name not in sets and name not in maps, MISSING, command)
             _refuse_if(_is_asked(table, name), BUSY, command)

@@ -8,6 +8,7 @@ compared with two set operations, and printing them costs nothing.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -75,10 +76,18 @@ class Rule:
     comment: str
     expression: str = field(default="", compare=False)
 
+    @property
+    def note(self) -> str:
+        """What the comment says to the person who reads the listing."""
+        return self.comment.rpartition("#")[0].strip()
+
     def __str__(self) -> str:
         """Return the rule as nft text."""
         return f'{self.expression} comment "{self.comment}"'
 
+
+LOOKUP: Final = re.compile(r"@([\w./-]+)\b(?!,)")
+"""How a rule names a set, a map or a flowtable; ``@th,64,128`` is raw payload."""
 
 HASH_BYTES: Final = 16
 """Of a rule's text: so many that no two texts of one hash are found by trying."""

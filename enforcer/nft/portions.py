@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from enforcer.nft.transaction import AddElements, DeleteTable, FlushSet, Transaction
+from enforcer.nft.transaction import AddElements, DeleteTable, Transaction
 
 PORTION: Final = 20_000
 """Elements in one transaction: some 30 MiB in an ``nft`` process, 2 MB in netlink messages."""
@@ -26,7 +26,7 @@ def in_portions(
     """Return the same changes in transactions with at most ``portion`` elements that can wait.
 
     Where a table goes, all stays whole, however great: another one takes its place, and what the
-    old rules let pass must not wait for the new ones. So does a set that is emptied and filled.
+    old rules let pass must not wait for the new ones.
     """
     whole = tuple(transactions)
     if any(isinstance(item, DeleteTable) for each in whole for item in each.commands):
@@ -35,11 +35,10 @@ def in_portions(
 
 
 def _split(transaction: Transaction, may_wait: MayWait, portion: int) -> Iterator[Transaction]:
-    emptied = {item.name for item in transaction.commands if isinstance(item, FlushSet)}
     waiting = [
         item
         for item in transaction.commands
-        if isinstance(item, AddElements) and may_wait(item.set) and item.set not in emptied
+        if isinstance(item, AddElements) and may_wait(item.set)
     ]
     if sum(len(item.elements) for item in waiting) <= portion:
         yield transaction

@@ -99,14 +99,6 @@ class AddSet:
 
 
 @dataclass(frozen=True, slots=True)
-class FlushSet:
-    """Delete every element of a set."""
-
-    table: TableId
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class DeleteSet:
     """Delete a set or map; an error when a rule still asks it."""
 
@@ -170,7 +162,6 @@ Command = (
     | AddRule
     | ReplaceRules
     | AddSet
-    | FlushSet
     | DeleteSet
     | AddElements
     | AddTargets
@@ -233,12 +224,10 @@ def _chain_command_text(command: AddChain | FlushChain | DeleteChain | AddRule) 
     assert_never(command)
 
 
-def _set_command_text(command: AddSet | FlushSet | DeleteSet) -> str:
+def _set_command_text(command: AddSet | DeleteSet) -> str:
     match command:
         case AddSet(table, set_):
             return _set_definition(table, set_)
-        case FlushSet(table, name):
-            return f"flush set {table} {name}"
         case DeleteSet(table, name):
             return f"delete set {table} {name}"
     assert_never(command)

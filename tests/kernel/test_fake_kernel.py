@@ -38,7 +38,6 @@ from enforcer.nft.transaction import (
     DeleteSet,
     DeleteTable,
     FlushChain,
-    FlushSet,
     Transaction,
 )
 from enforcer.node import NodeTables
@@ -86,7 +85,6 @@ ACCEPTED: dict[str, tuple[Command, ...]] = {
         DeleteElements(T, "dispatch", ("10.0.0.1",)),
         AddTargets(T, "dispatch", (("10.0.0.1", "two"),)),
     ),
-    "a set that is emptied and filled": (FlushSet(T, "ports"), AddElements(T, "ports", ("6 . 1",))),
     "a table again": (AddTable(T),),
     "a chain again": (AddChain(T, BASE),),
     "a set again": (AddSet(T, SET),),

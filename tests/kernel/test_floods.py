@@ -17,7 +17,7 @@ import pytest
 
 from enforcer.errors import KernelError
 from enforcer.links import NodeLinks
-from enforcer.model.net import Direction, PortRange
+from enforcer.model.net import Direction, IPNetwork, PortRange
 from enforcer.model.objects import Key
 from enforcer.nft import netlink
 from enforcer.nft.kernel import NftKernel
@@ -28,6 +28,7 @@ from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyCl
 from enforcer.ruleset.given import SHORTCUT
 from enforcer.ruleset.names import FORMER, IPV4, IPV6, TABLES
 from enforcer.ruleset.plan import Planner
+from enforcer.ruleset.products import MOST as PRODUCTS
 from enforcer.ruleset.room import LEAST, room_of
 from tests.conftest import FUZZED
 from tests.kernel import flood
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.kernel
 
 CHANGES = int(os.environ.get("NPD_FLOOD_CHANGES", "120"))
 REPLACEMENTS = 12
+CUTS, MANY_RANGES = 20, 1000
 
 FORMERLY = f"""
 delete table {IPV4}; delete table {IPV6};
@@ -148,6 +150,40 @@ def test_nothing_slips_through_while_tables_are_made_anew(lab: Lab) -> None:
     assert "of_others" not in lab.node.run("nft", "list", "ruleset")
     assert denied.seen.arrived == 0
     assert allowed.seen.swallowed == 0
+
+
+def test_nothing_is_lost_while_ranges_are_cut_otherwise(lab: Lab) -> None:
+    """A client that old and new ranges allow never meets a set in which neither is."""
+    links = lab.node.call(NodeLinks)
+    tables = NodeTables(NftKernel(), lab.options, links)
+    lab.node.call(tables.sync, cut_ranges(lab, 0))
+
+    with flooded(lab) as (denied, allowed):
+        for number in range(CUTS):
+            before = allowed.seen.sent
+            lab.node.call(tables.sync, cut_ranges(lab, number))
+            wait_until(lambda before=before: allowed.seen.sent > before)  # type: ignore[misc]
+    links.close()
+
+    assert denied.seen.arrived == 0
+    assert allowed.seen.lost == []
+
+
+def cut_ranges(lab: Lab, number: int) -> CompiledPolicy:
+    """Return ranges among a thousand in which p3 always is, each time with other ends."""
+    three = ip_network(f"{lab.pods[2].ip4}/32")
+    others = (ip_network((0x0A640000 + 256 * item, 24)) for item in range(MANY_RANGES))
+    last = ALLOWED_UDP + 1 + number
+    pairs = {(net, PortRange(UDP, ALLOWED_UDP - 1, last)) for net in (three, *others)}
+    allowed = Allowed(network_ports=frozenset(pairs | _so_many_that_they_are_no_product(number)))
+    return compiled(lab.pods, {2: [ingress(allowed)]})
+
+
+def _so_many_that_they_are_no_product(number: int) -> set[tuple[IPNetwork, PortRange]]:
+    return {
+        (ip_network(f"192.0.2.{item}/32"), PortRange(UDP, 1 + item, 100 + item + number))
+        for item in range(PRODUCTS + 1)
+    }
 
 
 class Trouble(enum.Enum):

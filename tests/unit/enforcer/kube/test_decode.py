@@ -16,6 +16,7 @@ from enforcer.kube.events import Progress, WatchError, decode_event
 from enforcer.model.changes import Kind, Put, Removed, Unreadable
 from enforcer.model.net import Direction, Protocol
 from enforcer.model.objects import Key, NamedPort, Namespace, Node, Pod, Policy
+from enforcer.model.selectors import EVERYTHING
 
 METADATA = {"namespace": "nsa", "name": "a1", "labels": {"app": "a"}}
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from enforcer.errors import KernelError
-from enforcer.nft.diff import RELOAD_AFTER, diff, stand_in
+from enforcer.nft.aside import MOST_DELETED
+from enforcer.nft.diff import diff, stand_in
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.objects import (
+    LOOKUP,
     Chain,
     FieldType,
     Flowtable,
@@ -37,7 +39,6 @@ from enforcer.nft.transaction import (
     DeleteSet,
     DeleteTable,
     FlushChain,
-    FlushSet,
     MakeDormant,
     ReplaceRules,
     Transaction,
@@ -136,18 +137,78 @@ def test_one_element_is_one_command() -> None:
     )
 
 
-def test_many_deletions_from_an_interval_set_reload_it() -> None:
-    """Each deletion from an interval set costs the kernel its whole size: load it anew instead."""
-    old = Set(
-        "n", (FieldType.IPV4,), frozenset(f"10.{i}.0.0/16" for i in range(100)), interval=True
+def ranges(*elements: str) -> Ruleset:
+    """Return a table with one set of networks and ports, and the rule that asks it."""
+    asked = Set("n", (FieldType.IPV4, FieldType.PORT), frozenset(elements), interval=True)
+    return ruleset(
+        [table(T, [asked], chains=[Chain("a", (rule("ip saddr . th dport @n accept"),))])]
     )
-    new = replace(old, elements=frozenset(list(old.elements)[RELOAD_AFTER + 1 :]))
 
-    (switch,) = diff(ruleset([table(T, [old])]), ruleset([table(T, [new])]))
+
+MANY = tuple(f"10.{number}.0.0/16 . 80" for number in range(100))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (MANY, MANY[MOST_DELETED + 1 :]),
+        (("10.0.0.0/8 . 80",), ("10.0.0.0/9 . 80", "10.192.0.0/10 . 80")),
+        (("10.0.0.1 . 80-90", "10.0.0.2 . 80-90"), ("10.0.0.1 . 80-91", "10.0.0.2 . 80-90")),
+    ],
+    ids=["many elements go", "a network is cut otherwise", "a range is cut otherwise"],
+)
+def test_ranges_that_are_cut_otherwise_never_change_while_they_are_asked(
+    before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    """A packet could find neither the old element nor the new one: another set is asked."""
+    kernel = FakeKernel()
+    have, want = ranges(*before), ranges(*after)
+    for transaction in diff(Ruleset(), have):
+        kernel.apply(transaction)
+
+    for transaction in diff(have, want):
+        was_asked = asked_sets(kernel)
+        kernel.apply(transaction)
+        touched = {item.set for item in transaction.commands if isinstance(item, CHANGES)}
+        assert touched.isdisjoint(was_asked | asked_sets(kernel))
+
+    assert kernel.read([T]) == want
+
+
+CHANGES = (AddElements, DeleteElements)
+
+
+def asked_sets(kernel: FakeKernel) -> set[str]:
+    """Return the sets that the rules in a kernel ask."""
+    (found,) = kernel.read([T]).tables.values()
+    rules = [item.expression for chain in found.chains.values() for item in chain.rules]
+    return {name for text in rules for name in LOOKUP.findall(text)}
+
+
+@pytest.mark.parametrize("done", range(6))
+def test_a_change_of_ranges_that_breaks_off_goes_on_from_what_is_there(done: int) -> None:
+    """Wherever it stopped, and whatever is wanted by then."""
+    kernel = FakeKernel()
+    old, planned = ranges("10.0.0.0/8 . 80"), ranges("10.0.0.0/9 . 80")
+    for transaction in (*diff(Ruleset(), old), *diff(old, planned)[:done]):
+        kernel.apply(transaction)
+    want = ranges("10.0.0.0/10 . 80")
+
+    for transaction in diff(kernel.read([T]), want):
+        kernel.apply(transaction)
+
+    assert kernel.read([T]) == want
+
+
+def test_ranges_that_do_not_overlap_come_and_go_one_by_one() -> None:
+    """One pod goes, another one comes: whatever else is in the set."""
+    have, want = ranges(*MANY, "10.200.0.1 . 80-90"), ranges(*MANY, "10.200.0.2 . 80-90")
+
+    (switch,) = diff(have, want)
 
     assert switch.commands == (
-        FlushSet(T, "n"),
-        AddElements(T, "n", tuple(sorted(new.elements))),
+        DeleteElements(T, "n", ("10.200.0.1 . 80-90",)),
+        AddElements(T, "n", ("10.200.0.2 . 80-90",)),
     )
 
 
