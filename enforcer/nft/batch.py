@@ -15,7 +15,7 @@ from typing import Final
 
 from enforcer.nft.elements import spans
 from enforcer.nft.expressions import rule_expressions
-from enforcer.nft.netlink import attribute, nested
+from enforcer.nft.netlink import NFT_MSG_NEWRULE, NLM_F_ECHO, attribute, nested
 from enforcer.nft.objects import ElementType, Rule, TableFamily, TableId
 from enforcer.nft.transaction import (
     AddElements,
@@ -26,7 +26,6 @@ from enforcer.nft.transaction import (
     Transaction,
 )
 
-NFT_MSG_NEWRULE: Final = 6
 NFT_MSG_NEWSETELEM: Final = 12
 NFT_MSG_DELSETELEM: Final = 14
 
@@ -139,19 +138,19 @@ def _jump(chain: str) -> bytes:
 
 
 def _replace(command: ReplaceRules, handles: Handles) -> list[Message] | None:
-    """Replace each rule that differs, by its handle."""
+    """Replace each rule that differs, by its handle; the kernel tells the new one's."""
     there = handles(command.table, command.chain)
     if [comment for _, comment in there] != [rule.comment for rule in command.old]:
         return None
+    flags, family = NLM_F_REPLACE | NLM_F_ECHO, FAMILIES[command.table.family]
     messages: list[Message] = []
-    for (handle, _), old, new in zip(there, command.old, command.new, strict=True):
-        if old == new:
-            continue
+    for place, new in command.changes():
         expressions = rule_expressions(new)
         if expressions is None:
             return None
+        handle, _ = there[place]
         body = _rule(command.table, command.chain, handle, new, expressions)
-        messages.append((NFT_MSG_NEWRULE, NLM_F_REPLACE, FAMILIES[command.table.family], body))
+        messages.append((NFT_MSG_NEWRULE, flags, family, body))
     return messages
 
 

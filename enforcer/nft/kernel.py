@@ -18,6 +18,7 @@ import msgspec
 from enforcer import programs
 from enforcer.errors import DecodeError, KernelError, MissingError
 from enforcer.nft import batch, elements, netlink
+from enforcer.nft.handles import Handles
 from enforcer.nft.objects import (
     Chain,
     FieldType,
@@ -64,6 +65,7 @@ class NftKernel:
         """Nothing is known of the kernel yet."""
         self._generation: int | None = None
         self._netfilter = netlink.Netfilter()
+        self._handles = Handles(self._netfilter)
 
     def read(self, tables: Iterable[TableId]) -> Ruleset:
         """Return those of ``tables`` that exist, with everything in them."""
@@ -77,18 +79,27 @@ class NftKernel:
         """
         messages = None
         if self._generation is not None:
-            messages = batch.encode(transaction, self._handles)
-        if messages and _size(messages) <= LARGEST_BATCH:
-            self._netfilter.commit(messages, self._generation or 0)
-        else:
-            _apply_with_nft(transaction)
+            messages = batch.encode(transaction, self._handles.of)
+        try:
+            if messages and _size(messages) <= LARGEST_BATCH:
+                made = self._netfilter.commit(messages, self._generation or 0)
+                self._handles.replaced(transaction, made)
+            else:
+                self._handles.forget()
+                _apply_with_nft(transaction)
+        except KernelError:
+            self._handles.forget()
+            raise
         if self._generation is not None:
             self._generation += 1
 
     def generation(self) -> int:
         """Return the kernel's generation number of this network namespace's ruleset."""
-        self._generation = self._netfilter.generation()
-        return self._generation
+        found = self._netfilter.generation()
+        if found != self._generation:
+            self._handles.forget()
+        self._generation = found
+        return found
 
     def _read_table(self, id_: TableId) -> Table | None:
         result = run_nft(["-j", "list", "table", id_.family.value, id_.name])
@@ -98,9 +109,6 @@ class NftKernel:
             return None
         msg = f"nft could not list table {id_}: {result.stderr.strip()}"
         raise KernelError(msg)
-
-    def _handles(self, table: TableId, chain: str) -> list[tuple[int, str]]:
-        return self._netfilter.rules(batch.FAMILIES[table.family], table.name, chain)
 
 
 def _size(messages: Iterable[batch.Message]) -> int:

@@ -25,6 +25,7 @@ NLMSG_DONE: Final = 3
 NLA_TYPE_MASK: Final = 0x3FFF
 NLA_F_NESTED: Final = 0x8000
 NLM_F_ACK: Final = 0x4
+NLM_F_ECHO: Final = 0x8
 SO_SNDBUFFORCE: Final = 32
 
 NFNL_SUBSYS_CTNETLINK: Final = 1
@@ -33,6 +34,7 @@ CTA_MARK: Final = 8
 CTA_MARK_MASK: Final = 21
 
 NFNL_SUBSYS_NFTABLES: Final = 10
+NFT_MSG_NEWRULE: Final = 6
 NFT_MSG_GETRULE: Final = 7
 NFT_MSG_GETGEN: Final = 16
 NFTA_GEN_ID: Final = 1
@@ -50,6 +52,7 @@ NFGEN: Final = struct.Struct("!BBH")  # family, version, resource
 ERROR_CODE: Final = struct.Struct("=i")
 ATTRIBUTE: Final = struct.Struct("=HH")
 PADDING: Final = (b"", b"\0", b"\0\0", b"\0\0\0")
+_RULE_MADE: Final = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE
 _NFTABLES: Final = NFGEN.pack(socket.AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES)
 RECEIVE_BYTES: Final = 1 << 17
 TIMEOUT_SECONDS: Final = 10.0
@@ -118,13 +121,14 @@ class Netfilter:
         kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
         found = []
         for payload in self._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, family):
-            values = dict(_attributes(payload))
-            (handle,) = struct.unpack("!Q", values[NFTA_RULE_HANDLE])
-            found.append((handle, _comment(values.get(NFTA_RULE_USERDATA, b""))))
+            comment = dict(_attributes(payload)).get(NFTA_RULE_USERDATA, b"")
+            found.append((_handle(payload), _comment(comment)))
         return found
 
-    def commit(self, messages: Sequence[tuple[int, int, int, bytes]], generation: int) -> None:
+    def commit(self, messages: Sequence[tuple[int, int, int, bytes]], generation: int) -> list[int]:
         """Run nftables messages as one transaction: all of them or nothing.
+
+        Return the handles of the rules whose messages ask for an echo, in their order.
 
         KernelError where the kernel refuses one of them; LostRaceError where the ruleset is of
         another ``generation`` by now.
@@ -141,7 +145,7 @@ class Netfilter:
         with self._channel() as channel:
             channel.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, len(data) + RECEIVE_BYTES)
             channel.send(data)
-            _await_commit(channel, len(messages))
+            return _await_commit(channel, len(messages))
 
     def _ask(
         self, kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC
@@ -193,6 +197,11 @@ def is_mark_in_use(mark: int, mask: int) -> bool:
         return netfilter.is_mark_in_use(mark, mask)
 
 
+def _handle(rule: bytes) -> int:
+    values = (value for kind, value in _attributes(rule) if kind == NFTA_RULE_HANDLE)
+    return int.from_bytes(next(values), "big")
+
+
 def _comment(userdata: bytes) -> str:
     """Return the comment in a rule's user data: type, length and value, as libnftnl writes it."""
     while len(userdata) > 1:
@@ -207,13 +216,19 @@ def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, flags | NLM_F_REQUEST, sequence, 0) + body
 
 
-def _await_commit(channel: socket.socket, last: int) -> None:
-    """Wait for the last message's acknowledgement, or for an error of any."""
+def _await_commit(channel: socket.socket, last: int) -> list[int]:
+    """Wait for the last message's acknowledgement, or for an error of any.
+
+    The echoes come before it: return the handles of the rules that were made.
+    """
+    made: list[int] = []
     while True:
         data = channel.recv(RECEIVE_BYTES)
         offset = 0
         while offset + HEADER.size <= len(data):
             length, kind, _, sequence, _ = HEADER.unpack_from(data, offset)
+            if kind == _RULE_MADE:
+                made.append(_handle(data[offset + HEADER.size : offset + length]))
             if kind == NLMSG_ERROR:
                 code = -ERROR_CODE.unpack_from(data, offset + HEADER.size)[0]
                 if code == errno.ERESTART:
@@ -222,7 +237,7 @@ def _await_commit(channel: socket.socket, last: int) -> None:
                 if code:
                     raise KernelError(f"the kernel refused the change: {os.strerror(code)}")
                 if sequence == last:
-                    return
+                    return made
             offset += length + 3 & ~3
 
 

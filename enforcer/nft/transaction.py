@@ -84,6 +84,11 @@ class ReplaceRules:
     old: tuple[Rule, ...]
     new: tuple[Rule, ...]
 
+    def changes(self) -> list[tuple[int, Rule]]:
+        """Return place and text of each rule that differs from the one that was there."""
+        pairs = enumerate(zip(self.old, self.new, strict=True))
+        return [(place, new) for place, (old, new) in pairs if old != new]
+
     def anew(self) -> tuple[FlushChain | AddRule, ...]:
         """Return the same for whoever cannot tell the old rules from each other."""
         added = (AddRule(self.table, self.chain, rule) for rule in self.new)

@@ -214,12 +214,13 @@ class TroubledKernel(NftKernel):
             _refer_to_classes(self.read([IPV4]))
         super().apply(transaction)
 
-    def await_commit(self, channel: socket.socket, last: int) -> None:
+    def await_commit(self, channel: socket.socket, last: int) -> list[int]:
         """Take the answer, so that all has been done, and lose it."""
-        self._await_commit(channel, last)
+        made = self._await_commit(channel, last)
         if self.trouble is Trouble.LOST:
             self.trouble = None
             raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        return made
 
 
 def _refer_to_classes(have: Ruleset) -> None:

@@ -27,7 +27,7 @@ from enforcer.nft.objects import (
     ruleset,
     table,
 )
-from enforcer.nft.transaction import Transaction
+from enforcer.nft.transaction import AddRule, FlushChain, Transaction, command_text
 from enforcer.ruleset.given import ProgramInput
 from enforcer.ruleset.names import JUDGES
 from enforcer.ruleset.options import LowerOptions
@@ -88,7 +88,7 @@ def switch(kernel: NftKernel, have: Table, want: Table) -> None:
     """Bring the kernel from one table to the other without ``nft``."""
     kernel.generation()
     (change,) = diff(ruleset([have]), ruleset([want]))
-    assert batch.encode(change, kernel._handles) is not None
+    assert batch.encode(change, kernel._handles.of) is not None
     kernel.apply(change)
 
 
@@ -187,6 +187,48 @@ def test_an_epoch_is_written_as_nft_writes_it(space: Namespace, mask: int, famil
     raw, by_nft = space.call(both_ways)
 
     assert raw == by_nft
+
+
+def test_rules_that_are_replaced_again_are_not_read_again(
+    space: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells how it numbers the new ones; what another program has done is read anew."""
+    kernel, options = NftKernel(), LowerOptions()
+    epochs = [program(Family.IPV4, epoch, options) for epoch in range(1, 7)]
+    (id_,) = {item.id for item in epochs}
+    asked: list[str] = []
+    rules = kernel._netfilter.rules
+
+    def counted(family: int, name: str, chain: str) -> list[tuple[int, str]]:
+        asked.append(chain)
+        return rules(family, name, chain)
+
+    def replaced(number: int) -> list[str]:
+        asked.clear()
+        switch(kernel, epochs[number - 1], epochs[number])
+        assert kernel.read([id_]).tables[id_] == epochs[number]
+        return list(asked)
+
+    def again_and_again() -> None:
+        monkeypatch.setattr(kernel._netfilter, "rules", counted)
+        load(kernel, epochs[0])
+        assert replaced(1) == ["f", "s"]
+        assert replaced(2) == []
+        assert replaced(3) == []
+        run("nft", f"flush chain {id_} f; " + "; ".join(_added(epochs[3], "f")))
+        assert replaced(4) == ["f", "s"]
+        kernel.apply(Transaction((FlushChain(id_, "s"), *_rules(epochs[4], "s")), "by nft"))
+        assert replaced(5) == ["f", "s"]
+
+    space.call(again_and_again)
+
+
+def _rules(have: Table, chain: str) -> list[AddRule]:
+    return [AddRule(have.id, chain, item) for item in have.chains[chain].rules]
+
+
+def _added(have: Table, chain: str) -> list[str]:
+    return [command_text(item) for item in _rules(have, chain)]
 
 
 def test_who_lost_a_race_is_told(space: Namespace) -> None:
