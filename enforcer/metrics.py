@@ -107,7 +107,12 @@ class Metrics:
             "enforcer_unknown_pods_denied",
             "1 when addresses of pods that are not known yet are denied, else 0.",
         )
-        self.epoch = self._gauge("enforcer_epoch", "Epoch that live connections are stamped with.")
+        self.epoch = Gauge(
+            "enforcer_epoch",
+            "Epoch that live connections of a family are stamped with.",
+            ("family",),
+            registry=self.registry,
+        )
 
     def count_steps(self, interfaces: Mapping[Step, int]) -> None:
         """Set the number of interfaces on each step of the same-node ladder."""
@@ -120,9 +125,11 @@ class Metrics:
             self.unenforced.labels(kind).set(kinds.get(kind, 0))
 
     def _declare_incidents(self) -> None:
-        self.epoch_changes = self._counter(
+        self.epoch_changes = Counter(
             "enforcer_epoch_changes",
-            "Changes after which every live connection was judged again.",
+            "Changes after which every live connection of a family was judged again.",
+            ("family",),
+            registry=self.registry,
         )
         self.repairs = self._counter(
             "enforcer_repairs",

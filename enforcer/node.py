@@ -17,6 +17,7 @@ from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
+from enforcer.ruleset.epoch import Epochs
 from enforcer.ruleset.names import TABLES
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.plan import MarkInUse, Plan, Planner
@@ -66,7 +67,7 @@ class Synced:
     """
 
     transactions: int
-    epoch: int
+    epochs: Epochs
     repaired: bool
     problems: tuple[str, ...]
     steps: Mapping[Step, int] = field(default_factory=dict)
@@ -146,7 +147,7 @@ class NodeTables:
         self._again.plan(settled=self._wired is not None and not unproved)
         count = len(planned.transactions) + len(planned.afterwards)
         problems = (*wiring.problems, *unproved.values())
-        return Synced(count, planned.epoch, repaired, problems, steps(wiring, unproved))
+        return Synced(count, planned.epochs, repaired, problems, steps(wiring, unproved))
 
     def distrust(self) -> None:
         """Read the kernel at the next sync, whatever its generation number says."""

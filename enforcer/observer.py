@@ -16,6 +16,7 @@ from enforcer.model.net import Direction
 from enforcer.node import Synced
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import CompiledPolicy, Problem
+from enforcer.ruleset.epoch import Epochs
 from enforcer.ruleset.options import UnknownPods
 from enforcer.settings import Settings
 
@@ -46,7 +47,7 @@ class Observer:
         self._complained = False
         self._problems: frozenset[Problem] = frozenset()
         self._unproved: tuple[str, ...] = ()
-        self._epoch: int | None = None
+        self._epochs: Epochs = {}
 
     def waiting_for(self, kinds: Collection[Kind]) -> None:
         """Note that nothing is applied yet, as these kinds have not been listed."""
@@ -92,7 +93,7 @@ class Observer:
     def synced(self, cluster: Cluster, compiled: CompiledPolicy, synced: Synced) -> None:
         """Note that the kernel holds what ``compiled`` says."""
         self._count(cluster, compiled)
-        self._note_epoch(synced.epoch)
+        self._note_epochs(synced.epochs)
         self._metrics.last_sync.set_to_current_time()
         if synced.repaired:
             self._metrics.repairs.inc()
@@ -133,11 +134,12 @@ class Observer:
         for direction in Direction:
             self._metrics.classes.labels(direction.value).set(by_direction[direction])
 
-    def _note_epoch(self, epoch: int) -> None:
-        self._metrics.epoch.set(epoch)
-        if self._epoch is not None and epoch != self._epoch:
-            self._metrics.epoch_changes.inc()
-        self._epoch = epoch
+    def _note_epochs(self, epochs: Epochs) -> None:
+        for family, epoch in epochs.items():
+            self._metrics.epoch.labels(family.name.lower()).set(epoch)
+            if epoch != self._epochs.get(family, epoch):
+                self._metrics.epoch_changes.labels(family.name.lower()).inc()
+        self._epochs = epochs
 
     def _name_problems(self, problems: frozenset[Problem]) -> None:
         for problem in sorted(problems - self._problems, key=lambda item: item.subject):

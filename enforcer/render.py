@@ -6,13 +6,14 @@ from pathlib import Path
 
 from enforcer.errors import SettingsError
 from enforcer.kube.dump import load_dump
+from enforcer.model.net import Family
 from enforcer.nft.diff import diff
 from enforcer.policy.compile import compile_node
 from enforcer.ruleset.lower import NOTHING, lower
 from enforcer.ruleset.options import LowerOptions
 from enforcer.wiring import Wiring
 
-FIRST_EPOCH = 1
+FIRST_EPOCHS = dict.fromkeys(Family, 1)
 
 
 def rendered(dump: Path, node: str, wiring: Wiring) -> tuple[str, list[str]]:
@@ -27,6 +28,6 @@ def rendered(dump: Path, node: str, wiring: Wiring) -> tuple[str, list[str]]:
         message = f"--node: {dump} has no Node {node}; it has: {known}"
         raise SettingsError(message)
     compiled = compile_node(cluster, node)
-    want = lower(compiled, wiring, FIRST_EPOCH, LowerOptions())
+    want = lower(compiled, wiring, FIRST_EPOCHS, LowerOptions())
     program = "".join(str(transaction) for transaction in diff(NOTHING, want))
     return program, [f"{item.subject}: {item.message}" for item in compiled.problems]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from enforcer.health import Answer
+from enforcer.model.net import Family
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.ruleset.epoch import stamped
-from enforcer.ruleset.names import BRIDGE, CURRENT, JUDGES, TABLES
+from enforcer.ruleset.names import BRIDGE, CURRENT, HEADERS, JUDGES, TABLES
 from enforcer.ruleset.room import PODS, named
 from enforcer.wiring import BridgeFlag
 
@@ -35,7 +36,7 @@ class Status:
     """The kernel's tables and the daemon's own word; ``daemon`` is None where none answers."""
 
     tables: tuple[TableStatus, ...]
-    epoch: int | None
+    epochs: Mapping[Family, int]
     pods: int
     bridges: tuple[str, ...]
     daemon: Answer | None
@@ -59,7 +60,7 @@ def status_of(found: Ruleset, daemon: Answer | None) -> Status:
             for id_ in TABLES
             if id_ in CURRENT or id_ in found.tables
         ),
-        epoch=next((stamp[0] for _, its in judges if (stamp := stamped(its))), None),
+        epochs={family: stamp[0] for family, its in judges if (stamp := stamped(its))},
         pods=sum(len(item.elements) for item in pods if item),
         bridges=tuple(sorted({name for item in flagged if item for name in item.elements})),
         daemon=daemon,
@@ -86,8 +87,9 @@ def _last_sync(daemon: Answer | None) -> datetime | None:
 def lines(status: Status) -> Iterator[str]:
     """Return a status for a person, line by line."""
     yield from map(_table_line, status.tables)
-    if status.epoch is not None:
-        yield f"epoch {status.epoch}, {status.pods} pod addresses"
+    if status.epochs:
+        epochs = (f"{HEADERS[family]} {epoch}" for family, epoch in status.epochs.items())
+        yield f"epoch {', '.join(epochs)}; {status.pods} pod addresses"
     for bridge in status.bridges:
         yield f"bridge {bridge}: made to show its packets by us"
     if status.daemon is None:
@@ -123,7 +125,7 @@ def as_json(status: Status) -> dict[str, object]:
             }
             for table in status.tables
         ],
-        "epoch": status.epoch,
+        "epochs": {HEADERS[family]: epoch for family, epoch in status.epochs.items()},
         "podAddresses": status.pods,
         "bridges": [name.strip('"') for name in status.bridges],
         "daemon": status.daemon is not None,

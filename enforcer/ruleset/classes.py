@@ -81,6 +81,7 @@ class ClassLowering:
         self._log_group = log_group
         self._sets = _Sets(name, family)
         self._chains = Remembered(self._made_chains)
+        self._objects = Remembered(_objects)
         self._last: tuple[PolicyClass, ClassObjects] | None = None
 
     def lower(self, item: PolicyClass) -> ClassObjects:
@@ -92,15 +93,18 @@ class ClassLowering:
     def _lower(self, item: PolicyClass) -> ClassObjects:
         lookups = tuple(_lookups(item, self._sets, self._family))
         sets = {set_.name: set_ for lookup in lookups for set_ in lookup.sets}
-        return ClassObjects(
-            self._chains(tuple(lookup.rule for lookup in lookups)), tuple(sets.values())
-        )
+        chains = self._chains(tuple(lookup.rule for lookup in lookups))
+        return self._objects((chains, tuple(sets.values())))
 
     def _made_chains(self, asked: tuple[Rule, ...]) -> tuple[Chain, ...]:
         name = self._name
         rules = (*asked, rule(f"goto {name.deny_chain}"))
         chain = Chain(name.chain(self._family), rules, comment=name.comment)
         return (chain, _deny_chain(name, self._family, self._log_group))
+
+
+def _objects(made: tuple[tuple[Chain, ...], tuple[Set, ...]]) -> ClassObjects:
+    return ClassObjects(*made)
 
 
 def _deny_chain(name: ClassName, family: Family, log_group: int | None) -> Chain:

@@ -7,9 +7,10 @@ are no longer allowed, without a walk through conntrack.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from enforcer.errors import KernelError
+from enforcer.model.net import Family
 from enforcer.nft.diff import stand_in
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.pieces import difference
@@ -25,22 +26,24 @@ LONGEST_ROW = 256
 NOTE = re.compile(r"^epoch (\d+) of (0x[0-9a-f]+) ")
 
 
-def current_epoch(have: Ruleset, options: LowerOptions) -> int | None:
-    """Return the epoch of the kernel's tables.
+Epochs = Mapping[Family, int]
+"""Of each family's table. A connection is of one family: only that table stamps it or asks it."""
 
-    None where one of them is missing, stamps other bits of the mark, or stands in another epoch.
+
+def current_epoch(have: Ruleset, family: Family, options: LowerOptions) -> int | None:
+    """Return the epoch of a family's table in the kernel.
+
+    None where it is missing, or stamps other bits of the mark.
     """
-    found = {_epoch_of(have.tables.get(id_), options) for id_ in JUDGES.values()}
-    return found.pop() if len(found) == 1 else None
+    return _epoch_of(have.tables.get(JUDGES[family]), options)
 
 
-def latest_epoch(have: Ruleset, options: LowerOptions) -> int:
+def latest_epoch(have: Ruleset, family: Family, options: LowerOptions) -> int:
     """Return the last epoch that a table of the kernel's stamps; 0 where none does.
 
-    A table that is left goes on to stamp while the other one is missing, and a stand-in that was
-    left while the table itself was made anew.
+    A stand-in that was left goes on to stamp while the table itself is made anew.
     """
-    stamping = (*JUDGES.values(), *map(stand_in, JUDGES.values()))
+    stamping = (JUDGES[family], stand_in(JUDGES[family]))
     return max(_epoch_of(have.tables.get(id_), options) or 0 for id_ in stamping)
 
 
@@ -56,18 +59,14 @@ def stamped(table: Table | None) -> tuple[int, int] | None:
     return next(((int(note[1]), int(note[2], 16)) for note in notes if note), None)
 
 
-def needs_bump(have: Ruleset, want: Ruleset) -> bool:
-    """Whether the change from ``have`` to ``want`` (of the same epoch) may forbid anything.
+def needs_bump(old: Table, new: Table) -> bool:
+    """Whether the change from one table to another (of the same epoch) may forbid anything.
 
     It does unless it only adds elements to sets that allow. A dispatch element that moves counts,
     and so does a pod's address that goes: its stamped connections would pass on to the next pod
     with that address. Table ``bridge npd`` remembers nothing, so its changes never count.
     """
-    return any(_may_forbid(have.tables[id_], want.tables[id_]) for id_ in JUDGES.values())
-
-
-def _may_forbid(old: Table, new: Table) -> bool:
-    return (
+    return old is not new and (
         old.chains != new.chains
         or old.maps != new.maps
         or old.sets.keys() != new.sets.keys()
@@ -90,8 +89,9 @@ class FreeEpochs:
 
     Numbers come round again after the last one, and a table made anew does not know which were
     used before it: so each is looked for before it is used. The kernel walks through the whole of
-    conntrack for that, of all network namespaces. So many numbers are looked for at once, and as
-    nobody else stamps, those that were free stay free until we use them.
+    conntrack for that, of all network namespaces and both families. So many numbers are looked for
+    at once, and as nobody else stamps a family's connections, those that were free stay free until
+    its table uses them.
     """
 
     def __init__(self, options: LowerOptions, in_use: InUse) -> None:

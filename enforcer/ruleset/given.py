@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from enforcer.model.net import Direction, Family, IPNetwork
@@ -34,6 +34,11 @@ class ProgramInput:
     """Whether a pod of this node forwards for others."""
     room: int = LEAST
     """Of the sets of this node's own pods."""
+
+    @property
+    def timeless(self) -> ProgramInput:
+        """The same for the chains to which the epoch makes no difference."""
+        return replace(self, epoch=0, fast_interfaces=frozenset())
 
     @property
     def header(self) -> str:

@@ -9,12 +9,13 @@ from itertools import product
 
 from enforcer.model.net import Direction, Family, IPAddress, IPNetwork, family_of
 from enforcer.nft.elements import address, concat, interface, network
-from enforcer.nft.objects import FieldType, Ruleset, Set, Table, VerdictMap, ruleset, table
+from enforcer.nft.objects import FieldType, Ruleset, Set, Table, TableId, VerdictMap, ruleset, table
 from enforcer.policy.compiled import CompiledPolicy, LocalPod, PolicyClass
 from enforcer.policy.images import Remembered
 from enforcer.ruleset import program
 from enforcer.ruleset.bridge import lower_bridges
 from enforcer.ruleset.classes import ClassLowering, ClassObjects, collapse
+from enforcer.ruleset.epoch import Epochs
 from enforcer.ruleset.given import ProgramInput
 from enforcer.ruleset.names import (
     ADDRESS_FIELDS,
@@ -26,7 +27,7 @@ from enforcer.ruleset.names import (
 )
 from enforcer.ruleset.options import AntiSpoofing, ExistingConnections, LowerOptions
 from enforcer.ruleset.owners import owner_set
-from enforcer.ruleset.room import POD_INTERFACES, room_for, room_of, roomy
+from enforcer.ruleset.room import POD_INTERFACES, room_for, roomy
 from enforcer.wiring import Wiring
 
 NOTHING = Ruleset()
@@ -41,7 +42,7 @@ _Placed = tuple[tuple[IPAddress, ...], ClassName | None, ClassName | None]
 def lower(
     compiled: CompiledPolicy,
     wiring: Wiring,
-    epoch: int,
+    epochs: Epochs,
     options: LowerOptions,
     have: Ruleset = NOTHING,
 ) -> Ruleset:
@@ -50,7 +51,7 @@ def lower(
     ``have`` is what the kernel holds now; only the bridge table looks at it, to keep an address
     at the port where it was first seen.
     """
-    return Lowering(options).lower(compiled, wiring, epoch, have)
+    return Lowering(options).lower(compiled, wiring, epochs, have)
 
 
 class Lowering:
@@ -64,27 +65,25 @@ class Lowering:
         """Lower for these options."""
         self._strict = options.anti_spoofing is AntiSpoofing.STRICT
         self._names = ClassNames()
+        self._placed: Remembered[tuple[_Placed, ...], tuple[_Placed, ...]] = Remembered(_itself)
         self._families = {family: _FamilyLowering(family, options) for family in Family}
 
     def lower(
-        self, compiled: CompiledPolicy, wiring: Wiring, epoch: int, have: Ruleset = NOTHING
+        self, compiled: CompiledPolicy, wiring: Wiring, epochs: Epochs, have: Ruleset = NOTHING
     ) -> Ruleset:
         """Return the tables of one node; see :func:`lower`."""
         classes = self._names.of(_isolating(compiled.pods))
-        placed = _placed(compiled.pods, classes)
+        placed = self._placed(_placed(compiled.pods, classes))
         node = _Node(compiled, wiring, classes, placed)
-        tables = [its.lower(node, epoch, have) for its in self._families.values()]
+        tables = [its.lower(node, epochs[kind], have) for kind, its in self._families.items()]
         if wiring.bridges:
             tables.append(lower_bridges(wiring, compiled.pods, have, strict=self._strict))
         return ruleset(tables)
 
-    def with_epoch(self, lowered: Ruleset, compiled: CompiledPolicy, epoch: int) -> Ruleset:
-        """Return the same ruleset with another epoch."""
-        renewed = (
-            its.with_epoch(lowered.tables[JUDGES[family]], compiled, epoch)
-            for family, its in self._families.items()
-        )
-        return Ruleset({**lowered.tables, **{item.id: item for item in renewed}})
+    def with_epoch(self, lowered: Ruleset, family: Family, epoch: int) -> Ruleset:
+        """Return the ruleset that was lowered last, with another epoch of one family."""
+        renewed = self._families[family].with_epoch(epoch)
+        return Ruleset({**lowered.tables, renewed.id: renewed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,13 @@ class _FamilyLowering:
         self._classes: dict[str, ClassLowering] = {}
         """By the tag of the class's name."""
 
-        self._program = Remembered(program.chains)
+        self._last: tuple[Table, ProgramInput] | None = None
+        """What the last table was made of: all but its program, and what that depends on."""
+
+        self._judging = Remembered(program.judging)
+        self._others = Remembered(program.others)
+        self._data = Remembered(partial(_data, JUDGES[family]))
+        self._whole = Remembered(self._with_program)
         self._pods = Remembered(partial(_pod_objects, family))
         self._nodes = Remembered(partial(_nodes_set, family))
         self._networks = Remembered(partial(_networks_set, family))
@@ -116,61 +121,72 @@ class _FamilyLowering:
 
     def lower(self, node: _Node, epoch: int, have: Ruleset) -> Table:
         compiled, wiring = node.compiled, node.wiring
-        id_ = JUDGES[self._family]
-        room = room_for(_most(self._family, node.placed, wiring), have.tables.get(id_))
-        pods = self._pods((node.placed, room))
-        objects = self._class_objects(node.classes, pods)
-        data = table(
-            id_,
-            sets=(
-                self._nodes(compiled.node_addresses),
-                self._networks(compiled.pod_networks),
-                *self._wiring((wiring.pod_interfaces, wiring.forwarders, room)),
-                *pods.sets,
-                *(set_ for item in objects for set_ in item.sets),
-                *([owner_set(compiled.pods, self._family)] if self._keeps else []),
-            ),
-            maps=pods.dispatch,
-            chains=(chain for item in objects for chain in item.chains),
+        room = room_for(
+            _most(self._family, node.placed, wiring), have.tables.get(JUDGES[self._family])
         )
-        return self._with_program(data, self._given(data, compiled, epoch, wiring.fast))
-
-    def with_epoch(self, lowered: Table, compiled: CompiledPolicy, epoch: int) -> Table:
-        fast = frozenset(name for item in lowered.flowtables.values() for name in item.devices)
-        return self._with_program(lowered, self._given(lowered, compiled, epoch, fast))
-
-    def _given(
-        self, data: Table, compiled: CompiledPolicy, epoch: int, fast: frozenset[str]
-    ) -> ProgramInput:
-        room = room_of(data)
-        return ProgramInput(
+        pods = self._pods((node.placed, room))
+        sets = (
+            self._nodes(compiled.node_addresses),
+            self._networks(compiled.pod_networks),
+            *self._wiring((wiring.pod_interfaces, wiring.forwarders, room)),
+            *pods.sets,
+            *([owner_set(compiled.pods, self._family)] if self._keeps else []),
+        )
+        data = self._data((sets, pods.dispatch, self._class_objects(node.classes, pods)))
+        given = ProgramInput(
             self._family,
             epoch,
             self._options,
             self._collapsed(compiled.pod_networks),
-            fast,
-            frozenset(
-                direction
-                for direction in Direction
-                if data.maps[dispatch_map(direction, self._family, room)].targets
-            ),
-            forwards=bool(data.sets[FORWARDERS].elements),
+            wiring.fast,
+            pods.isolated,
+            forwards=bool(wiring.forwarders),
             room=room,
         )
+        self._last = data, given
+        return self._whole(self._last)
 
-    def _with_program(self, data: Table, given: ProgramInput) -> Table:
-        chains = {chain.name: chain for chain in self._program(given)}
-        flowtables = {given.flowtable.name: given.flowtable} if given.flowtable else {}
-        return replace(data, chains={**data.chains, **chains}, flowtables=flowtables)
+    def with_epoch(self, epoch: int) -> Table:
+        """Return the table that was lowered last, with another epoch."""
+        if self._last is None:
+            raise AssertionError
+        data, given = self._last
+        return self._whole((data, replace(given, epoch=epoch)))
 
-    def _class_objects(self, classes: _Named, pods: _PodObjects) -> list[ClassObjects]:
+    def _with_program(self, given: tuple[Table, ProgramInput]) -> Table:
+        data, of = given
+        made = (*self._judging(of), *self._others(of.timeless))
+        flowtables = {of.flowtable.name: of.flowtable} if of.flowtable else {}
+        chains = {**data.chains, **{chain.name: chain for chain in made}}
+        return replace(data, chains=chains, flowtables=flowtables)
+
+    def _class_objects(self, classes: _Named, pods: _PodObjects) -> tuple[ClassObjects, ...]:
         known, group = self._classes, self._options.log_group
         mine = [(name, item) for name, item in classes if name.tag in pods.tags]
         self._classes = {
             name.tag: known.get(name.tag) or ClassLowering(name, self._family, group)
             for name, _ in mine
         }
-        return [self._classes[name.tag].lower(item) for name, item in mine]
+        return tuple([self._classes[name.tag].lower(item) for name, item in mine])
+
+
+_Data = tuple[tuple[Set, ...], tuple[VerdictMap, ...], tuple[ClassObjects, ...]]
+
+
+def _data(id_: TableId, given: _Data) -> Table:
+    """Return a table with everything but its program."""
+    sets, maps, classes = given
+    return table(
+        id_,
+        sets=(*sets, *(set_ for item in classes for set_ in item.sets)),
+        maps=maps,
+        chains=(chain for item in classes for chain in item.chains),
+    )
+
+
+def _itself(placed: tuple[_Placed, ...]) -> tuple[_Placed, ...]:
+    """Return what is given: the same object as last time where it is equal."""
+    return placed
 
 
 def _collapsed(family: Family, networks: _Networks) -> _Networks:
@@ -204,11 +220,15 @@ def _placed(pods: Iterable[LocalPod], classes: _Named) -> tuple[_Placed, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _PodObjects:
-    """What the local pods' addresses are asked in, and the tags of the classes that they have."""
+    """What the local pods' addresses are asked in, and the tags of the classes that they have.
+
+    ``isolated``: in which directions one of them is.
+    """
 
     sets: tuple[Set, ...]
     dispatch: tuple[VerdictMap, ...]
     tags: frozenset[str]
+    isolated: frozenset[Direction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +251,8 @@ def _pod_objects(family: Family, given: tuple[tuple[_Placed, ...], int]) -> _Pod
     placed, room = given
     pods = _pods_of(placed, family)
     tags = frozenset(name.tag for its in pods.classes.values() for name in its.values())
-    return _PodObjects(tuple(_pod_sets(pods, room)), tuple(_dispatch(pods, room)), tags)
+    isolated = frozenset(direction for direction, its in pods.classes.items() if its)
+    return _PodObjects(tuple(_pod_sets(pods, room)), tuple(_dispatch(pods, room)), tags, isolated)
 
 
 def _pods_of(placed: Iterable[_Placed], family: Family) -> _Pods:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
-from enforcer.model.net import IPAddress
+from enforcer.model.net import Family, IPAddress
 from enforcer.nft.diff import diff
 from enforcer.nft.netlink import is_mark_in_use
 from enforcer.nft.objects import Ruleset, rule
 from enforcer.nft.portions import PORTION, in_portions
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.epoch import FreeEpochs, current_epoch, latest_epoch, needs_bump
+from enforcer.ruleset.epoch import Epochs, FreeEpochs, current_epoch, latest_epoch, needs_bump
 from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.names import JUDGES, is_allow_set
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
@@ -21,6 +22,8 @@ from enforcer.ruleset.program import DENY
 from enforcer.wiring import Wiring
 
 MarkInUse = Callable[[int, int], bool]
+_NEW: Final = 0
+"""Stands for the epoch of a table that is not there yet, until it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Plan:
 
     transactions: tuple[Transaction, ...]
     want: Ruleset
-    epoch: int
+    epochs: Epochs
     forget: frozenset[IPAddress] = frozenset()
     afterwards: tuple[Transaction, ...] = ()
 
@@ -64,7 +67,7 @@ class Planner:
         It is asked before a new epoch is used.
         """
         self._options = options
-        self._epochs = FreeEpochs(options, mark_in_use)
+        self._free = {family: FreeEpochs(options, mark_in_use) for family in Family}
         self._lowering = Lowering(options)
         self._portion = portion
 
@@ -73,15 +76,20 @@ class Planner:
 
         An unchanged cluster gives a plan without transactions.
         """
-        current = current_epoch(have, self._options)
-        want = self._lowering.lower(compiled, wiring, current or 0, have)
-        if current is None or self._revokes(have, want):
-            current = self._epochs.next(latest_epoch(have, self._options))
-            want = self._lowering.with_epoch(want, compiled, current)
+        known = {family: current_epoch(have, family, self._options) for family in Family}
+        epochs = {family: epoch or _NEW for family, epoch in known.items()}
+        want = self._lowering.lower(compiled, wiring, epochs, have)
+        for family, epoch in known.items():
+            if epoch is None or self._revokes(have, want, family):
+                epochs[family] = self._next(have, family)
+                want = self._lowering.with_epoch(want, family, epochs[family])
         if orphaned := orphaned_addresses(have, want):
             middle = with_owners_of(have, want)
-            return Plan(diff(have, middle), want, current, orphaned, diff(middle, want))
-        return Plan(self._transactions(have, want), want, current)
+            return Plan(diff(have, middle), want, epochs, orphaned, diff(middle, want))
+        return Plan(self._transactions(have, want), want, epochs)
+
+    def _next(self, have: Ruleset, family: Family) -> int:
+        return self._free[family].next(latest_epoch(have, family, self._options))
 
     def _transactions(self, have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
         whole = diff(have, want)
@@ -94,8 +102,11 @@ class Planner:
         loaded = in_portions(diff(have, silent), is_allow_set, self._portion)
         return (*loaded, *diff(silent, want))
 
-    def _revokes(self, have: Ruleset, want: Ruleset) -> bool:
-        return self._options.existing is ExistingConnections.REVOKE and needs_bump(have, want)
+    def _revokes(self, have: Ruleset, want: Ruleset, family: Family) -> bool:
+        id_ = JUDGES[family]
+        return self._options.existing is ExistingConnections.REVOKE and needs_bump(
+            have.tables[id_], want.tables[id_]
+        )
 
 
 def _silent(want: Ruleset) -> Ruleset:

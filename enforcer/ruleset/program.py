@@ -74,14 +74,17 @@ _PROHIBITED: Final = {
 
 def chains(given: ProgramInput) -> tuple[Chain, ...]:
     """Return every fixed chain of one family."""
-    return (
-        *_forward(given),
-        *_input(given),
-        *_output(given),
-        *_fresh(given),
-        *_police(given),
-        *_endings(given),
-    )
+    return (*judging(given), *others(given))
+
+
+def judging(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return the chains among which those are that know the epoch."""
+    return (*_forward(given), *_input(given), *_output(given), *_police(given))
+
+
+def others(given: ProgramInput) -> tuple[Chain, ...]:
+    """Return the chains to which the epoch makes no difference."""
+    return (*_fresh(given), *_endings(given))
 
 
 def _chain(name: str, *rules: Rule | str, hook: Hook | None = None) -> Chain:

@@ -11,12 +11,12 @@ from typing import ClassVar
 
 import pytest
 
+from enforcer.model.net import Family
 from enforcer.nft import netlink
 from enforcer.nft.diff import diff
 from enforcer.nft.kernel import NftKernel
-from enforcer.nft.objects import Ruleset
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.lower import Lowering
+from enforcer.ruleset.lower import lower
 from enforcer.ruleset.options import DenyAction, ExistingConnections, UnknownPods
 from enforcer.ruleset.plan import plan
 from tests.kernel.netlab import NODE, OUTSIDE, Lab, Namespace, Verdict, echoes, wait_until
@@ -206,23 +206,18 @@ def test_the_epochs_wrap_around_past_one_that_is_still_in_use(lab: Lab) -> None:
     _one, two, three = lab.pods
     lab.options = replace(lab.options, mark_mask=0xFF000000)
     open_, closed = compiled(lab.pods), compiled(lab.pods, {2: [ingress(peers(three))]})
-    assert lab.sync(open_).epoch == 1
+    assert lab.sync(open_).epochs[Family.IPV4] == 1
     with lab.connect("p1", two.ip4, 80) as old, lab.connect("p1", two.ip6, 80) as old6:
-        planned = plan(lab.have, open_, lab.wiring(open_), lab.options)
-        last = with_epoch_of(lab, planned.want, 255)
-        for transaction in diff(lab.have, last):
+        last = dict.fromkeys(Family, 255)
+        want = lower(open_, lab.wiring(open_), last, lab.options, lab.have)
+        for transaction in diff(lab.have, want):
             lab.node.call(NftKernel().apply, transaction)
         lab.restart()
 
-        assert lab.sync(closed).epoch == 2
+        assert lab.sync(closed).epochs[Family.IPV4] == 2
         assert not echoes(old)
         assert not echoes(old6)
         assert lab.probe("p3", two.ip4, 80) is Verdict.OPEN
-
-
-def with_epoch_of(lab: Lab, want: Ruleset, epoch: int) -> Ruleset:
-    """Return a ruleset as it is when the epoch has come to a number."""
-    return Lowering(lab.options).with_epoch(want, compiled(lab.pods), epoch)
 
 
 def test_a_deleted_table_comes_back_with_an_epoch_that_nobody_carries(lab: Lab) -> None:
@@ -235,7 +230,7 @@ def test_a_deleted_table_comes_back_with_an_epoch_that_nobody_carries(lab: Lab) 
 
         again = lab.sync(compiled(lab.pods, {2: [ingress()]}))
 
-        assert again.epoch != first.epoch
+        assert again.epochs[Family.IPV4] != first.epochs[Family.IPV4]
         assert not echoes(forbidden)
         assert lab.probe("p2", one.ip4, 80) is Verdict.OPEN
 
@@ -249,7 +244,7 @@ def test_still_allowed_requests_never_notice_a_hundred_tightenings(lab: Lab) -> 
         epochs = set()
         for number in range(100):
             allowed = peers(one, three, *others[number:])
-            epochs.add(lab.sync(compiled(lab.pods, {2: [ingress(allowed)]})).epoch)
+            epochs.add(lab.sync(compiled(lab.pods, {2: [ingress(allowed)]})).epochs[Family.IPV4])
         client.finish()
 
     assert len(epochs) == 100

@@ -27,7 +27,7 @@ from tests.kernel.policies import compiled, egress, ingress
 
 pytestmark = pytest.mark.kernel
 
-SYNCED = Synced(1, 1, repaired=False, problems=())
+SYNCED = Synced(1, {}, repaired=False, problems=())
 PATIENCE = 10.0
 PROXY = """
 table ip proxy {

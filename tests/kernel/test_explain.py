@@ -126,4 +126,4 @@ def test_status_reads_the_real_table(lab: Lab, tmp_path: Path) -> None:
     found = status_of(read(lab).tables, None)
 
     assert found.tables[0].present
-    assert (found.epoch, found.pods) == (planned.epoch, 6)
+    assert (found.epochs, found.pods) == (planned.epochs, 6)

@@ -17,7 +17,7 @@ import pytest
 
 from enforcer.errors import KernelError
 from enforcer.links import NodeLinks
-from enforcer.model.net import Direction, IPNetwork, PortRange
+from enforcer.model.net import Direction, Family, IPNetwork, PortRange
 from enforcer.model.objects import Key
 from enforcer.nft import netlink
 from enforcer.nft.kernel import NftKernel
@@ -71,7 +71,8 @@ def test_nothing_slips_through_a_thousand_changes(lab: Lab, pytestconfig: pytest
 
     with flooded(lab) as (denied, allowed):
         for number in range(CHANGES):
-            bumps.add(lab.node.call(tables.sync, some_policy(lab, draw, number)).epoch)
+            synced = lab.node.call(tables.sync, some_policy(lab, draw, number))
+            bumps.add(synced.epochs[Family.IPV4])
         wait_until(lambda: allowed.seen.arrived > CHANGES // 4)
     links.close()
     pytestconfig.stash[FUZZED].append(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from enforcer import bridges
+from enforcer.model.net import Family
 from enforcer.nft import netlink
 from enforcer.ruleset.names import BRIDGE
 from tests.kernel.netlab import NODE, OUTSIDE, Lab, Pod, Verdict, Wire, echoes
@@ -182,7 +183,7 @@ def test_a_bridge_gets_its_flags_back(bridged: Lab) -> None:
 def test_a_mark_is_found_among_connections(lab: Lab) -> None:
     """The filtered dump finds the epoch that a live connection carries, and no other."""
     _one, two, _ = lab.pods
-    epoch = lab.sync(compiled(lab.pods)).epoch
+    epoch = lab.sync(compiled(lab.pods)).epochs[Family.IPV4]
     mask = lab.options.mark_mask
     with lab.connect("p1", two.ip4, 80):
         in_use = lab.node.call(netlink.is_mark_in_use, lab.options.mark(epoch), mask)
@@ -199,7 +200,7 @@ def test_other_programs_bits_of_the_mark_are_left_alone(lab: Lab) -> None:
         "add table ip other; add chain ip other pre { type filter hook prerouting priority -150; };"
         "add rule ip other pre ct state new ct mark set 0x2a",
     )
-    epoch = lab.sync(compiled(lab.pods, {2: [ingress(peers(one))]})).epoch
+    epoch = lab.sync(compiled(lab.pods, {2: [ingress(peers(one))]})).epochs[Family.IPV4]
 
     with lab.connect("p1", two.ip4, 80):
         both = lab.options.mark(epoch) | 0x2A

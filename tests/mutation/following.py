@@ -146,7 +146,7 @@ def open_on_restart() -> None:
                 first.append(compiled)
                 _delete_tables()
             if compiled.pods == first[0].pods:
-                return Synced(0, 1, repaired=False, problems=())
+                return Synced(0, {}, repaired=False, problems=())
             found: Synced = real(self, compiled)
             return found
 

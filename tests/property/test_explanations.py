@@ -7,6 +7,7 @@ import itertools
 from hypothesis import given, settings
 
 from enforcer.explain import Live, explain
+from enforcer.model.net import Family
 from enforcer.nft.objects import Chain, Rule, Ruleset
 from enforcer.policy.compile import compile_node
 from enforcer.ruleset.lower import lower
@@ -40,7 +41,7 @@ def test_rules_compiled_sets_and_kernel_agree(world: World) -> None:
     """Read rule by rule, compiled into classes, or walked through the sets: one answer."""
     cluster = cluster_of(world)
     compiled = compile_node(cluster, NODES[0])
-    tables = read_back(lower(compiled, NO_WIRING, 1, LowerOptions()))
+    tables = read_back(lower(compiled, NO_WIRING, dict.fromkeys(Family, 1), LowerOptions()))
     pods = [pod for pod in cluster.pods.values() if pod.addresses]
     places = [*(str(address) for pod in pods for address in pod.addresses), *OUTSIDE]
 

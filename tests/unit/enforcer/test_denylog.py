@@ -25,7 +25,7 @@ from enforcer.ruleset.names import name_classes
 CLIENT, SERVER, OUTSIDE = (ip_address(text) for text in ("10.1.0.3", "10.1.0.2", "14.215.0.9"))
 DENY = PolicyClass(Direction.INGRESS, (Key("shop", "a"), Key("shop", "b")), Allowed())
 UNREAD = PolicyClass(Direction.EGRESS, (), Allowed())
-SYNCED = Synced(0, 1, repaired=False, problems=())
+SYNCED = Synced(0, {}, repaired=False, problems=())
 
 
 def prefix(item: PolicyClass) -> str:

@@ -236,7 +236,7 @@ async def test_a_sync_tells_of_problems_surprises_and_what_is_not_proved() -> No
     bad = CompiledPolicy("n1", compiled.pods, (), frozenset(), (PROBLEM,))
 
     for _ in range(2):
-        notices.synced(cluster, bad, Synced(1, 1, repaired=False, problems=("no br_netfilter",)))
+        notices.synced(cluster, bad, Synced(1, {}, repaired=False, problems=("no br_netfilter",)))
     await post_all(events, api, 3)
 
     told = {(event["involvedObject"]["kind"], event["reason"]) for event in api.events.values()}

@@ -45,7 +45,7 @@ def test_a_node_whose_unknown_pods_are_open_is_told(
 
     for _ in range(2):
         compiled = CompiledPolicy("n1", (), networks, frozenset())
-        observer.synced(cluster, compiled, Synced(0, 1, repaired=False, problems=()))
+        observer.synced(cluster, compiled, Synced(0, {}, repaired=False, problems=()))
 
     assert metrics.registry.get_sample_value("enforcer_unknown_pods_denied") == denied
     assert caplog.text.count("has no spec.podCIDRs") == warned
@@ -59,7 +59,7 @@ def test_whether_the_same_node_is_proved_is_a_metric() -> None:
     values = [metrics.registry.get_sample_value("enforcer_same_node_proved")]
 
     for problems in ((), ("bridge b0 hides",), ()):
-        observer.synced(cluster, compiled, Synced(0, 1, repaired=False, problems=problems))
+        observer.synced(cluster, compiled, Synced(0, {}, repaired=False, problems=problems))
         values.append(metrics.registry.get_sample_value("enforcer_same_node_proved"))
 
     assert values == [0, 1, 0, 1]
@@ -73,7 +73,7 @@ def test_the_steps_of_the_ladder_are_a_metric() -> None:
     found = []
 
     for steps in ({Step.ROUTED: 5, Step.NONE: 1}, {Step.ROUTED: 6, Step.TURN: 1}):
-        synced = Synced(0, 1, repaired=False, problems=(), steps=steps)
+        synced = Synced(0, {}, repaired=False, problems=(), steps=steps)
         observer.synced(cluster, compiled, synced)
         value = metrics.registry.get_sample_value
         found.append([value("enforcer_same_node", {"step": step.value}) for step in Step])

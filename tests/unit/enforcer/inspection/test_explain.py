@@ -16,6 +16,7 @@ from enforcer.errors import SettingsError
 from enforcer.explain import Explanation, Live, explain
 from enforcer.explained import lines
 from enforcer.kube.dump import load_dump
+from enforcer.model.net import Family
 from enforcer.nft.objects import Ruleset
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
@@ -34,7 +35,9 @@ def cluster(tmp_path: Path) -> Cluster:
 
 def kernel(cluster: Cluster, options: LowerOptions | None = None) -> Live:
     """Return node n1 with the tables that the cluster means."""
-    tables = lower(compile_node(cluster, "n1"), NO_WIRING, 1, options or LowerOptions())
+    tables = lower(
+        compile_node(cluster, "n1"), NO_WIRING, dict.fromkeys(Family, 1), options or LowerOptions()
+    )
     return Live("n1", tables)
 
 

@@ -15,6 +15,7 @@ from enforcer.errors import SettingsError
 from enforcer.health import Answer, Health, ask, serve
 from enforcer.kube.dump import load_dump
 from enforcer.metrics import Metrics
+from enforcer.model.net import Family
 from enforcer.nft.objects import Ruleset
 from enforcer.nft.transaction import DeleteElements
 from enforcer.policy.cluster import Cluster
@@ -25,6 +26,7 @@ from enforcer.ruleset.options import LowerOptions
 from enforcer.wiring import Wiring
 from tests.unit.enforcer.inspection.worlds import write
 
+EPOCHS = {Family.IPV4: 7, Family.IPV6: 3}
 OPTIONS = LowerOptions()
 
 
@@ -36,7 +38,7 @@ def cluster(tmp_path: Path) -> Cluster:
 
 def kernel(cluster: Cluster) -> Ruleset:
     """Return what node n1 should hold, with an interface that leads to pods."""
-    return lower(compile_node(cluster, "n1"), Wiring(frozenset({"veth1"})), 7, OPTIONS)
+    return lower(compile_node(cluster, "n1"), Wiring(frozenset({"veth1"})), EPOCHS, OPTIONS)
 
 
 def test_nothing_to_change_is_no_transaction(cluster: Cluster) -> None:
@@ -70,7 +72,7 @@ def test_status_counts_what_is_there(cluster: Cluster) -> None:
     found = status.status_of(kernel(cluster), daemon)
 
     assert [item.present for item in found.tables] == [True, True, False]
-    assert (found.epoch, found.pods, found.ready) == (7, 2, True)
+    assert (found.epochs, found.pods, found.ready) == (EPOCHS, 2, True)
     text = "\n".join(status.lines(found))
     assert "table bridge npd: not there" in text
     assert "daemon: ready\n  last sync: 2023-11-14T22:13:20+00:00" in text

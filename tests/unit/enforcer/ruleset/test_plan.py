@@ -9,20 +9,21 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from enforcer.errors import KernelError, SettingsError
-from enforcer.model.net import Direction, PortRange, Protocol
+from enforcer.model.net import Direction, Family, PortRange, Protocol
 from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.objects import Ruleset, Table, TableId
 from enforcer.nft.transaction import AddElements, AddTargets, DeleteTable, ReplaceRules, Transaction
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.epoch import FreeEpochs
-from enforcer.ruleset.names import BRIDGE, FORMER, IPV4, IPV6, TABLES
+from enforcer.ruleset.names import BRIDGE, FORMER, IPV4, IPV6, JUDGES, TABLES
 from enforcer.ruleset.options import DenyAction, ExistingConnections, LowerOptions
 from enforcer.ruleset.plan import Plan, Planner, plan
 from enforcer.ruleset.room import LEAST
 from enforcer.wiring import NO_WIRING, BridgePort, PodBridge, Wiring
 
 TCP = Protocol.TCP
+V4, V6 = Family.IPV4, Family.IPV6
 FRIEND = Allowed(peers=frozenset({ip_address("10.3.0.1")}))
 FRIENDS = Allowed(peers=frozenset({ip_address("10.3.0.1"), ip_address("10.3.0.2")}))
 OPTIONS = LowerOptions()
@@ -80,7 +81,7 @@ def test_an_unchanged_cluster_needs_nothing() -> None:
     again = node.sync(compiled(pod(1, isolating(FRIEND)), pod(2)))
 
     assert again.transactions == ()
-    assert again.epoch == first.epoch
+    assert again.epochs == first.epochs
 
 
 def test_a_new_peer_is_one_element_and_no_new_epoch() -> None:
@@ -90,7 +91,7 @@ def test_a_new_peer_is_one_element_and_no_new_epoch() -> None:
 
     second = node.sync(compiled(pod(1, isolating(FRIENDS))))
 
-    assert second.epoch == first.epoch
+    assert second.epochs[V4] == first.epochs[V4]
     (only,) = second.transactions
     (command,) = only.commands
     assert isinstance(command, AddElements)
@@ -116,7 +117,7 @@ def test_anything_else_takes_a_new_epoch(
     node = Node()
     first = node.sync(compiled(*before))
 
-    assert node.sync(compiled(*after)).epoch == first.epoch + 1
+    assert node.sync(compiled(*after)).epochs[V4] == first.epochs[V4] + 1
 
 
 def test_a_pod_that_no_policy_selects_starts_without_a_new_epoch() -> None:
@@ -124,7 +125,7 @@ def test_a_pod_that_no_policy_selects_starts_without_a_new_epoch() -> None:
     node = Node()
     first = node.sync(compiled(pod(1, isolating(FRIEND))))
 
-    assert node.sync(compiled(pod(1, isolating(FRIEND)), pod(2))).epoch == first.epoch
+    assert node.sync(compiled(pod(1, isolating(FRIEND)), pod(2))).epochs[V4] == first.epochs[V4]
 
 
 def test_keep_never_takes_a_new_epoch() -> None:
@@ -132,7 +133,7 @@ def test_keep_never_takes_a_new_epoch() -> None:
     node = Node(LowerOptions(existing=ExistingConnections.KEEP))
     first = node.sync(compiled(pod(1)))
 
-    assert node.sync(compiled(pod(1, isolating(FRIEND)))).epoch == first.epoch
+    assert node.sync(compiled(pod(1, isolating(FRIEND)))).epochs[V4] == first.epochs[V4]
 
 
 def test_an_epoch_that_a_connection_carries_is_passed_over() -> None:
@@ -144,8 +145,8 @@ def test_an_epoch_that_a_connection_carries_is_passed_over() -> None:
         assert not mask & ~OPTIONS.mark_mask
         return any(carried & mask == mark for carried in taken)
 
-    assert node.sync(compiled(pod(1)), in_use=in_use).epoch == 3
-    assert node.sync(compiled(pod(1, isolating(FRIEND))), in_use=in_use).epoch == 5
+    assert node.sync(compiled(pod(1)), in_use=in_use).epochs[V4] == 3
+    assert node.sync(compiled(pod(1, isolating(FRIEND))), in_use=in_use).epochs[V4] == 5
 
 
 def test_looking_for_free_epochs_is_rare() -> None:
@@ -212,10 +213,8 @@ def test_another_layout_is_replaced_whole_however_great(former: TableId, steps: 
 def test_the_epoch_wraps_past_zero() -> None:
     """Zero is what a connection that was never judged carries."""
     node = Node(LowerOptions(mark_mask=0xFF00))
-    epochs = [
-        node.sync(compiled(pod(1, isolating(FRIEND if step % 2 else FRIENDS, f"p{step}")))).epoch
-        for step in range(300)
-    ]
+    classes = (isolating((FRIEND, FRIENDS)[step % 2], f"p{step}") for step in range(300))
+    epochs = [node.sync(compiled(pod(1, item))).epochs[V4] for item in classes]
 
     assert set(epochs) == set(range(1, 256))
     assert epochs[254:257] == [255, 1, 2]
@@ -235,7 +234,7 @@ def test_another_mark_mask_starts_afresh() -> None:
 
     changed = node.sync(compiled(pod(1)), in_use=lambda mark, _mask: mark == 0x100)
 
-    assert changed.epoch == 2
+    assert changed.epochs[V4] == 2
 
 
 @pytest.mark.parametrize("mask", [0, 0x7F, 0xF0F0, 1 << 32])
@@ -433,7 +432,9 @@ def test_a_pod_more_in_a_set_that_has_grown_needs_no_new_epoch() -> None:
     node.sync(many(LEAST + 1))
     known = node.sync(compiled(*many(LEAST + 1).pods, pod(200)))
 
-    assert node.sync(compiled(*many(LEAST + 1).pods, pod(200), pod(201))).epoch == known.epoch
+    again = node.sync(compiled(*many(LEAST + 1).pods, pod(200), pod(201)))
+
+    assert again.epochs == known.epochs
 
 
 def test_every_pod_may_change_at_once_where_there_is_room_for_no_more() -> None:
@@ -445,15 +446,32 @@ def test_every_pod_may_change_at_once_where_there_is_room_for_no_more() -> None:
     assert rooms(node.sync(compiled(*others))) == {LEAST}
 
 
-@pytest.mark.parametrize("gone", [IPV4, IPV6], ids=str)
-def test_a_family_whose_table_is_gone_is_a_new_epoch_for_both(gone: TableId) -> None:
-    """Who carries the old one was not judged meanwhile."""
+@pytest.mark.parametrize(("gone", "others"), [(V4, V6), (V6, V4)])
+def test_a_family_whose_table_is_gone_has_a_new_epoch(gone: Family, others: Family) -> None:
+    """Who carries the old one was not judged meanwhile; the other family's connections were."""
     node = Node()
     policy = compiled(pod(1, isolating(FRIEND)))
     first = node.sync(policy)
-    node.kernel.apply(Transaction((DeleteTable(gone),)))
+    carried = OPTIONS.mark(first.epochs[gone])
+    node.kernel.apply(Transaction((DeleteTable(JUDGES[gone]),)))
 
-    assert node.sync(policy).epoch == first.epoch + 1
+    again = node.sync(policy, in_use=lambda mark, mask: carried & mask == mark)
+
+    assert again.epochs[gone] != first.epochs[gone]
+    assert again.epochs[others] == first.epochs[others]
+
+
+def test_a_change_of_one_family_leaves_the_others_connections_alone() -> None:
+    """They are stamped and asked by a table that has not changed."""
+    planner = Planner(OPTIONS, nobody)
+    first = planner.plan(Ruleset(), compiled(pod(1, isolating(FRIENDS))), NO_WIRING)
+
+    second = planner.plan(first.want, compiled(pod(1, isolating(FRIEND))), NO_WIRING)
+
+    assert second.epochs[V4] == first.epochs[V4] + 1
+    assert second.epochs[V6] == first.epochs[V6]
+    assert {item.table for step in second.transactions for item in step.commands} == {IPV4}
+    assert second.want.tables[IPV6] is first.want.tables[IPV6]
 
 
 def test_a_table_that_lost_a_rule_is_repaired() -> None:
@@ -467,5 +485,5 @@ def test_a_table_that_lost_a_rule_is_repaired() -> None:
 
     repaired = plan(replace(have, tables={IPV4: damaged}), policy, NO_WIRING, OPTIONS, nobody)
 
-    assert repaired.epoch == first.epoch + 1
+    assert repaired.epochs[V4] == first.epochs[V4] + 1
     assert [step.purpose for step in repaired.transactions] == ["switch"]

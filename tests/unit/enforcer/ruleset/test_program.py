@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from enforcer.model.net import Direction
+from enforcer.model.net import Direction, Family
 from enforcer.model.objects import Key
 from enforcer.nft.objects import Ruleset, TableId
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
@@ -30,7 +30,7 @@ def lowered(
     """Return the tables of an IPv4-only node with one pod."""
     pod = LocalPod(Key("ns", "p"), (ip_address("10.2.0.1"),), ingress, egress)
     compiled = CompiledPolicy("node", (pod,), IPV4_ONLY, frozenset())
-    return lower(compiled, wiring, 1, LowerOptions())
+    return lower(compiled, wiring, dict.fromkeys(Family, 1), LowerOptions())
 
 
 def rules(found: Ruleset, *chains: str, tables: Iterable[TableId] = (IPV4, IPV6)) -> str:
@@ -55,8 +55,8 @@ def test_the_first_and_the_last_isolated_pod_are_a_new_epoch() -> None:
     """Connections from before are judged in a direction that comes, or goes."""
     one, both = lowered(INGRESS), lowered(INGRESS, EGRESS)
 
-    assert needs_bump(one, both)
-    assert needs_bump(both, one)
+    assert needs_bump(one.tables[IPV4], both.tables[IPV4])
+    assert needs_bump(both.tables[IPV4], one.tables[IPV4])
 
 
 def test_pods_that_forward_for_others_are_only_excepted_where_there_are_some() -> None:
@@ -65,7 +65,7 @@ def test_pods_that_forward_for_others_are_only_excepted_where_there_are_some() -
 
     assert "@forwarders" not in rules(none, "from_pod", "from_pod_tcp", "to_node")
     assert all("@forwarders" in rules(some, name) for name in ("from_pod", "from_pod_tcp"))
-    assert needs_bump(none, some)
+    assert needs_bump(none.tables[IPV4], some.tables[IPV4])
 
 
 def test_names_of_interfaces_are_only_asked_in_a_family_without_pod_networks() -> None:
