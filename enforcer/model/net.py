@@ -58,6 +58,9 @@ class PortRange:
         return self.first == self.last
 
 
+_FAMILIES = {family.value: family for family in Family}  # asked thousands of times a change
+
+
 def family_of(item: IPAddress | IPNetwork) -> Family:
     """Return the family of an address or a network."""
-    return Family(item.version)
+    return _FAMILIES[item.version]

@@ -31,7 +31,7 @@ def with_sets_aside(old: Table, new: Table) -> Table:
     names = {
         name: _free(name, old)
         for name, set_ in new.sets.items()
-        if name in old.sets and flickers(old.sets[name], set_)
+        if set_.interval and name in old.sets and flickers(old.sets[name], set_)
     }
     if not names:
         return new
@@ -49,7 +49,7 @@ def flickers(old: Set, new: Set) -> bool:
 
     Also where the change would take the kernel too long.
     """
-    if not new.interval or old is new:
+    if old is new or not new.interval:
         return False
     gone, come = difference(old.elements, new.elements)
     return len(gone) > MOST_DELETED or _overlap(gone, come, new.fields)

@@ -74,13 +74,12 @@ def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
 def _with_sets_aside(have: Ruleset, want: Ruleset) -> Ruleset:
     """Return ``want`` with other sets for those that must not change while they are asked."""
     found = {
-        id_: with_sets_aside(have.tables[id_], new)
+        id_: between
         for id_, new in want.tables.items()
-        if id_ in have.tables and not _is_reshaped(have.tables[id_], new)
+        if (old := have.tables.get(id_)) is not None and old is not new
+        if (between := with_sets_aside(old, new)) is not new and not _is_reshaped(old, new)
     }
-    if all(item is want.tables[id_] for id_, item in found.items()):
-        return want
-    return Ruleset({**want.tables, **found})
+    return Ruleset({**want.tables, **found}) if found else want
 
 
 def _steps(have: Ruleset, want: Ruleset) -> _Steps:
@@ -302,8 +301,11 @@ def _add_targets(table: TableId, to: VerdictMap, targets: Mapping[str, str]) -> 
 
 def _both(old: Mapping[str, T], new: Mapping[str, T]) -> list[str]:
     """Return the names that are in both and not the very same object."""
-    return sorted(name for name in new if name in old and old[name] is not new[name])
+    others = [name for name, item in new.items() if old.get(name) is not item]
+    return sorted(name for name in others if name in old)
 
 
 def _only(these: Mapping[str, T], those: Mapping[str, T]) -> list[T]:
+    if these.keys() <= those.keys():
+        return []
     return [these[name] for name in these if name not in those]

@@ -11,11 +11,11 @@ remote side of egress is the server, so there it is resolved at each peer.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import assert_never
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from enforcer.model.net import LAST_PORT, Direction, PortRange
 from enforcer.model.objects import (
@@ -39,7 +39,7 @@ from enforcer.policy.addresses import one_pod_per_address, shared_addresses
 from enforcer.policy.allow import Normaliser, Union
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass, Problem
-from enforcer.policy.groups import PeerPort, Selection, ports_named
+from enforcer.policy.groups import PeerPort, Reader, Selection, ports_named
 from enforcer.policy.images import Remembered
 from enforcer.policy.problems import problems_of
 
@@ -59,7 +59,8 @@ class NodeCompiler:
     The answer depends on the cluster as it is now and on nothing else; what has not changed since
     the last answer *is* the same object in it, so that whoever comes next can tell at a glance.
     A local pod holds its classes, a class its parts, a part its selections: what the last one
-    lets go of is forgotten.
+    lets go of is forgotten. A selection that changes outdates its parts, those their classes, those
+    their pods: whatever is outdated holds nothing that is not looked at in the next answer.
     """
 
     def __init__(self, cluster: Cluster, node_name: str) -> None:
@@ -72,7 +73,6 @@ class NodeCompiler:
 
     def compile(self) -> CompiledPolicy:
         """Return all that the node's kernel has to know."""
-        self._classes.turn += 1
         self._members = {pod.key: self._member(pod) for pod in self._local_pods()}
         members = self._members.values()
         pods = tuple(member.current() for member in members)
@@ -102,8 +102,6 @@ class NodeCompiler:
         return _Member(pod, among, self._classes)
 
 
-_REVISION = operator.attrgetter("revision")
-
 Policies = tuple[Policy, ...]
 _Names = tuple[NamedPort, ...]
 _ClassKey = tuple[Direction, tuple[Key, ...], _Names]
@@ -115,9 +113,6 @@ class _Classes:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.turn = 0
-        """The number of this compile: within one, everything is looked at once."""
-
         self._classes: WeakValueDictionary[_ClassKey, _Class] = WeakValueDictionary()
         self._parts: WeakValueDictionary[_PartKey, _Part] = WeakValueDictionary()
 
@@ -131,14 +126,14 @@ class _Classes:
         parts = tuple(self._part(policy, direction, names) for policy in isolating)
         known = self._classes.get(key)
         if known is None or known.parts != parts:
-            known = self._classes[key] = _Class(self, direction, parts)
+            known = self._classes[key] = _Class(direction, parts)
         return known
 
     def _part(self, policy: Policy, direction: Direction, names: _Names) -> _Part:
         key = policy.key, direction, names
         known = self._parts.get(key)
         if known is None or known.policy is not policy:
-            known = self._parts[key] = _Part(self, policy, direction, names)
+            known = self._parts[key] = _Part(self.cluster, policy, direction, names)
         return known
 
 
@@ -151,9 +146,13 @@ class _Member:
         self.policies = tuple(policy for policy in among if policy.pods.matches(pod.labels))
         self._ingress = classes.find(pod, Direction.INGRESS, self.policies)
         self._egress = classes.find(pod, Direction.EGRESS, self.policies)
+        for item in (self._ingress, self._egress):
+            if item is not None:
+                item.members.add(self)
+        self._stale = True
         self._last = LocalPod(pod.key, pod.addresses, uid=pod.uid)
         if pod.problem:
-            self.policies = ()
+            self.policies, self._stale = (), False
             closed = {kind: PolicyClass(kind, (), Allowed()) for kind in Direction}
             self._last = LocalPod(
                 pod.key,
@@ -163,37 +162,47 @@ class _Member:
                 pod.uid,
             )
 
+    def outdate(self) -> None:
+        """Note that one of its classes may be otherwise now."""
+        self._stale = not self.pod.problem
+
     def current(self) -> LocalPod:
         """Return the pod with its classes as they are now."""
-        if self.pod.problem:
-            return self._last
-        ingress = self._ingress.current() if self._ingress else None
-        egress = self._egress.current() if self._egress else None
-        if ingress is not self._last.ingress or egress is not self._last.egress:
-            self._last = LocalPod(self.pod.key, self.pod.addresses, ingress, egress, self.pod.uid)
+        if self._stale:
+            ingress = self._ingress.current() if self._ingress else None
+            egress = self._egress.current() if self._egress else None
+            if ingress is not self._last.ingress or egress is not self._last.egress:
+                self._last = replace(self._last, ingress=ingress, egress=egress)
+            self._stale = False
         return self._last
 
 
 class _Class:
     """A class of pods: the same parts in one direction."""
 
-    def __init__(self, classes: _Classes, direction: Direction, parts: tuple[_Part, ...]) -> None:
+    def __init__(self, direction: Direction, parts: tuple[_Part, ...]) -> None:
         self.parts = parts
-        self._classes = classes
-        self._turn = 0
-        self._unions: tuple[Union, ...] = ()
+        self.members: WeakSet[_Member] = WeakSet()
+        for part in parts:
+            part.classes.add(self)
+        self._stale = True
         self._normaliser = Normaliser()
         keys = tuple(part.policy.key for part in parts)
         self._last = PolicyClass(direction, keys, Allowed())
 
+    def outdate(self) -> None:
+        """Note that one of its parts may be otherwise now."""
+        if not self._stale:
+            self._stale = True
+            for member in self.members:
+                member.outdate()
+
     def current(self) -> PolicyClass:
         """Return what its pods may exchange now."""
-        if self._turn != self._classes.turn:
-            self._turn = self._classes.turn
-            unions = tuple([part.current() for part in self.parts])
-            if len(unions) != len(self._unions) or not all(map(operator.is_, unions, self._unions)):
-                self._unions = unions
-                self._renew(self._normaliser.normal(Union.of(unions)))
+        if self._stale:
+            union = Union.of([part.current() for part in self.parts])
+            self._renew(self._normaliser.normal(union))
+            self._stale = False
         return self._last
 
     def _renew(self, allowed: Allowed) -> None:
@@ -201,28 +210,34 @@ class _Class:
             self._last = PolicyClass(self._last.direction, self._last.policies, allowed)
 
 
-class _Part:
+class _Part(Reader):
     """What one policy allows in one direction; read again when pods that it means change."""
 
     def __init__(
-        self, classes: _Classes, policy: Policy, direction: Direction, names: _Names
+        self, cluster: Cluster, policy: Policy, direction: Direction, names: _Names
     ) -> None:
         self.policy = policy
-        self._classes = classes
+        self.classes: WeakSet[_Class] = WeakSet()
         self._direction = direction
         self._names = names
-        self._turn = 0
+        self._stale = True
         self._union = Union()
-        self._reader = _Reader(classes.cluster, policy.key.namespace)
-        self._read: tuple[int, ...] | None = None
+        self._reader = _Reader(cluster, policy.key.namespace)
+
+    def outdate(self) -> None:
+        """Note that pods which the policy means have changed."""
+        if not self._stale:
+            self._stale = True
+            for item in self.classes:
+                item.outdate()
 
     def current(self) -> Union:
         """Return what the policy allows now."""
-        if self._turn != self._classes.turn:
-            self._turn = self._classes.turn
-            if self._read is None or self._read != self._reader.revisions():
-                self._union = self._reader.union(self.policy, self._direction, self._names)
-                self._read = self._reader.revisions()
+        if self._stale:
+            self._union = self._reader.union(self.policy, self._direction, self._names)
+            for selection in self._reader.asked:
+                selection.readers.add(self)
+            self._stale = False
         return self._union
 
 
@@ -236,9 +251,10 @@ class _Reader:
         self._selections: dict[int, Selection] = {}
         """By the identity of their peers, which are the policy's: equal ones are as good."""
 
-    def revisions(self) -> tuple[int, ...]:
-        """Return the revisions of the selections that were asked."""
-        return tuple(map(_REVISION, self._selections.values()))
+    @property
+    def asked(self) -> Iterable[Selection]:
+        """The selections that were asked."""
+        return self._selections.values()
 
     def union(self, policy: Policy, direction: Direction, names: _Names) -> Union:
         """Return what the policy allows; ``names`` are the named ports of the pods themselves."""

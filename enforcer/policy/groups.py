@@ -7,6 +7,7 @@ selections that they concern, and no others.
 
 from __future__ import annotations
 
+import abc
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -105,18 +106,25 @@ class _View(Generic[_Item]):
         return self._found.all
 
 
+class Reader(abc.ABC):
+    """Who has made something of a selection."""
+
+    @abc.abstractmethod
+    def outdate(self) -> None:
+        """Note that the selection has changed."""
+
+
 class Selection:
     """The pods that a peer means now.
 
-    ``revision`` grows with each change of them: whoever remembers it knows whether what was made
-    of the selection still holds.
+    ``readers`` are told of each change of them: what was made of the selection holds no longer.
     """
 
     def __init__(self, peer: PodPeer, namespace: str) -> None:
         """Start empty; ``namespace`` is the policy's, and counts where the peer says so."""
         self.peer = peer
         self.namespace = namespace
-        self.revision = 0
+        self.readers: weakref.WeakSet[Reader] = weakref.WeakSet()
         self.groups: set[PodGroup] = set()
         self._addresses = _View(lambda group: group.addresses, self.groups)
         self._on_ports: dict[PortRange, Image[IPAddress, PeerPort]] = {}
@@ -124,7 +132,8 @@ class Selection:
 
     def changed(self, group: PodGroup) -> None:
         """Note that a group's pods, or one of their addresses or ports, have changed."""
-        self.revision += 1
+        for reader in self.readers:
+            reader.outdate()
         self._addresses.stale.add(group)
         for view in self._on_named.values():
             view.stale.add(group)

@@ -113,6 +113,7 @@ class _FamilyLowering:
         self._others = Remembered(program.others)
         self._data = Remembered(partial(_data, JUDGES[family]))
         self._whole = Remembered(self._with_program)
+        self._most = Remembered(partial(_most, family))
         self._pods = Remembered(partial(_pod_objects, family))
         self._nodes = Remembered(partial(_nodes_set, family))
         self._networks = Remembered(partial(_networks_set, family))
@@ -121,9 +122,8 @@ class _FamilyLowering:
 
     def lower(self, node: _Node, epoch: int, have: Ruleset) -> Table:
         compiled, wiring = node.compiled, node.wiring
-        room = room_for(
-            _most(self._family, node.placed, wiring), have.tables.get(JUDGES[self._family])
-        )
+        most = self._most((node.placed, wiring.pod_interfaces))
+        room = room_for(most, have.tables.get(JUDGES[self._family]))
         pods = self._pods((node.placed, room))
         sets = (
             self._nodes(compiled.node_addresses),
@@ -241,10 +241,11 @@ class _Pods:
     classes: Mapping[Direction, Mapping[IPAddress, ClassName]]
 
 
-def _most(family: Family, placed: Iterable[_Placed], wiring: Wiring) -> int:
+def _most(family: Family, given: tuple[tuple[_Placed, ...], frozenset[str]]) -> int:
     """Return how much the fullest set of the local pods has to hold."""
+    placed, interfaces = given
     known = sum(family_of(item) is family for addresses, *_ in placed for item in addresses)
-    return max(len(wiring.pod_interfaces), known)
+    return max(len(interfaces), known)
 
 
 def _pod_objects(family: Family, given: tuple[tuple[_Placed, ...], int]) -> _PodObjects:
