@@ -60,7 +60,7 @@ def status_of(found: Ruleset, daemon: Answer | None) -> Status:
             for id_ in TABLES
             if id_ in CURRENT or id_ in found.tables
         ),
-        epochs={family: stamp[0] for family, its in judges if (stamp := stamped(its))},
+        epochs={family: stamp.epoch for family, its in judges if (stamp := stamped(its))},
         pods=sum(len(item.elements) for item in pods if item),
         bridges=tuple(sorted({name for item in flagged if item for name in item.elements})),
         daemon=daemon,

@@ -2,18 +2,27 @@
 
 A new epoch makes every live connection pay one slow look at its next packet and cuts those that
 are no longer allowed, without a walk through conntrack.
+
+A set of ranges that loses elements takes two of them. The kernel shows the change of such a set a
+moment after the rules of the same transaction (``nft_set_commit_update`` in
+net/netfilter/nf_tables_api.c): a packet in between meets the new epoch and the old ranges, and what
+is stamped then would last. So the epoch that comes with the change is *unsettled*, and a second one
+follows by itself. Whoever finds an unsettled one in the kernel, left by a daemon that was killed,
+takes a new one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from enforcer.errors import KernelError
 from enforcer.model.net import Family
 from enforcer.nft.diff import stand_in
 from enforcer.nft.objects import Ruleset, Table
 from enforcer.pieces import difference
+from enforcer.ruleset.given import UNSETTLED
 from enforcer.ruleset.names import JUDGES, is_allow_set
 from enforcer.ruleset.options import LowerOptions
 from enforcer.ruleset.program import STAMP
@@ -23,7 +32,7 @@ InUse = Callable[[int, int], bool]
 LONGEST_ROW = 256
 """Epochs that are looked for at once; when one of them is in use, each is looked for by itself."""
 
-NOTE = re.compile(r"^epoch (\d+) of (0x[0-9a-f]+) ")
+NOTE = re.compile(rf"^epoch (\d+) of (0x[0-9a-f]+)({UNSETTLED})? ")
 
 
 Epochs = Mapping[Family, int]
@@ -33,9 +42,10 @@ Epochs = Mapping[Family, int]
 def current_epoch(have: Ruleset, family: Family, options: LowerOptions) -> int | None:
     """Return the epoch of a family's table in the kernel.
 
-    None where it is missing, or stamps other bits of the mark.
+    None where it is missing or unsettled, or stamps other bits of the mark.
     """
-    return _epoch_of(have.tables.get(JUDGES[family]), options)
+    found = stamped(have.tables.get(JUDGES[family]))
+    return found.epoch if found and found.settled and found.mask == options.mark_mask else None
 
 
 def latest_epoch(have: Ruleset, family: Family, options: LowerOptions) -> int:
@@ -44,19 +54,25 @@ def latest_epoch(have: Ruleset, family: Family, options: LowerOptions) -> int:
     A stand-in that was left goes on to stamp while the table itself is made anew.
     """
     stamping = (JUDGES[family], stand_in(JUDGES[family]))
-    return max(_epoch_of(have.tables.get(id_), options) or 0 for id_ in stamping)
+    found = (stamped(have.tables.get(id_)) for id_ in stamping)
+    return max((item.epoch for item in found if item and item.mask == options.mark_mask), default=0)
 
 
-def _epoch_of(table: Table | None, options: LowerOptions) -> int | None:
-    found = stamped(table)
-    return found[0] if found and found[1] == options.mark_mask else None
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The epoch that a table stamps, in the bits of ``mask``."""
+
+    epoch: int
+    mask: int
+    settled: bool
 
 
-def stamped(table: Table | None) -> tuple[int, int] | None:
-    """Return the epoch that a table stamps, and the bits of the mark that it has for that."""
+def stamped(table: Table | None) -> Stamp | None:
+    """Return what a table stamps connections with; None for one that does not."""
     chain = table.chains.get(STAMP) if table else None
     notes = (NOTE.match(rule.comment) for rule in chain.rules) if chain else iter(())
-    return next(((int(note[1]), int(note[2], 16)) for note in notes if note), None)
+    stamps = (Stamp(int(note[1]), int(note[2], 16), not note[3]) for note in notes if note)
+    return next(stamps, None)
 
 
 def needs_bump(old: Table, new: Table) -> bool:
@@ -82,6 +98,15 @@ def _only_allows(old: Table, new: Table, name: str) -> bool:
     before, after = old.sets[name], new.sets[name]
     gone, come = difference(before.elements, after.elements)
     return before.type == after.type and not gone and (not come or is_allow_set(name))
+
+
+def needs_second(old: Table | None, new: Table) -> bool:
+    """Whether a set of ranges that is asked before and after loses elements."""
+    return old is not None and any(
+        difference(old.sets[name].elements, item.elements)[0]
+        for name, item in new.sets.items()
+        if item.interval and name in old.sets and old.sets[name] is not item
+    )
 
 
 class FreeEpochs:

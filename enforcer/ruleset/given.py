@@ -34,11 +34,13 @@ class ProgramInput:
     """Whether a pod of this node forwards for others."""
     room: int = LEAST
     """Of the sets of this node's own pods."""
+    settled: bool = True
+    """False: another epoch follows at once, see :mod:`enforcer.ruleset.epoch`."""
 
     @property
     def timeless(self) -> ProgramInput:
         """The same for the chains to which the epoch makes no difference."""
-        return replace(self, epoch=0, fast_interfaces=frozenset())
+        return replace(self, epoch=0, settled=True, fast_interfaces=frozenset())
 
     @property
     def header(self) -> str:
@@ -82,7 +84,7 @@ class ProgramInput:
         others = ~mask & 0xFFFFFFFF
         return rule(
             f"{condition}ct mark set ct mark & {others:#010x} | {mark:#010x} accept",
-            epoch_note(self.epoch, mask),
+            epoch_note(self.epoch, mask, settled=self.settled),
         )
 
     @property
@@ -130,6 +132,9 @@ class ProgramInput:
                 return f"{key} @cidr{self.family.value}"
 
 
-def epoch_note(epoch: int, mask: int) -> str:
+UNSETTLED: Final = " unsettled"
+
+
+def epoch_note(epoch: int, mask: int, *, settled: bool) -> str:
     """Return the words by which the kernel remembers the epoch for us."""
-    return f"epoch {epoch} of {mask:#010x}"
+    return f"epoch {epoch} of {mask:#010x}{'' if settled else UNSETTLED}"

@@ -80,9 +80,11 @@ class Lowering:
             tables.append(lower_bridges(wiring, compiled.pods, have, strict=self._strict))
         return ruleset(tables)
 
-    def with_epoch(self, lowered: Ruleset, family: Family, epoch: int) -> Ruleset:
+    def with_epoch(
+        self, lowered: Ruleset, family: Family, epoch: int, *, settled: bool = True
+    ) -> Ruleset:
         """Return the ruleset that was lowered last, with another epoch of one family."""
-        renewed = self._families[family].with_epoch(epoch)
+        renewed = self._families[family].with_epoch(epoch, settled=settled)
         return Ruleset({**lowered.tables, renewed.id: renewed})
 
 
@@ -146,12 +148,12 @@ class _FamilyLowering:
         self._last = data, given
         return self._whole(self._last)
 
-    def with_epoch(self, epoch: int) -> Table:
+    def with_epoch(self, epoch: int, *, settled: bool) -> Table:
         """Return the table that was lowered last, with another epoch."""
         if self._last is None:
             raise AssertionError
         data, given = self._last
-        return self._whole((data, replace(given, epoch=epoch)))
+        return self._whole((data, replace(given, epoch=epoch, settled=settled)))
 
     def _with_program(self, given: tuple[Table, ProgramInput]) -> Table:
         data, of = given

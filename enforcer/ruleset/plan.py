@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,7 +13,14 @@ from enforcer.nft.objects import Ruleset, rule
 from enforcer.nft.portions import PORTION, in_portions
 from enforcer.nft.transaction import Transaction
 from enforcer.policy.compiled import CompiledPolicy
-from enforcer.ruleset.epoch import Epochs, FreeEpochs, current_epoch, latest_epoch, needs_bump
+from enforcer.ruleset.epoch import (
+    Epochs,
+    FreeEpochs,
+    current_epoch,
+    latest_epoch,
+    needs_bump,
+    needs_second,
+)
 from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.names import JUDGES, is_allow_set
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
@@ -78,18 +85,38 @@ class Planner:
         """
         known = {family: current_epoch(have, family, self._options) for family in Family}
         epochs = {family: epoch or _NEW for family, epoch in known.items()}
-        want = self._lowering.lower(compiled, wiring, epochs, have)
-        for family, epoch in known.items():
-            if epoch is None or self._revokes(have, want, family):
-                epochs[family] = self._next(have, family)
-                want = self._lowering.with_epoch(want, family, epochs[family])
+        lowered = self._lowering.lower(compiled, wiring, epochs, have)
+        due = [
+            family
+            for family, epoch in known.items()
+            if epoch is None or self._revokes(have, lowered, family)
+        ]
+        twice = [family for family in due if _needs_second(have, lowered, family)]
+        between = want = self._with_new(epochs, have, lowered, due, twice)
+        for family in twice:
+            epochs[family] = self._free[family].next(epochs[family])
+            want = self._lowering.with_epoch(want, family, epochs[family])
         if orphaned := orphaned_addresses(have, want):
             middle = with_owners_of(have, want)
             return Plan(diff(have, middle), want, epochs, orphaned, diff(middle, want))
-        return Plan(self._transactions(have, want), want, epochs)
+        first = self._transactions(have, between)
+        return Plan((*first, *self._transactions(between, want)), want, epochs)
 
-    def _next(self, have: Ruleset, family: Family) -> int:
-        return self._free[family].next(latest_epoch(have, family, self._options))
+    def _with_new(
+        self,
+        epochs: dict[Family, int],
+        have: Ruleset,
+        lowered: Ruleset,
+        due: Collection[Family],
+        unsettled: Collection[Family],
+    ) -> Ruleset:
+        """Return a ruleset with new epochs of some families; note them in ``epochs``."""
+        for family in due:
+            latest = latest_epoch(have, family, self._options)
+            epochs[family] = self._free[family].next(latest)
+            settled = family not in unsettled
+            lowered = self._lowering.with_epoch(lowered, family, epochs[family], settled=settled)
+        return lowered
 
     def _transactions(self, have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
         whole = diff(have, want)
@@ -107,6 +134,10 @@ class Planner:
         return self._options.existing is ExistingConnections.REVOKE and needs_bump(
             have.tables[id_], want.tables[id_]
         )
+
+
+def _needs_second(have: Ruleset, want: Ruleset, family: Family) -> bool:
+    return needs_second(have.tables.get(JUDGES[family]), want.tables[JUDGES[family]])
 
 
 def _silent(want: Ruleset) -> Ruleset:

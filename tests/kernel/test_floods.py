@@ -153,6 +153,72 @@ def test_nothing_slips_through_while_tables_are_made_anew(lab: Lab) -> None:
     assert allowed.seen.swallowed == 0
 
 
+class Stubborn:
+    """One connection on which datagrams follow each other as fast as can be."""
+
+    def __init__(self, client: Namespace, server: Namespace, address: str) -> None:
+        """Listen at ``server``; :meth:`send` sends from ``client``."""
+        self.sent = 0
+        self._client, self._address = client, address
+        self._server = server.call(_bound, socket.SOCK_DGRAM, DENIED_UDP)
+
+    def send(self, ended: threading.Event) -> None:
+        """Send until told to end."""
+        with self._client.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            while not ended.is_set():
+                udp.sendto(b"still", (self._address, DENIED_UDP))
+                self.sent += 1
+
+    def arrives(self) -> bool:
+        """Whether any of the next datagrams arrives; those that have arrived do not count."""
+        self._await_more()
+        with suppress(BlockingIOError):
+            while True:
+                self._server.recv(10)
+        self._await_more()
+        with suppress(BlockingIOError):
+            return bool(self._server.recv(10))
+        return False
+
+    def _await_more(self) -> None:
+        before = self.sent
+        wait_until(lambda: self.sent > before + 100)
+
+    def close(self) -> None:
+        """Close the server."""
+        self._server.close()
+
+
+@pytest.mark.parametrize("form", ["networks", "network_ports"])
+def test_who_loses_his_range_is_cut_however_fast_he_sends(lab: Lab, form: str) -> None:
+    """No packet meets the new epoch together with ranges of the old policy."""
+    links = lab.node.call(NodeLinks)
+    tables = NodeTables(NftKernel(), lab.options, links)
+    stubborn = Stubborn(lab.spaces["p1"], lab.spaces["p2"], lab.pods[1].ip4)
+    kept = []
+
+    with running(stubborn.send):
+        for _ in range(CUTS):
+            lab.node.call(tables.sync, _with_ranges(lab, form, "10.0.0.0/8"))
+            wait_until(stubborn.arrives)
+            lab.node.call(tables.sync, _with_ranges(lab, form))
+            kept.append(stubborn.arrives())
+    stubborn.close()
+    links.close()
+
+    assert not any(kept)
+
+
+def _with_ranges(lab: Lab, form: str, *networks: str) -> CompiledPolicy:
+    """Return a policy that allows some networks, and a hundred others, to send to p2."""
+    others = (f"100.64.{number}.0/25" for number in range(100))
+    blocks = frozenset(map(ip_network, (*networks, *others)))
+    on_ports = {(net, PortRange(UDP, DENIED_UDP - 1, DENIED_UDP + 1)) for net in blocks}
+    pairs = frozenset(on_ports | _so_many_that_they_are_no_product(0))
+    allowed = Allowed(networks=blocks) if form == "networks" else Allowed(network_ports=pairs)
+    return compiled(lab.pods, {2: [ingress(allowed)]})
+
+
 def test_nothing_is_lost_while_ranges_are_cut_otherwise(lab: Lab) -> None:
     """A client that old and new ranges allow never meets a set in which neither is."""
     links = lab.node.call(NodeLinks)

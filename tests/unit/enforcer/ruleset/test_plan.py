@@ -13,7 +13,14 @@ from enforcer.model.net import Direction, Family, PortRange, Protocol
 from enforcer.model.objects import Key
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.objects import Ruleset, Table, TableId
-from enforcer.nft.transaction import AddElements, AddTargets, DeleteTable, ReplaceRules, Transaction
+from enforcer.nft.transaction import (
+    AddElements,
+    AddTargets,
+    DeleteElements,
+    DeleteTable,
+    ReplaceRules,
+    Transaction,
+)
 from enforcer.policy.compiled import Allowed, CompiledPolicy, LocalPod, PolicyClass
 from enforcer.ruleset.epoch import FreeEpochs
 from enforcer.ruleset.names import BRIDGE, FORMER, IPV4, IPV6, JUDGES, TABLES
@@ -472,6 +479,44 @@ def test_a_change_of_one_family_leaves_the_others_connections_alone() -> None:
     assert second.epochs[V6] == first.epochs[V6]
     assert {item.table for step in second.transactions for item in step.commands} == {IPV4}
     assert second.want.tables[IPV6] is first.want.tables[IPV6]
+
+
+def blocks(*networks: str) -> Allowed:
+    """Return what some ipBlocks allow."""
+    return Allowed(networks=frozenset(map(ip_network, networks)))
+
+
+def test_ranges_that_go_take_a_second_epoch_after_the_first() -> None:
+    """What a packet was stamped with that met the new rules and the old ranges does not last."""
+    planner = Planner(OPTIONS, nobody)
+    wide, narrow = blocks("10.8.0.0/16", "10.20.0.0/16"), blocks("10.8.0.0/16")
+    first = planner.plan(Ruleset(), compiled(pod(1, isolating(wide))), NO_WIRING)
+
+    second = planner.plan(first.want, compiled(pod(1, isolating(narrow))), NO_WIRING)
+    third = planner.plan(second.want, compiled(pod(1, isolating(wide))), NO_WIRING)
+
+    change, settle = second.transactions
+    assert {type(item) for item in change.commands} == {DeleteElements, ReplaceRules}
+    assert {type(item) for item in settle.commands} == {ReplaceRules}
+    assert second.epochs == {V4: first.epochs[V4] + 2, V6: first.epochs[V6]}
+    assert third.epochs == second.epochs
+    assert len(third.transactions) == 1
+
+
+def test_an_unsettled_epoch_that_was_left_is_followed_by_another() -> None:
+    """A daemon that was killed between the two owes the second."""
+    node = Node()
+    wide, narrow = blocks("10.8.0.0/16", "10.20.0.0/16"), blocks("10.8.0.0/16")
+    first = node.sync(compiled(pod(1, isolating(wide))))
+    policy = compiled(pod(1, isolating(narrow)))
+    broken = plan(node.kernel.read(TABLES), policy, NO_WIRING, OPTIONS, nobody)
+    node.kernel.apply(broken.transactions[0])
+
+    again = node.sync(policy)
+
+    assert again.epochs == {V4: first.epochs[V4] + 2, V6: first.epochs[V6]}
+    assert [item.purpose for item in again.transactions] == ["switch"]
+    assert not node.sync(policy).transactions
 
 
 def test_a_table_that_lost_a_rule_is_repaired() -> None:
