@@ -24,6 +24,9 @@ PAUSE, BURST = 0.001, 30
 PATIENCE_SECONDS = 5.0
 """How long an answer may take: a core may be busy elsewhere."""
 
+MOST_QUEUED = 1000
+"""Packets that wait for a core at most (``netdev_max_backlog``)."""
+
 WITNESS = ("netdev", "witness")
 COUNTED = """
 add counter netdev witness {way}_in
@@ -113,6 +116,42 @@ def _bound(kind: socket.SocketKind, port: int) -> socket.socket:
     if kind is socket.SOCK_STREAM:
         sock.listen(100)
     return sock
+
+
+class Stubborn:
+    """One connection on which datagrams follow each other as fast as can be."""
+
+    def __init__(self, client: Namespace, server: Namespace, address: str) -> None:
+        """Listen at ``server``; :meth:`send` sends from ``client``."""
+        self.sent = 0
+        self._client, self._address = client, address
+        self._server = server.call(_bound, socket.SOCK_DGRAM, DENIED_UDP)
+
+    def send(self, ended: threading.Event) -> None:
+        """Send until told to end."""
+        with self._client.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            while not ended.is_set():
+                udp.sendto(b"still", (self._address, DENIED_UDP))
+                self.sent += 1
+
+    def arrives(self) -> bool:
+        """Whether any of the next datagrams arrives; those that have arrived do not count."""
+        self._await_more()
+        with suppress(BlockingIOError):
+            while True:
+                self._server.recv(10)
+        self._await_more()
+        with suppress(BlockingIOError):
+            return bool(self._server.recv(10))
+        return False
+
+    def _await_more(self) -> None:
+        before = self.sent
+        wait_until(lambda: self.sent > before + 2 * MOST_QUEUED)
+
+    def close(self) -> None:
+        """Close the server."""
+        self._server.close()
 
 
 class Witness:
