@@ -143,7 +143,7 @@ def image(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def kind(session: nox.Session) -> None:
-    """Deploy our images on a real kind cluster and test that (root, docker; about 5 minutes)."""
+    """Deploy our images on a real kind cluster and test that (root, docker; about 4 minutes)."""
     add_kind(session)
     run(session, "harness", "image", "enforcer", "workload")
     hand_over(session, "pytest", "tests/kind", *session.posargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import yaml
 
 from harness import __version__
 from harness.clusters.base import Manifest, Verdict
-from harness.clusters.kind.config import KindConfig
-from harness.clusters.kind.provider import AtEnd, KindNodes
-from harness.clusters.kind.tools import Tools
+from harness.clusters.kind.provider import KindNodes
 from harness.clusters.kube.agents import Agents
 from harness.clusters.kube.kubectl import Kubectl
 from harness.images.recipes import RECIPES, ROOT
@@ -35,11 +33,10 @@ PATIENCE = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A cluster, and the way into its nodes and pods."""
+class House:
+    """A cluster with our images on its nodes, and a namespace for the tests' pods."""
 
     cluster: KindNodes
-    agents: Agents
 
     @property
     def kubectl(self) -> Kubectl:
@@ -52,13 +49,11 @@ class Place:
         return control_plane.name, worker.name
 
 
-@contextlib.contextmanager
-def place(name: str, tools: Tools, end: AtEnd) -> Iterator[Place]:
-    """Give a cluster with our images and agents."""
-    with KindNodes(name, tools, KindConfig(), end) as cluster:
-        cluster.load(ENFORCER_IMAGE, WORKLOAD_IMAGE)
-        with Agents(cluster.kubectl, WORKLOAD_IMAGE) as agents:
-            yield Place(cluster, agents)
+@dataclass(frozen=True, slots=True)
+class Place(House):
+    """A cluster, and the way into its pods."""
+
+    agents: Agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +94,20 @@ def pod_manifest(name: str, node: str, role: str) -> Manifest:
     }
 
 
-def namespace(name: str) -> Manifest:
-    """Return a namespace of ours."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+@contextlib.contextmanager
+def namespace(kubectl: Kubectl, name: str) -> Iterator[None]:
+    """Have a new namespace of this name while the context lasts.
+
+    It takes its controller five seconds and more to remove one, so nobody waits for that but who
+    makes it again.
+    """
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    kubectl.delete([made])
+    kubectl.apply([made])
+    try:
+        yield
+    finally:
+        kubectl.delete([made], wait=False)
 
 
 def policy(name: str, spec: Mapping[str, Any]) -> Manifest:
@@ -115,7 +121,7 @@ def policy(name: str, spec: Mapping[str, Any]) -> Manifest:
 
 
 @contextlib.contextmanager
-def applied(lab: Place, *manifests: Manifest) -> Iterator[None]:
+def applied(lab: House, *manifests: Manifest) -> Iterator[None]:
     """Have objects in the cluster while the context lasts."""
     lab.kubectl.apply(manifests)
     try:
@@ -203,6 +209,25 @@ ls /etc/cni/net.d /run/npd* 2>/dev/null || true
 """
 
 
-def traces(lab: Place, node: str) -> str:
+def traces(lab: House, node: str) -> str:
     """Return what an enforcer could change of a node, in an order that does not depend on time."""
     return lab.cluster.on_node(node, ["sh", "-c", _TRACES])
+
+
+def all_traces(lab: House) -> dict[str, str]:
+    """Return them for every node."""
+    return {name: traces(lab, name) for name in lab.node_names()}
+
+
+def settle(lab: House) -> None:
+    """Return once the cluster's own pods are served on every node, and nobody changes anything."""
+    selected = ("-n", SYSTEM, "-l", "k8s-app=kube-dns")
+    lab.kubectl.run("wait", "--for=condition=Ready", "pods", *selected, "--timeout=180s")
+    addresses = [item["status"]["podIP"] for item in lab.kubectl.get("pods", *selected)["items"]]
+    wait_until("kube-proxy knows the cluster's own pods", _is_settled, lab, addresses)
+
+
+def _is_settled(lab: House, addresses: Sequence[str]) -> bool:
+    found = all_traces(lab)
+    known = all(address in text for text in found.values() for address in addresses)
+    return known and found == all_traces(lab)

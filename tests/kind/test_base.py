@@ -24,17 +24,16 @@ from tests.kind.deployed import (
     SYSTEM,
     Place,
     Pod,
+    all_traces,
     applied,
     expect,
     install,
-    namespace,
     pod_manifest,
     policy,
     running_pods,
-    traces,
+    settle,
     uninstall,
     verdict,
-    wait_until,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,28 +51,22 @@ ALLOW_FRIENDS = policy(
 DAEMONS = "daemonset/npd-enforcer"
 UNDO = ("rollout", "undo", DAEMONS)
 NO_FAILURE = "Failed requests:        0"
-SYSTEM_PODS = ("-n", "kube-system")
-NAMES = "-lk8s-app=kube-dns"
 
 
 @pytest.fixture(scope="module")
 def pods(lab: Place) -> Iterator[dict[str, Pod]]:
     """Give a server, a friend of it on each node, and a stranger on the server's node."""
     control_plane, worker = lab.node_names()
-    home = namespace(NAMESPACE)
-    lab.kubectl.apply(
-        [
-            home,
-            pod_manifest(SERVER, worker, "server"),
-            pod_manifest(SAME, worker, "friend"),
-            pod_manifest(OTHER, control_plane, "friend"),
-            pod_manifest(STRANGER, worker, "stranger"),
-        ]
-    )
-    found = running_pods(lab.kubectl)
-    lab.agents.refresh()
-    yield found
-    lab.kubectl.delete([home])
+    with applied(
+        lab,
+        pod_manifest(SERVER, worker, "server"),
+        pod_manifest(SAME, worker, "friend"),
+        pod_manifest(OTHER, control_plane, "friend"),
+        pod_manifest(STRANGER, worker, "stranger"),
+    ):
+        found = running_pods(lab.kubectl)
+        lab.agents.refresh()
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -82,22 +75,8 @@ def before(lab: Place, pods: dict[str, Pod]) -> dict[str, str]:
     with applied(lab, DENY_ALL):
         found = {name: verdict(lab, pods[name], pods[SERVER]) for name in (SAME, OTHER, STRANGER)}
     assert found == dict.fromkeys((SAME, OTHER, STRANGER), Verdict.OPEN)
-    lab.kubectl.run(*SYSTEM_PODS, "wait", "--for=condition=Ready", "pods", NAMES, "--timeout=180s")
-    names = lab.kubectl.get("pods", *SYSTEM_PODS, NAMES)["items"]
-    addresses = [item["status"]["podIP"] for item in names]
-    wait_until("kube-proxy knows the cluster's own pods", _is_settled, lab, addresses)
-    return _all_traces(lab)
-
-
-def _is_settled(lab: Place, addresses: list[str]) -> bool:
-    """Whether every node's rules know these addresses, and nobody changes anything."""
-    found = _all_traces(lab)
-    known = all(address in text for text in found.values() for address in addresses)
-    return known and found == _all_traces(lab)
-
-
-def _all_traces(lab: Place) -> dict[str, str]:
-    return {node.name: traces(lab, node.name) for node in lab.cluster.nodes()}
+    settle(lab)
+    return all_traces(lab)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +85,8 @@ def installed(lab: Place, before: dict[str, str]) -> Iterator[Place]:
     assert before
     install(lab.kubectl)
     yield lab
-    uninstall(lab.kubectl)
+    if lab.kubectl.attempt("-n", SYSTEM, "get", DAEMONS).returncode == 0:
+        uninstall(lab.kubectl)
 
 
 def test_ready_on_every_node(installed: Place) -> None:
@@ -203,7 +183,7 @@ def test_nothing_is_left_on_the_nodes(
         expect(installed, pods[SERVER], {pods[SAME]: Verdict.DROPPED})
     uninstall(installed.kubectl)
 
-    assert {name: traces(installed, name) for name in before} == before
+    assert all_traces(installed) == before
 
 
 def _daemon_on(lab: Place, node: str) -> str:

@@ -12,13 +12,11 @@ import pytest
 from harness.clusters.base import Verdict
 from harness.clusters.kind.network import BRIDGE, PodWiring
 from tests.kind.deployed import (
-    NAMESPACE,
     Place,
     Pod,
     applied,
     expect,
     install,
-    namespace,
     pod_manifest,
     policy,
     running_pods,
@@ -51,19 +49,15 @@ def bridged(lab: Place) -> Iterator[Place]:
 def pods(bridged: Place) -> Iterator[dict[str, Pod]]:
     """Give a server on a bridge, a neighbour on the same one, and a pod of the other node."""
     control_plane, worker = bridged.node_names()
-    home = namespace(NAMESPACE)
-    bridged.kubectl.apply(
-        [
-            home,
-            pod_manifest("server", worker, "server"),
-            pod_manifest("neighbour", worker, "client"),
-            pod_manifest("far", control_plane, "client"),
-        ]
-    )
-    found = running_pods(bridged.kubectl)
-    bridged.agents.refresh()
-    yield found
-    bridged.kubectl.delete([home])
+    with applied(
+        bridged,
+        pod_manifest("server", worker, "server"),
+        pod_manifest("neighbour", worker, "client"),
+        pod_manifest("far", control_plane, "client"),
+    ):
+        found = running_pods(bridged.kubectl)
+        bridged.agents.refresh()
+        yield found
 
 
 def test_neighbours_on_a_bridge_are_isolated(bridged: Place, pods: dict[str, Pod]) -> None:

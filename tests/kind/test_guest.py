@@ -20,7 +20,7 @@ from harness.images.recipes import ROOT
 from tests.kind.deployed import (
     SYSTEM,
     WORKLOAD_IMAGE,
-    Place,
+    House,
     install,
     traces,
     uninstall,
@@ -33,15 +33,7 @@ HARNESS = (sys.executable, "-m", "harness")
 KINDS = "namespaces,daemonsets,serviceaccounts,clusterroles,clusterrolebindings"
 
 
-@pytest.fixture(scope="module")
-def house(lab: Place) -> Iterator[Place]:
-    """Give the cluster without the tests' own agents: they are the harness's, and one a node."""
-    lab.agents.__exit__()
-    yield lab
-    lab.agents.__enter__()
-
-
-def functional(house: Place, enforcer: str, results: Path, *cases: str) -> list[str]:
+def functional(house: House, enforcer: str, results: Path, *cases: str) -> list[str]:
     """Return the command that judges rows of the study: all, unless ``cases`` says which."""
     return [
         *(*HARNESS, "functional", "--cluster", "kubeconfig", "--enforcer", enforcer),
@@ -62,7 +54,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_whoever_is_present_is_judged_and_nothing_stays(house: Place, tmp_path: Path) -> None:
+def test_whoever_is_present_is_judged_and_nothing_stays(house: House, tmp_path: Path) -> None:
     """A row of the study passes, the enforcer is not touched, and no namespace stays."""
     before = _namespaces(house)
     install(house.kubectl)
@@ -128,7 +120,7 @@ def doomed(command: list[str], log: Path) -> Iterator[Doomed]:
         process.wait()
 
 
-def test_what_a_killed_run_deployed_goes_with_its_tables(house: Place, tmp_path: Path) -> None:
+def test_what_a_killed_run_deployed_goes_with_its_tables(house: House, tmp_path: Path) -> None:
     """Killed with its enforcer in force, a run leaves it; `harness cleanup` leaves nothing.
 
     It is stopped as soon as the daemons are there: until the kubelet calls them ready takes up to
@@ -150,7 +142,7 @@ def test_what_a_killed_run_deployed_goes_with_its_tables(house: Place, tmp_path:
         wait_until(f"{node} is as it was", _is, house, node, was)
 
 
-def _daemons_are(lab: Place, in_state: Callable[[Manifest], bool]) -> bool:
+def _daemons_are(lab: House, in_state: Callable[[Manifest], bool]) -> bool:
     """Whether each node has an enforcer in some state; its own nft may be too old to tell more."""
     label = "app.kubernetes.io/name=npd-enforcer"
     found = lab.kubectl.get("pods", "-n", SYSTEM, "-l", label)["items"]
@@ -162,9 +154,9 @@ def _is_there(pod: Manifest) -> bool:
     return "deletionTimestamp" not in pod["metadata"]
 
 
-def _is(lab: Place, node: str, was: str) -> bool:
+def _is(lab: House, node: str, was: str) -> bool:
     return traces(lab, node) == was
 
 
-def _namespaces(lab: Place) -> set[str]:
+def _namespaces(lab: House) -> set[str]:
     return {one["metadata"]["name"] for one in lab.kubectl.get("namespaces")["items"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.images.recipes import ROOT
-from tests.kind.deployed import SYSTEM, Place
+from tests.kind.deployed import SYSTEM, House
 
 pytestmark = pytest.mark.kind
 
@@ -20,23 +20,23 @@ iptables-{kind} -I FORWARD -d 10.244.9.9 -j KUBE-POD-FW-LEFT
 LOOK = "for k in legacy nft; do iptables-$k-save -t filter; done; ipset list -n"
 
 
-def test_they_are_named_and_removed(lab: Place) -> None:
+def test_they_are_named_and_removed(house: House) -> None:
     """iptables-legacy on one node, iptables-nft on the other: both are found, kube-proxy's stay."""
-    control_plane, worker = lab.node_names()
+    control_plane, worker = house.node_names()
     for node, kind in ((control_plane, "nft"), (worker, "legacy")):
-        lab.cluster.on_node(node, ["sh", "-c", LEAVE.format(kind=kind)])
-    lab.kubectl.run("apply", "-k", str(CLEANUP))
+        house.cluster.on_node(node, ["sh", "-c", LEAVE.format(kind=kind)])
+    house.kubectl.run("apply", "-k", str(CLEANUP))
     try:
-        lab.kubectl.rollout(SYSTEM, "daemonset/npd-cleanup")
+        house.kubectl.rollout(SYSTEM, "daemonset/npd-cleanup")
         label = "app.kubernetes.io/name=npd-cleanup"
-        said = lab.kubectl.run("-n", SYSTEM, "logs", "-l", label, "-c", "cleanup", "--tail=-1")
+        said = house.kubectl.run("-n", SYSTEM, "logs", "-l", label, "-c", "cleanup", "--tail=-1")
     finally:
-        lab.kubectl.run("delete", "-k", str(CLEANUP))
+        house.kubectl.run("delete", "-k", str(CLEANUP))
 
     for kind in ("nft", "legacy"):
         assert f"removed iptables-{kind}: chain KUBE-POD-FW-LEFT" in said
     assert said.count("removed ipset KUBE-SRC-LEFT") == 2
     for node in (control_plane, worker):
-        left = lab.cluster.on_node(node, ["sh", "-c", LOOK])
+        left = house.cluster.on_node(node, ["sh", "-c", LOOK])
         assert "LEFT" not in left
         assert "KUBE-FORWARD" in left

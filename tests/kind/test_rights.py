@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from harness.clusters.base import Manifest
 from harness.clusters.kube.kubectl import Kubectl
-from tests.kind.deployed import SYSTEM, Place, applied, namespace, wait_until
+from tests.kind.deployed import SYSTEM, House, namespace, wait_until
 from tests.kind.single import (
     HOME,
     Single,
@@ -63,64 +65,80 @@ ip link set cbr0 up
 """
 
 
-@pytest.fixture(scope="module")
-def home(lab: Place) -> Iterator[Place]:
-    """Give the cluster with a namespace, another kind of policy, and a policy to warn about."""
-    with applied(lab, namespace(HOME), OTHER_POLICIES, SURPRISING):
-        yield lab
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """Enforcers whose rights are cut down, started at once: none of them waits for another."""
+
+    kubectl: Kubectl
+    whole: Single
+    """With every right."""
+    without: Mapping[Verb, Single]
+    """With every right but one."""
+    capable: Mapping[str, Single]
+    """With some capabilities, on a node with a bridge."""
 
 
-def test_each_verb_is_needed_and_named(home: Place) -> None:
-    """Without any one verb the log says which is missing.
-
-    Without a list it is never ready, without a watch not for long.
-    """
-    kubectl, nodes = home.kubectl, tuple(reversed(home.node_names()))
+@pytest.fixture(scope="session")
+def reduced(house: House) -> Iterator[Reduced]:
+    """Give them, and with them another kind of policy, and a policy to warn about."""
+    kubectl, (where, whose) = house.kubectl, tuple(reversed(house.node_names()))
     rules = base_rules(kubectl)
-    singles = {verb: Single(verb.name, without(rules, verb)) for verb in verbs(rules)}
-    whole = Single("whole", rules)
-    made = [
-        item
-        for single in (whole, *singles.values())
-        for item in manifests(kubectl, single, (nodes[0], nodes[1]))
-    ]
-    with applied(home, *made):
-        wait_until("all rights make it ready", is_ready, kubectl, whole)
-        for verb, single in singles.items():
-            wait_until(f"{single.name} is named", _names, kubectl, single, verb)
-            if verb.verb == "list" and verb.resource != "*":
-                assert not is_ready(kubectl, single)
-            elif verb.verb == "watch":
-                wait_until(f"{single.name} says so itself", _is_not_ready, kubectl, single)
-            else:
-                wait_until(f"{single.name} enforces all the same", is_ready, kubectl, single)
-        assert "forbidden" not in log(kubectl, whole)
+    singles = Reduced(
+        kubectl,
+        Single("whole", rules),
+        {verb: Single(verb.name, without(rules, verb)) for verb in verbs(rules)},
+        {one.name: one for one in _capable(rules, BRIDGE.format(address=_spare_address(house)))},
+    )
+    every = (singles.whole, *singles.without.values(), *singles.capable.values())
+    made = [item for single in every for item in manifests(kubectl, single, (where, whose))]
+    with namespace(kubectl, HOME):
+        kubectl.apply([OTHER_POLICIES, SURPRISING, *made])
+        yield singles
+        kubectl.delete([OTHER_POLICIES, SURPRISING, *made], wait=False)
 
 
-def test_each_capability_is_needed_and_its_lack_is_said(home: Place) -> None:
+def _capable(rules: Sequence[dict[str, Any]], script: str) -> Iterator[Single]:
+    """Yield enforcers on a node with a bridge; ``turned`` turns it, as without br_netfilter."""
+    yield Single("both", rules, preparation=script)
+    yield Single("turned", rules, arguments=("--same-node=turn",), preparation=script)
+    yield Single("no-raw", rules, ("NET_ADMIN",), preparation=script)
+    yield Single("no-admin", rules, ("NET_RAW",), preparation=script)
+
+
+def test_each_verb_is_needed_and_named(reduced: Reduced) -> None:
+    """Without any one verb the log says which is missing; without a list it is never ready."""
+    kubectl = reduced.kubectl
+    wait_until("all rights make it ready", is_ready, kubectl, reduced.whole)
+    for verb, single in reduced.without.items():
+        wait_until(f"{single.name} is named", _names, kubectl, single, verb)
+        if verb.verb == "list" and verb.resource != "*":
+            assert not is_ready(kubectl, single)
+        elif verb.verb != "watch":
+            wait_until(f"{single.name} enforces all the same", is_ready, kubectl, single)
+    assert "forbidden" not in log(kubectl, reduced.whole)
+
+
+def test_each_capability_is_needed_and_its_lack_is_said(reduced: Reduced) -> None:
     """On a node with a bridge, both capabilities make it ready; without either it says why not.
 
     The bridge is turned, too, as without br_netfilter, though /proc/sys is read-only there.
     """
-    kubectl, nodes = home.kubectl, tuple(reversed(home.node_names()))
-    rules, script = base_rules(kubectl), BRIDGE.format(address=_spare_address(home))
-    both = Single("both", rules, preparation=script)
-    turned = Single("turned", rules, arguments=("--same-node=turn",), preparation=script)
-    no_raw = Single("no-raw", rules, ("NET_ADMIN",), preparation=script)
-    no_admin = Single("no-admin", rules, ("NET_RAW",), preparation=script)
-    made = [
-        item
-        for single in (both, turned, no_raw, no_admin)
-        for item in manifests(kubectl, single, (nodes[0], nodes[1]))
-    ]
-    with applied(home, *made):
-        for single in (both, turned):
-            wait_until(f"{single.name} is ready", is_ready, kubectl, single)
-            assert "proved that bridge cbr0 shows its packets" in log(kubectl, single)
-        wait_until("no proof", _says, kubectl, no_raw, "could not be proved")
-        wait_until("no nft", _says, kubectl, no_admin, "needs CAP_NET_ADMIN")
-        assert not is_ready(kubectl, no_raw)
-        assert not is_ready(kubectl, no_admin)
+    kubectl, capable = reduced.kubectl, reduced.capable
+    for name in ("both", "turned"):
+        wait_until(f"{name} is ready", is_ready, kubectl, capable[name])
+        assert "proved that bridge cbr0 shows its packets" in log(kubectl, capable[name])
+    wait_until("no proof", _says, kubectl, capable["no-raw"], "could not be proved")
+    wait_until("no nft", _says, kubectl, capable["no-admin"], "needs CAP_NET_ADMIN")
+    for name in ("no-raw", "no-admin"):
+        assert not is_ready(kubectl, capable[name])
+
+
+@pytest.mark.last
+def test_without_a_watch_it_is_not_ready_for_long(reduced: Reduced) -> None:
+    """Who is not told of changes says so, after a minute."""
+    for single in (one for verb, one in reduced.without.items() if verb.verb == "watch"):
+        assert "observer: ready" in log(reduced.kubectl, single)
+        wait_until(f"{single.name} says so itself", _is_not_ready, reduced.kubectl, single)
 
 
 def _names(kubectl: Kubectl, single: Single, verb: Verb) -> bool:
@@ -137,7 +155,7 @@ def _is_not_ready(kubectl: Kubectl, single: Single) -> bool:
     return not is_ready(kubectl, single)
 
 
-def _spare_address(lab: Place) -> str:
+def _spare_address(house: House) -> str:
     """Return an address of the control plane's pod range that no pod has, with its prefix."""
-    (cidr,) = lab.cluster.nodes()[0].pod_cidrs
+    (cidr,) = house.cluster.nodes()[0].pod_cidrs
     return f"{cidr.rsplit('.', 1)[0]}.249/29"

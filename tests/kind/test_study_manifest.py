@@ -12,13 +12,11 @@ from harness.enforcers.study_manifest import adapt
 from harness.matrix.scenario import folder
 from tests.kind.deployed import (
     ENFORCER_IMAGE,
-    NAMESPACE,
     SYSTEM,
     WORKLOAD_IMAGE,
     Place,
     applied,
     expect,
-    namespace,
     pod_manifest,
     policy,
     running_pods,
@@ -58,10 +56,8 @@ def test_it_enforces(deployed: Place) -> None:
     """Its flags, kubeconfig, init container and probe work; a policy holds on and between nodes."""
     control_plane, worker = deployed.node_names()
     deployed.kubectl.rollout(SYSTEM, "daemonset/kube-router")
-    home = namespace(NAMESPACE)
     with applied(
         deployed,
-        home,
         pod_manifest("server", worker, "server"),
         pod_manifest("near", worker, "client"),
         pod_manifest("far", control_plane, "client"),
@@ -70,8 +66,8 @@ def test_it_enforces(deployed: Place) -> None:
         deployed.agents.refresh()
         clients = (pods["near"], pods["far"])
         expect(deployed, pods["server"], dict.fromkeys(clients, Verdict.OPEN))
-        deployed.kubectl.apply([DENY_ALL])
-        expect(deployed, pods["server"], dict.fromkeys(clients, Verdict.DROPPED))
+        with applied(deployed, DENY_ALL):
+            expect(deployed, pods["server"], dict.fromkeys(clients, Verdict.DROPPED))
     files = deployed.cluster.on_node(worker, ["ls", FOLDER]).split()
     assert files == ["05-npd.conflist", "10-kuberouter.conf"]
     assert _restarts(deployed) == [0, 0]

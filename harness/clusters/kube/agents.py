@@ -78,17 +78,14 @@ def manifests(image: str, nodes: Sequence[str] = ()) -> tuple[Manifest, ...]:
 class Agents:
     """The agents of nodes, up while the context lasts."""
 
-    def __init__(
-        self, kubectl: Kubectl, image: str, nodes: Sequence[str] = (), *, stays: bool = True
-    ) -> None:
-        """Prepare; nothing is created yet. ``image`` is the harness's workload image.
+    def __init__(self, kubectl: Kubectl, made: Sequence[Manifest], *, removed: bool = True) -> None:
+        """Prepare; nothing is created yet. ``made`` are :func:`manifests`.
 
-        They run on these ``nodes``, on all where none is named, and are removed at the end where
-        the cluster ``stays``.
+        They are ``removed`` at the end, unless somebody else does that.
         """
         self._kubectl = kubectl
-        self._stays = stays
-        self._manifests = manifests(image, nodes)
+        self._removed = removed
+        self._manifests = made
         self._open = contextlib.ExitStack()
         self._pods: dict[str, str] = {}
         self._probers: dict[str, ProberClient] = {}
@@ -98,7 +95,7 @@ class Agents:
     def __enter__(self) -> Self:
         """Create them, and return when prober and runner answer on every node."""
         with contextlib.ExitStack() as stack:
-            if self._stays:
+            if self._removed:
                 stack.callback(self._kubectl.delete, self._manifests)
             self._kubectl.apply(self._manifests)
             self._kubectl.rollout(NAMESPACE, f"daemonset/{AGENT}")

@@ -32,7 +32,7 @@ from harness.clusters.base import (
     Transport,
     say_nothing,
 )
-from harness.clusters.kube.agents import Agents
+from harness.clusters.kube.agents import Agents, manifests
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.ledger import Ledger
 from harness.clusters.kube.probing import Door, Probing
@@ -127,8 +127,9 @@ class KubeCluster(ABC):
                 stack.callback(self._ledger.take_back)
             self._tell("agents on nodes", 0, len(self._reached.nodes))
             names = tuple(node.name for node in self._reached.nodes)
-            agents = Agents(self.kubectl, self.images.workload, names, stays=self._reached.stays)
-            self.agents = stack.enter_context(agents)
+            made = manifests(self.images.workload, names)
+            self._ledger.add(made)  # so that their namespace goes together with all others
+            self.agents = stack.enter_context(Agents(self.kubectl, made, removed=False))
             self._open = stack.pop_all()
         return self
 

@@ -65,9 +65,10 @@ class Kubectl:
         )
         return list(_documents(said))
 
-    def delete(self, manifests: Iterable[Manifest]) -> None:
-        """Delete the objects, and wait until they are gone; those that are gone are fine."""
-        self.run("delete", "--ignore-not-found", "-f", "-", text=_list(manifests))
+    def delete(self, manifests: Iterable[Manifest], *, wait: bool = True) -> None:
+        """Delete the objects, and ``wait`` until they are gone; those that are gone are fine."""
+        how = ("--ignore-not-found", f"--wait={str(wait).lower()}")
+        self.run("delete", *how, "-f", "-", text=_list(manifests))
 
     def get(self, *arguments: str) -> Mapping[str, Any]:
         """Return what ``kubectl get`` says, as the API has it."""
