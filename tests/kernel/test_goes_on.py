@@ -13,8 +13,8 @@ import pytest
 from enforcer.policy.compiled import CompiledPolicy
 from tests.kernel import frames
 from tests.kernel.frames import BROADCAST, ethernet, ip, send_frames, udp
-from tests.kernel.netlab import NODE, OUTSIDE, Lab, Verdict, Wire, family
-from tests.kernel.policies import compiled, egress, ingress, peers
+from tests.kernel.netlab import NODE, OUTSIDE, SILENCE_SECONDS, Lab, Verdict, Wire, family
+from tests.kernel.policies import TCP, compiled, egress, ingress, peer_ports, peers
 
 pytestmark = pytest.mark.kernel
 
@@ -202,7 +202,7 @@ def test_a_port_is_used_again_within_time_wait(lab: Lab) -> None:
 
 def test_a_helpers_expectation_opens_nothing(lab: Lab) -> None:
     """A connection that FTP announces is judged like any other, though it is "related"."""
-    one, two, three = lab.pods
+    one, two, _ = lab.pods
     lab.node.run(
         "nft",
         'add table ip help; add ct helper ip help ftp { type "ftp" protocol tcp; };'
@@ -210,8 +210,9 @@ def test_a_helpers_expectation_opens_nothing(lab: Lab) -> None:
         'add rule ip help pre tcp dport 21 ct helper set "ftp"',
     )
     listeners = [lab.spaces["p2"].call(_listener, 4, port) for port in (21, 4001)]
-    allowed = peers(three)
-    lab.sync(compiled(lab.pods, {1: [egress(peers(two))], 2: [ingress(peers(one))]}))
+    listeners[1].settimeout(SILENCE_SECONDS)
+    control_only = ingress(peer_ports([one], (TCP, 21)))
+    lab.sync(compiled(lab.pods, {1: [egress(peers(two))], 2: [control_only]}))
     with listeners[0], listeners[1]:
         control = lab.spaces["p1"].call(socket.create_connection, (two.ip4, 21))
         server = listeners[0].accept()[0]
@@ -224,8 +225,9 @@ def test_a_helpers_expectation_opens_nothing(lab: Lab) -> None:
             assert control.recv(100).startswith(b"227")
             assert "ftp" in lab.node.run("conntrack", "-L", "expect")
 
-            lab.sync(compiled(lab.pods, {1: [egress(peers(two))], 2: [ingress(allowed)]}))
             assert lab.probe("p1", two.ip4, 4001) is Verdict.DROPPED
+            with pytest.raises(TimeoutError):
+                listeners[1].accept()  # who is let in would have been met with silence, too
 
 
 @FAMILIES
