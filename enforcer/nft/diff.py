@@ -65,6 +65,8 @@ STAND_IN = "_stand_in"
 
 def diff(have: Ruleset, want: Ruleset) -> tuple[Transaction, ...]:
     """Return the transactions that turn ``have`` into ``want``; none when they are equal."""
+    if have is want:
+        return ()
     between = _with_sets_aside(have, want)
     if between is want:
         return _steps(have, want).transactions()
@@ -77,7 +79,8 @@ def _with_sets_aside(have: Ruleset, want: Ruleset) -> Ruleset:
         id_: between
         for id_, new in want.tables.items()
         if (old := have.tables.get(id_)) is not None and old is not new
-        if (between := with_sets_aside(old, new)) is not new and not _is_reshaped(old, new)
+        if (between := with_sets_aside(old, new)) is not new
+        if not _Pair.of(old, new).is_reshaped
     }
     return Ruleset({**want.tables, **found}) if found else want
 
@@ -87,15 +90,18 @@ def _steps(have: Ruleset, want: Ruleset) -> _Steps:
     gone = have.tables.keys() - want.tables.keys()
     for id_ in sorted(want.tables, key=str):
         new, old = want.tables[id_], have.tables.get(id_)
-        if old is not None and _is_reshaped(old, new):
+        if old is new:
+            continue
+        pair = _Pair.of(old, new) if old is not None else None
+        if pair is not None and pair.is_reshaped:
             steps.prepare += _stand_in(new, have)
             steps.relieve.append(AddTable(stand_in(id_)))
             steps.rest.append(MakeDormant(id_))
             steps.clear.append(DeleteTable(id_))
             gone |= {stand_in(id_)}
-            old = None
-        if old is not None:
-            steps.change(old, new)
+            pair = None
+        if pair is not None:
+            steps.change(pair)
         elif gone:
             steps.bring(new)
         else:
@@ -120,12 +126,12 @@ class _Steps:
     retire: list[Command] = field(default_factory=list)
     sweep: list[Command] = field(default_factory=list)
 
-    def change(self, old: Table, new: Table) -> None:
+    def change(self, pair: _Pair) -> None:
         """Change a table in place."""
-        if old != new:
-            self.prepare += _prepare(old, new)
-            self.switch += _switch(old, new)
-            self.sweep += _sweep(old, new)
+        if pair.old != pair.new:
+            self.prepare += _prepare(pair.old, pair.new)
+            self.switch += _switch(pair)
+            self.sweep += _sweep(pair.old, pair.new)
 
     def bring(self, new: Table) -> None:
         """Bring a table beside others that judge until it does."""
@@ -138,6 +144,39 @@ class _Steps:
         """Return the steps in which there is something to do."""
         steps = ((each.name, getattr(self, each.name)) for each in fields(self))
         return tuple(Transaction(tuple(commands), name) for name, commands in steps if commands)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Two versions of a table, and by name what is in both and not the very same object."""
+
+    old: Table
+    new: Table
+    sets: list[str]
+    maps: list[str]
+    chains: list[str]
+
+    @classmethod
+    def of(cls, old: Table, new: Table) -> _Pair:
+        return cls(
+            old,
+            new,
+            _both(old.sets, new.sets),
+            _both(old.maps, new.maps),
+            _both(old.chains, new.chains),
+        )
+
+    @property
+    def is_reshaped(self) -> bool:
+        """Whether an object keeps its name but not its type: only a new table can follow that."""
+        old, new = self.old, self.new
+        return (
+            old.foreign
+            or any(_shape(old.sets[name]) != _shape(new.sets[name]) for name in self.sets)
+            or any(_shape(old.maps[name]) != _shape(new.maps[name]) for name in self.maps)
+            or any(old.chains[name].hook != new.chains[name].hook for name in self.chains)
+            or bool(old.sets.keys() & new.maps.keys() or old.maps.keys() & new.sets.keys())
+        )
 
 
 def stand_in(id_: TableId) -> TableId:
@@ -169,23 +208,6 @@ def _without_short_cut(table: Table) -> Table:
         for chain in table.chains.values()
     }
     return replace(table, chains=chains, flowtables={})
-
-
-def _is_reshaped(old: Table, new: Table) -> bool:
-    """Whether an object keeps its name but not its type: only a new table can follow that."""
-    return (
-        old.foreign
-        or any(
-            _shape(old.sets[name]) != _shape(new.sets[name]) for name in _both(old.sets, new.sets)
-        )
-        or any(
-            _shape(old.maps[name]) != _shape(new.maps[name]) for name in _both(old.maps, new.maps)
-        )
-        or any(
-            old.chains[name].hook != new.chains[name].hook for name in _both(old.chains, new.chains)
-        )
-        or bool(old.sets.keys() & new.maps.keys() or old.maps.keys() & new.sets.keys())
-    )
 
 
 def _shape(item: Set | VerdictMap) -> tuple[object, ...]:
@@ -226,12 +248,13 @@ def _create_objects(
         yield from (AddRule(table, chain.name, rule) for rule in chain.rules)
 
 
-def _switch(old: Table, new: Table) -> Iterator[Command]:
+def _switch(pair: _Pair) -> Iterator[Command]:
+    old, new = pair.old, pair.new
     if old.dormant and not new.dormant:
         yield AddTable(new.id)
-    for name in _both(old.sets, new.sets):
+    for name in pair.sets:
         yield from _change_set(new.id, old.sets[name], new.sets[name])
-    for name in _both(old.maps, new.maps):
+    for name in pair.maps:
         yield from _change_map(new.id, old.maps[name], new.maps[name])
     for chain in _only(new.chains, old.chains):
         if chain.hook is not None:
@@ -240,7 +263,7 @@ def _switch(old: Table, new: Table) -> Iterator[Command]:
     if old.flowtables != new.flowtables:
         yield from _change_flowtables(old, new)
         return
-    for name in _both(old.chains, new.chains):
+    for name in pair.chains:
         before, after = old.chains[name].rules, new.chains[name].rules
         if before != after:
             change = ReplaceRules(new.id, name, before, after)
