@@ -1,4 +1,4 @@
-"""Sets of intervals that packets must not be asked by while they change.
+"""Sets that must not change while packets are asked by them: others take their places meanwhile.
 
 The kernel shows what is new in a set of concatenated ranges a moment after it has taken away what
 is gone (``nft_set_commit_update``, net/netfilter/nf_tables_api.c): a packet that both the old
@@ -6,6 +6,11 @@ elements and the new ones allow would find neither. So a set in which ranges are
 not changed: another one with the new elements takes its place, under a name of its own, until the
 set has been made anew. The same where many elements go: each costs the kernel time in proportion to
 the set.
+
+And a packet that is under way keeps the rules that it started with, but each look into a set shows
+it the newest elements. Where a chain asks other sets than before, one that it goes on asking loses
+nothing until no packet has the old rules: who was found there and is found elsewhere now would be
+found by neither.
 """
 
 from __future__ import annotations
@@ -28,10 +33,14 @@ def with_sets_aside(old: Table, new: Table) -> Table:
 
     The very same table where there are none.
     """
+    asked = _asked_otherwise(old, new)
     names = {
         name: _free(name, old)
         for name, set_ in new.sets.items()
-        if set_.interval and name in old.sets and flickers(old.sets[name], set_)
+        if (set_.interval or name in asked)
+        and (before := old.sets.get(name)) is not None
+        and before is not set_
+        and (flickers(before, set_) or (name in asked and _loses(before, set_)))
     }
     if not names:
         return new
@@ -49,10 +58,27 @@ def flickers(old: Set, new: Set) -> bool:
 
     Also where the change would take the kernel too long.
     """
-    if old is new or not new.interval:
+    if not new.interval:
         return False
     gone, come = difference(old.elements, new.elements)
     return len(gone) > MOST_DELETED or _overlap(gone, come, new.fields)
+
+
+def _loses(old: Set, new: Set) -> bool:
+    gone, _ = difference(old.elements, new.elements)
+    return bool(gone)
+
+
+def _asked_otherwise(old: Table, new: Table) -> set[str]:
+    """Return the sets that chains ask whose rules are others than before."""
+    return {
+        name
+        for chain in new.chains.values()
+        if (before := old.chains.get(chain.name)) is not None and before is not chain
+        if before.rules != chain.rules
+        for item in chain.rules
+        for name in LOOKUP.findall(item.expression)
+    }
 
 
 def _overlap(these: Iterable[str], those: Iterable[str], fields: Sequence[FieldType]) -> bool:

@@ -185,6 +185,25 @@ def asked_sets(kernel: FakeKernel) -> set[str]:
     return {name for text in rules for name in LOOKUP.findall(text)}
 
 
+def test_a_set_loses_nothing_while_a_packet_may_have_the_old_rules() -> None:
+    """Who passes to another set of the chain would be found by the old rules in neither."""
+    one = Set("one", (FieldType.IPV4,), frozenset({"10.0.0.1", "10.0.0.2"}))
+    two = Set("two", (FieldType.IPV4,), frozenset({"10.0.0.2"}))
+    asks_one, asks_both = (
+        Chain("a", tuple(rule(f"ip saddr @{name} accept") for name in names))
+        for names in (["one"], ["one", "two"])
+    )
+    have = ruleset([table(T, [one], chains=[asks_one])])
+    less = replace(one, elements=frozenset({"10.0.0.1"}))
+    want = ruleset([table(T, [less, two], chains=[asks_both])])
+    kernel = FakeKernel()
+    for transaction in (*diff(Ruleset(), have), *diff(have, want)):
+        kernel.apply(transaction)
+        assert not any(isinstance(item, DeleteElements) for item in transaction.commands)
+
+    assert kernel.read([T]) == want
+
+
 @pytest.mark.parametrize("done", range(6))
 def test_a_change_of_ranges_that_breaks_off_goes_on_from_what_is_there(done: int) -> None:
     """Wherever it stopped, and whatever is wanted by then."""
