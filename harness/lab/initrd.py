@@ -60,17 +60,21 @@ busybox ln -sfn "$(busybox cat /modules/folder)" "/root/lib/modules/$version"
 busybox mkdir -p /root{SHARE}
 busybox mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 {SHARE_TAG} \\
     /root{SHARE}
-busybox chroot /root /bin/sh {SHARE}/{COMMAND} </dev/null
-echo $? >/root{SHARE}/{STATUS}
+cd /root
+busybox mount --move /root /
+busybox chroot . /bin/sh {SHARE}/{COMMAND} </dev/null
+echo $? >.{SHARE}/{STATUS}
 busybox sync
-busybox umount /root{SHARE}
+busybox umount .{SHARE}
 busybox poweroff -f
 """
+# The new root is the root of its mount namespace, too: who enters another one, as a cluster does
+# for each node, stands at that root afterwards, wherever chroot(2) had put him.
 
 _MODPROBE = """#!/bin/busybox sh
-exec busybox chroot /root /sbin/modprobe "$@"
+exec busybox chroot /proc/1/cwd /sbin/modprobe "$@"
 """
-# The kernel looks for modprobe where its first process lives, which is not the guest's root.
+# The kernel looks for modprobe below its first root, which is not the guest's.
 
 
 def build(kernel: Kernel) -> bytes:
