@@ -7,6 +7,7 @@ message each; what they say is judged by pure functions.
 from __future__ import annotations
 
 import ipaddress
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,9 @@ from enforcer.selfcheck import PORTS
 from enforcer.wiring import BridgePort, FastPath, PodBridge, SameNode, Wiring
 
 Item = Mapping[str, Any]
+
+_FAN_MAP: Final = re.compile(rb'fan-map [^,"}]*')
+"""What Ubuntu's iproute2 prints of tunnels in the middle of JSON, as in ``"id":5fan-map ,``."""
 
 OWN_ENTRIES: Final = frozenset({"permanent"})  # the ports' own addresses in a bridge's table
 
@@ -327,4 +331,14 @@ def _run(*command: str) -> tuple[Item, ...]:
     if result.returncode:
         said = result.stderr.decode(errors="replace").strip()
         raise KernelError(f"{' '.join(command)} failed: {said}")
-    return tuple(msgspec.json.decode(result.stdout)) if result.stdout.strip() else ()
+    try:
+        return _decoded(result.stdout) if result.stdout.strip() else ()
+    except msgspec.DecodeError as error:
+        raise KernelError(f"{' '.join(command)} printed what cannot be read: {error}") from error
+
+
+def _decoded(text: bytes) -> tuple[Item, ...]:
+    try:
+        return tuple(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return tuple(msgspec.json.decode(_FAN_MAP.sub(b"", text)))
