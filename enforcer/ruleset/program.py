@@ -72,11 +72,6 @@ _PROHIBITED: Final = {
 }
 
 
-def chains(given: ProgramInput) -> tuple[Chain, ...]:
-    """Return every fixed chain of one family."""
-    return (*judging(given), *others(given))
-
-
 def judging(given: ProgramInput) -> tuple[Chain, ...]:
     """Return the chains among which those are that know the epoch."""
     return (*_forward(given), *_input(given), *_output(given), *_police(given))

@@ -17,6 +17,8 @@ Function = Callable[..., Any]
 
 
 IPV4_ONLY = (Family.IPV4,)
+PARTS = ("judging", "others")
+"""What the fixed chains of the program come from."""
 
 
 def each_chain(change: Callable[[Chain], Chain], families: Iterable[Family] = Family) -> None:
@@ -27,7 +29,8 @@ def each_chain(change: Callable[[Chain], Chain], families: Iterable[Family] = Fa
             change(one) if given.family in families else one for one in real(given)
         )
 
-    wrap(program, "chains", around)
+    for part in PARTS:
+        wrap(program, part, around)
 
 
 def inserted(chain: str, *rules: str, families: Iterable[Family] = Family) -> None:
