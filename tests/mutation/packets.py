@@ -74,7 +74,8 @@ def established_udp_always_accepted() -> None:
 @mutant(also="node-port", first="NP-ISO-001")
 def node_ports_open() -> None:
     """What comes by a NodePort is never judged."""
-    inserted("forward", "ct status dnat ct original ip daddr @nodes4 accept")
+    accept = "ct status dnat ct original ip daddr @nodes4 accept"
+    inserted("forward", accept, families=IPV4_ONLY)
 
 
 @mutant(first="NP-CHANGE-007")
