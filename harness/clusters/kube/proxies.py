@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from harness.clusters.base import Manifest
 from harness.clusters.kube.whereabouts import is_over
@@ -58,22 +58,20 @@ def ask() -> Proxying:
         return Proxying.UNKNOWN
 
 
-def in_step(
+def out_of_step(
     services: Iterable[Manifest], pods: Iterable[Manifest], slices: Iterable[Manifest]
-) -> bool:
-    """Whether EndpointSlices name exactly the ready pods that Services select."""
+) -> Iterator[str]:
+    """Yield the Services whose EndpointSlices do not name exactly the ready pods they select."""
     said: defaultdict[str, set[str]] = defaultdict(set)
     for item in slices:
         meta = item["metadata"]
         service = (meta.get("labels") or {}).get(SERVICE_LABEL, "")
         said[f"{meta['namespace']}/{service}"] |= ready_addresses(item)
     ready = [pod for pod in pods if is_ready(pod) and not is_over(pod)]
-    return all(
-        said[f"{service['metadata']['namespace']}/{service['metadata']['name']}"]
-        == _selected(service, ready)
-        for service in services
-        if service["spec"].get("selector")
-    )
+    for service in services:
+        name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+        if service["spec"].get("selector") and said[name] != _selected(service, ready):
+            yield name
 
 
 def ready_addresses(item: Manifest) -> set[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from harness.clusters.base import Manifest, Tell
 from harness.clusters.kube import proxies
 from harness.clusters.kube.agents import Agents
-from harness.clusters.kube.proxies import Proxying, in_step
+from harness.clusters.kube.proxies import Proxying, out_of_step
 from harness.clusters.kube.whereabouts import is_over, problems
 from harness.clusters.objects import Objects
 from harness.clusters.pods import is_ready
@@ -62,26 +62,35 @@ class Readiness:
         idle_since: float | None = None
         while True:
             now = time.monotonic()
-            if not (self._in_step(namespace) and self._proxies_idle()):
+            behind = self._out_of_step(namespace) or self._busy_proxies()
+            if behind:
                 idle_since = None
             elif idle_since is None:
                 idle_since = now
             elif now - idle_since >= _QUIET_SECONDS:
                 return
-            if now > deadline:
-                raise ClusterError("Services did not reach their pods in time")
+            if behind and now > deadline:
+                raise ClusterError(f"Services did not reach their pods in time: {behind}")
             time.sleep(_POLL_SECONDS)
 
-    def _in_step(self, namespace: str | None) -> bool:
+    def _out_of_step(self, namespace: str | None) -> str:
+        """Say whose EndpointSlices do not name the pods that are ready, or nothing."""
         services, pods = self._list("services", namespace), self._list("pods", namespace)
         slices = self._list("endpointslices", namespace, "/apis/discovery.k8s.io/v1")
-        return in_step(services, pods, slices)
+        late = list(out_of_step(services, pods, slices))
+        return f"EndpointSlices do not name the ready pods of {listed(late)}" if late else ""
 
-    def _proxies_idle(self) -> bool:
+    def _busy_proxies(self) -> str:
+        """Say whose kube-proxy has not done what there is to do, or nothing."""
         command = ("python3", "-m", proxies.MODULE)
         with ThreadPoolExecutor(len(self.nodes)) as threads:
             said = threads.map(lambda node: self.agents.run(node, command).stdout, self.nodes)
-            return all(one != Proxying.BUSY.value for one in said)
+            busy = [
+                node
+                for node, one in zip(self.nodes, said, strict=True)
+                if one == Proxying.BUSY.value
+            ]
+        return f"kube-proxy has not followed on {listed(busy)}" if busy else ""
 
     def _list(self, plural: str, namespace: str | None, group: str = "/api/v1") -> list[Manifest]:
         scope = "" if namespace is None else f"/namespaces/{namespace}"

@@ -15,7 +15,7 @@ from harness.clusters.base import Held, Outcome, Place, PodRef, Probe, Transport
 from harness.clusters.kube.agents import manifests
 from harness.clusters.kube.members import members
 from harness.clusters.kube.probing import Door, Probing
-from harness.clusters.kube.proxies import in_step
+from harness.clusters.kube.proxies import out_of_step
 from harness.clusters.kube.runner import NOT_FOUND, TIMED_OUT, Run, carry_out, serve
 from harness.clusters.kube.talks import talk
 from harness.clusters.kube.whereabouts import Whereabouts, problems
@@ -125,7 +125,7 @@ def test_slices_have_to_name_the_ready_pods(addresses: list[str], agrees: bool) 
     }
     pods = [pod("a", labels={"app": "a"}), pod("b", ready=False, labels={"app": "a"})]
 
-    assert in_step([service], pods, [found]) is agrees
+    assert list(out_of_step([service], pods, [found])) == ([] if agrees else ["x/s"])
 
 
 def test_a_runner_says_how_each_command_ended() -> None:
