@@ -8,6 +8,7 @@ goes with it (docs/decisions/0010).
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -132,8 +133,18 @@ def check_nft() -> None:
         raise MissingError(msg)
     result = run_nft(["list", "tables"])
     if result.returncode:
-        msg = f"nft does not work here: {result.stderr.strip()}"
+        msg = f"nft does not work here: {result.stderr.strip() or _end(result.returncode)}"
         raise MissingError(msg)
+
+
+def _end(status: int) -> str:
+    """Say how a program ended that said nothing itself."""
+    if status >= 0:
+        return f"it ended with {status}"
+    return (
+        f"it was ended by {signal.Signals(-status).name}, as an nft is by sets that a newer one"
+        " has made on this node: use an nft that is not older than that one"
+    )
 
 
 def run_nft(arguments: list[str], text: str | None = None) -> subprocess.CompletedProcess[str]:

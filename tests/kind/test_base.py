@@ -109,6 +109,13 @@ def test_policies_hold_on_both_nodes(installed: Place, pods: dict[str, Pod]) -> 
     expect(installed, server, dict.fromkeys(friends, Verdict.OPEN))
 
 
+def test_an_older_nft_on_the_node_reads_what_was_made(installed: Place) -> None:
+    """Kube-proxy lists the sets of every table with one in nftables mode, or follows nothing."""
+    for node in installed.node_names():
+        for family in ("ip", "ip6"):
+            assert installed.cluster.on_node(node, ["nft", "-j", "list", "sets", family])
+
+
 def test_a_sysdump_explains_and_has_no_secrets(installed: Place, pods: dict[str, Pod]) -> None:
     """Its cluster is what ``explain -f`` reads; what containers are told is not in it."""
     argv = ("-n", SYSTEM, "exec", _daemon_on(installed, pods[SERVER].node), "--", "enforcer")

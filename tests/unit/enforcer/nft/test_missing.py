@@ -91,6 +91,16 @@ def test_nft_does_not_work(
         check_nft()
 
 
+def test_nft_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nft 1.0.6 does, where a newer one made sets: the sentence says so, for nft says nothing."""
+    pretend(tmp_path, monkeypatch, "v1.0.6")
+    crashing = '[ "$1" = --version ] && echo nftables v1.0.6 || kill -SEGV $$'
+    (tmp_path / "nft").write_text(f"#!/bin/sh\n{crashing}\n")
+
+    with pytest.raises(MissingError, match="ended by SIGSEGV, as an nft is by sets that a newer"):
+        check_nft()
+
+
 def test_nft_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new enough nft that can list tables is all that is asked for."""
     pretend(tmp_path, monkeypatch, "v1.0.6")
