@@ -40,7 +40,7 @@ def with_sets_aside(old: Table, new: Table) -> Table:
         if (set_.interval or name in asked)
         and (before := old.sets.get(name)) is not None
         and before is not set_
-        and (flickers(before, set_) or (name in asked and _loses(before, set_)))
+        and _must_not_change(before, set_, asked_otherwise=name in asked)
     }
     if not names:
         return new
@@ -53,20 +53,15 @@ def with_sets_aside(old: Table, new: Table) -> Table:
     )
 
 
-def flickers(old: Set, new: Set) -> bool:
+def _must_not_change(old: Set, new: Set, *, asked_otherwise: bool) -> bool:
     """Whether a packet that both versions of a set hold may find neither during the change.
 
     Also where the change would take the kernel too long.
     """
-    if not new.interval:
-        return False
     gone, come = difference(old.elements, new.elements)
-    return len(gone) > MOST_DELETED or _overlap(gone, come, new.fields)
-
-
-def _loses(old: Set, new: Set) -> bool:
-    gone, _ = difference(old.elements, new.elements)
-    return bool(gone)
+    if asked_otherwise and gone:
+        return True
+    return new.interval and (len(gone) > MOST_DELETED or _overlap(gone, come, new.fields))
 
 
 def _asked_otherwise(old: Table, new: Table) -> set[str]:

@@ -108,7 +108,7 @@ class NftKernel:
             return _decode_or_foreign(id_, result.stdout)
         if "No such file or directory" in result.stderr:
             return None
-        msg = f"nft could not list table {id_}: {result.stderr.strip()}"
+        msg = f"nft could not list table {id_}: {_said(result)}"
         raise KernelError(msg)
 
 
@@ -120,7 +120,7 @@ def _apply_with_nft(transaction: Transaction) -> None:
     text = str(transaction)
     result = run_nft(["-f", "-"], text)
     if result.returncode:
-        raise KernelError(_refusal(transaction.purpose, text, result.stderr))
+        raise KernelError(_refusal(transaction.purpose, text, _said(result)))
 
 
 def check_nft() -> None:
@@ -133,17 +133,17 @@ def check_nft() -> None:
         raise MissingError(msg)
     result = run_nft(["list", "tables"])
     if result.returncode:
-        msg = f"nft does not work here: {result.stderr.strip() or _end(result.returncode)}"
+        msg = f"nft does not work here: {_said(result)}"
         raise MissingError(msg)
 
 
-def _end(status: int) -> str:
-    """Say how a program ended that said nothing itself."""
-    if status >= 0:
-        return f"it ended with {status}"
+def _said(result: subprocess.CompletedProcess[str]) -> str:
+    """Return what nft said; how it ended where it said nothing, as one that crashes does."""
+    if (said := result.stderr.strip()) or result.returncode >= 0:
+        return said or f"it ended with {result.returncode}"
     return (
-        f"it was ended by {signal.Signals(-status).name}, as an nft is by sets that a newer one"
-        " has made on this node: use an nft that is not older than that one"
+        f"it was ended by {signal.Signals(-result.returncode).name}, as an nft is by sets that a"
+        " newer one has made on this node: use an nft that is not older than that one"
     )
 
 
@@ -174,8 +174,8 @@ def _raise_if_missing(stderr: str) -> None:
         raise MissingError(msg)
 
 
-def _refusal(purpose: str, text: str, stderr: str) -> str:
-    said = next((line for line in stderr.splitlines() if "Error:" in line), stderr.strip())
+def _refusal(purpose: str, text: str, told: str) -> str:
+    said = next((line for line in told.splitlines() if "Error:" in line), told)
     lines = text.splitlines()
     place = re.match(r"\S+?:(\d+):", said)
     number = int(place.group(1)) if place else 0

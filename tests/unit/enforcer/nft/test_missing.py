@@ -97,8 +97,13 @@ def test_nft_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crashing = '[ "$1" = --version ] && echo nftables v1.0.6 || kill -SEGV $$'
     (tmp_path / "nft").write_text(f"#!/bin/sh\n{crashing}\n")
 
-    with pytest.raises(MissingError, match="ended by SIGSEGV, as an nft is by sets that a newer"):
+    crash = "ended by SIGSEGV, as an nft is by sets that a newer"
+    with pytest.raises(MissingError, match=crash):
         check_nft()
+    with pytest.raises(KernelError, match=crash):
+        NftKernel().apply(Transaction((AddTable(T),)))
+    with pytest.raises(KernelError, match=crash):
+        NftKernel().read([T])
 
 
 def test_nft_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
