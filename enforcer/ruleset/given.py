@@ -61,12 +61,15 @@ class ProgramInput:
     @property
     def fast(self) -> Rule:
         """The rule that accepts what was judged in this epoch."""
-        return rule(f"{NOT_RELATED} {self._stamped} accept", "fast")
+        return rule(f"{self._stamped} {NOT_RELATED} accept", "fast")
 
     def passing(self, match: str) -> Rule:
-        """Return the rule that lets pass what was judged, by the short cut where there is one."""
+        """Return the rule that lets pass what was judged, by the short cut where there is one.
+
+        The mark stands first: a connection's first packet has none, and is asked nothing else.
+        """
         verdict = f"goto {SHORTCUT}" if self.flowtable else "accept"
-        return rule(f"{match} {self._stamped} {verdict}", "fast")
+        return rule(f"{self._stamped} {match} {verdict}", "fast")
 
     @property
     def shortcut(self) -> tuple[Rule, ...]:
