@@ -93,5 +93,5 @@ def _announcement(spec: str, plan: Plan, settings: ClusterSettings) -> str:
     return (
         f"How soon does {spec} follow changes? {settings.nodes} nodes, "
         f"{plan.services} services, {pods} nginx pods; {plan.events} events of each kind, quiet "
-        f"and while {RATE} pods a second are replaced; about 3 minutes a size, and the growth"
+        f"and while up to {RATE} pods a second are replaced; about 3 minutes a size, and the growth"
     )

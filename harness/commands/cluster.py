@@ -94,14 +94,18 @@ def down(name: str, *, everything: bool) -> None:
     """Take a cluster down, and remove what dead ones left."""
     if everything and name:
         raise UsageError("say either --name or --all")
+    killed = state.sweep()
+    for one in killed:
+        click.echo(f"cluster {one} was killed; what it left is removed")
     names = [folder.name for folder in state.running()] if everything else [_pick(name)]
+    names = [one for one in names if one not in killed]
     for one in names:
         with steps(standard_error()) as tell:
             launch.end(state.find(one), tell)  # whatever version of the harness brought it up
         click.echo(f"cluster {one} is down")
     if everything:
         state.forget_dead()
-    if not names:
+    if not names and not killed:
         click.echo("no cluster is up")
 
 

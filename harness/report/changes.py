@@ -148,7 +148,7 @@ def tell(folder: RunFolder) -> Story:
     known = (folder.path / record.NOTES).exists()
     notes = folder.read_json(record.NOTES) if known else {}
     sentences = (
-        *_sentences(enforcer, series, consumption),
+        *_sentences(enforcer, series, consumption, notes),
         *_busy_sentence(notes),
     )
     drawn = bool(rows)
@@ -186,7 +186,10 @@ def _consumption(rows: Sequence[ResourceRow]) -> Iterator[Consumption]:
 
 
 def _sentences(
-    enforcer: str, series: Sequence[Latency], consumption: Sequence[Consumption]
+    enforcer: str,
+    series: Sequence[Latency],
+    consumption: Sequence[Consumption],
+    notes: Mapping[str, Any],
 ) -> Iterator[str]:
     """Yield the answer: the largest size, quiet and under churn, by new connections."""
     if not series:
@@ -200,8 +203,8 @@ def _sentences(
         f"{_spread(found, STARTED_REACHED)}."
     )
     yield _open_sentence(found)
-    yield _churn_sentence(found)
     largest = _largest_size(series)
+    yield _churn_sentence(found, _replaced(notes, largest))
     mine = [each for each in consumption if each.first.size == largest]
     yield _resource_sentence(mine)
 
@@ -273,7 +276,13 @@ def _open_sentence(found: Found) -> str:
     )
 
 
-def _churn_sentence(found: Found) -> str:
+def _replaced(notes: Mapping[str, Any], size: int) -> str:
+    """Return how many pods were replaced at a size: nodes that start them slowly get fewer."""
+    rates = [each["replaced_per_second"] for each in notes.get("sizes", ()) if each["size"] == size]
+    return f"{rates[-1]:.1f} pods a second" if rates else "pods"
+
+
+def _churn_sentence(found: Found, replaced: str) -> str:
     if not any(load is Load.CHURN for load, _ in found):
         return "Churn was not measured."
     applied, created, started = (
@@ -281,7 +290,7 @@ def _churn_sentence(found: Found) -> str:
         for change in (changes.denying().closes, changes.allowing().opens, STARTED_REACHED)
     )
     return (
-        f"While 10 pods a second are replaced: policy enforced {applied}, allowing policy created "
+        f"While {replaced} are replaced: policy enforced {applied}, allowing policy created "
         f"{created}, pod reached {started}; floor {_spread(found, FLOOR, Load.CHURN)}."
     )
 

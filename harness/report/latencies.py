@@ -27,7 +27,7 @@ NAMES = {
 }
 """What the changes are called in reports, in their order."""
 
-LOADS = {Load.QUIET: "quiet", Load.CHURN: "10 pods a second replaced"}
+LOADS = {Load.QUIET: "quiet", Load.CHURN: "up to 10 pods a second replaced"}
 
 CAPTION = (
     "Shares of events against milliseconds to the first right answer, new connections: from the "

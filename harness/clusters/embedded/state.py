@@ -167,6 +167,12 @@ def running() -> tuple[Folder, ...]:
         return tuple(folder for folder in _folders() if folder.alive())
 
 
+def sweep() -> tuple[str, ...]:
+    """Remove what clusters left that were killed; return their names."""
+    with _exclusive():
+        return _sweep()
+
+
 def forget_dead() -> None:
     """Remove the folders of clusters that ended by themselves."""
     with _exclusive():
@@ -208,10 +214,11 @@ def _folders() -> list[Folder]:
     return [Folder(path) for path in sorted(root().iterdir()) if (path / _MARKER).exists()]
 
 
-def _sweep() -> None:
-    for folder in _folders():
-        if not folder.alive() and not folder.died:
-            folder.remove()
+def _sweep() -> tuple[str, ...]:
+    killed = [one for one in _folders() if not one.alive() and not one.died]
+    for folder in killed:
+        folder.remove()
+    return tuple(folder.name for folder in killed)
 
 
 @contextlib.contextmanager

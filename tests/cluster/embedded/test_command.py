@@ -252,6 +252,22 @@ def test_down_of_one_or_of_all() -> None:
     assert "either --name or --all" in result.output
 
 
+def test_down_of_a_cluster_that_was_killed() -> None:
+    """``down`` after kill -9 says what it removed, and that is a success; then nothing is up."""
+    name = f"{NAME}-killed"
+    folder, lock = state.claim(name)
+    os.close(lock)
+
+    removed = harness("down", "--name", name)
+    again = harness("down", "--name", name)
+
+    assert removed.exit_code == 0
+    assert removed.stdout == f"cluster {name} was killed; what it left is removed\n"
+    assert not folder.path.exists()
+    assert again.exit_code == 1
+    assert f"no cluster named {name!r} is up" in again.output
+
+
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 def test_down_takes_a_cluster_that_another_version_brought_up(kit: Any) -> None:
     """A cluster whose description has other fields gets one sentence, and ``down`` ends it."""

@@ -37,7 +37,10 @@ def stored(tmp_path: Path, load: float = 0.0) -> RunFolder:
             taken = [Taken(phase, node, 10.0, 0.5, 50 * 2**20, held) for node in ("a", "b")]
             resources = [ResourceRow.of(setting, each) for each in taken]
             record.append(folder.path / record.RESOURCES, resources)
-    sizes = [{"size": 2, "pods": 2000, "daemons": "all 2 nodes", "replaced_per_second": 9.5}]
+    sizes = [
+        {"size": size, "pods": 1000 * size, "daemons": "all 2 nodes", "replaced_per_second": rate}
+        for size, rate in ((2, 9.5), (6, 3.5))
+    ]
     folder.write_json(record.NOTES, {"sizes": [each | {"others_load": load} for each in sizes]})
     folder.finish("passed")
     return folder
@@ -52,7 +55,7 @@ def test_the_first_screen_is_the_answer_at_the_largest_size(tmp_path: Path) -> N
     assert "12 ms at 99 %" in policy
     assert "policy creation enforcement latency" in definitions
     assert starts.startswith("Of 4 pods that started while a policy selected them, 2 let")
-    assert churn.startswith("While 10 pods a second are replaced")
+    assert churn.startswith("While 3.5 pods a second are replaced")
     assert "50 MiB each, 100 MiB in all; in a kernel 124 (248 in all) rules" in daemons
 
 
