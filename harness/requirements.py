@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from harness.errors import MissingError
 
@@ -118,3 +120,9 @@ def require_root(what: str) -> None:
     """Raise :class:`MissingError` unless this process is root; ``what`` says what for."""
     if os.geteuid() != 0:
         raise MissingError(f"{what} needs root; run: {as_root()}")
+
+
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Return the memory that programs may take without swapping."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,13 +20,17 @@ from harness.lab.cells import Cell, Kind, chosen, default_cells
 from harness.lab.debian import Release
 from harness.lab.dumps import Dump
 from harness.lab.errand import Errand
+from harness.lab.loads import Load
 from harness.lab.machine import Clock
-from harness.load.ab import Connections
 from harness.measure.progress import Narrator
 from harness.options import PatientCommand, PatientOption
 from harness.results import RunFolder
 
-NEW, KEPT = 800, 1600
+FULL, SHORT = 800, 300
+"""Requests a cell with a new connection each: of the cost table alone, and of a whole run."""
+
+PACKETS = 150
+"""A cell, of either kind, some times over: they repeat within some tens of instructions."""
 
 OF_A_DUMP = (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
 """What is measured beside the rest where rules were dumped."""
@@ -40,11 +43,12 @@ class Asked:
     kernel: str
     mirror: str
     only: tuple[str, ...]
-    requests: int
+    requests: int | None
     jobs: int
     rules: Path | None
     ipset: Path | None
     pod: str
+    cost: bool
     tests: bool
     functional: bool
     execute: str
@@ -57,10 +61,10 @@ class Asked:
             raise UsageError("\n".join(mistakes))
 
     def _about_combinations(self) -> Iterator[str]:
-        modes = (self.tests, self.functional, bool(self.execute))
+        modes = (self.tests, self.functional, bool(self.execute), self.cost)
         words = " ".join(self.arguments)
         if sum(modes) > 1:
-            yield "--tests, --functional and --execute: one of them at a time"
+            yield "--tests, --functional, --execute and --cost: one of them at a time"
         if words and not any(modes[:2]):
             yield f"{words}: only --tests and --functional take arguments"
         if self.ipset and not self.rules:
@@ -78,13 +82,30 @@ class Asked:
         if not self.cells():
             yield f"--only: {' or '.join(self.only)} is of a dump; give that by --rules"
 
+    @property
+    def measures(self) -> bool:
+        """Whether the cost table is asked for, alone or with all else."""
+        return not (self.tests or self.functional or self.execute)
+
+    @property
+    def only_measures(self) -> bool:
+        """Whether nothing but the cost table, or some of it, is asked for."""
+        return self.cost or bool(self.only or self.rules)
+
+    @property
+    def new(self) -> int:
+        """How many requests with a new connection each a cell has."""
+        return self.requests or (FULL if self.only_measures else SHORT)
+
     def errand(self) -> Errand | None:
-        """Return what is to run in the guest instead of the cost table."""
+        """Return what commands are to run in guests."""
         if self.tests:
             return errands.tests(self.arguments, self.jobs)
         if self.functional:
             return errands.functional(self.arguments)
-        return errands.command(self.execute) if self.execute else None
+        if self.execute:
+            return errands.command(self.execute)
+        return None if self.only_measures else errands.chosen(self.jobs)
 
     def dump(self) -> Dump | None:
         """Return the rules that are to be measured, too."""
@@ -97,9 +118,10 @@ class Asked:
         dumped = () if self.rules is None else OF_A_DUMP
         return chosen((*default_cells(), *dumped), self.only)
 
-    def legs(self) -> dict[Connections, int]:
-        """Return the requests of a leg, by kind of connection."""
-        return {Connections.NEW: self.requests, Connections.KEPT: 2 * self.requests}
+    def counts(self) -> dict[Load, int]:
+        """Return how many requests or packets a cell is measured with."""
+        packets = dict.fromkeys((Load.FIRST, Load.LATER), PACKETS)
+        return {Load.NEW: self.new, Load.KEPT: 2 * self.new, **packets}
 
 
 def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -141,16 +163,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--requests",
     cls=PatientOption,
     type=click.IntRange(min=100),
-    default=NEW,
-    show_default=True,
-    help="Requests a cell with a new connection each; twice as many on kept ones.",
+    help="Requests a cell with a new connection each; twice as many on kept ones."
+    f"  [default: {FULL}; {SHORT} in a whole run]",
 )
 @click.option(
     "--jobs",
     cls=PatientOption,
     type=click.IntRange(min=1),
-    default=len(os.sched_getaffinity(0)),
-    help="Guests at a time, one core each; by default as many as there are cores.",
+    default=machine.places,
+    help="Guests at a time; by default as many as there are cores and 3 GiB of memory for.",
 )
 @click.option(
     "--rules", cls=PatientOption, type=_FILE, help="Measure this dump of iptables-save, too."
@@ -167,26 +188,32 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="The pod of --rules whose rules are measured; without it, one of kube-router's.",
 )
 @click.option(
+    "--cost", is_flag=True, help="Only the cost table, as with --only or --rules, and in full."
+)
+@click.option(
     "--tests",
     is_flag=True,
-    help="Run tests/kernel in the guest instead, or what pytest's ARGUMENTS name.",
+    help="Only tests/kernel, all of it in the guest, or what pytest's ARGUMENTS name.",
 )
 @click.option(
     "--functional",
     is_flag=True,
-    help="Judge the bundled enforcer in the guest instead: the study, SCTP, IPVS; or what the"
+    help="Only judge the bundled enforcer in the guest: the study, SCTP, IPVS; or what the"
     " ARGUMENTS of harness functional name.",
 )
 @click.option(
     "--execute",
     default="",
     metavar="COMMAND",
-    help="Run a command in the guest instead, as: 'python -m harness functional'.",
+    help="Only run a command in the guest, as: 'python -m harness functional'.",
 )
 @results_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(**options: Any) -> None:
-    """Count what rules cost, in a guest whose clock counts instructions. Needs no root."""
+    """Count what rules cost, in a guest whose clock counts instructions. Needs no root.
+
+    Then try there what this machine's kernel may lack: SCTP, IPVS, flowtables, and the study.
+    """
     asked = Asked(**options)
     asked.check()
     dump, cells, errand = asked.dump(), asked.cells(), asked.errand()
@@ -196,10 +223,14 @@ def command(**options: Any) -> None:
     narrator = Narrator(Console(highlight=False))
     kernel = debian.kernel(Release(asked.kernel), asked.mirror)
     narrator.say(f"a guest with Linux {kernel.version}, {machine.MEMORY_MIB} MiB")
+    failed: list[str] = []
+    if asked.measures:
+        plan = study.Plan(kernel, cells, asked.counts(), asked.jobs, dump)
+        failed += _measure(asked, plan, narrator)
     if errand:
-        _run_in_guest(asked, errand, kernel, narrator)
-    else:
-        _measure(asked, study.Plan(kernel, cells, asked.legs(), asked.jobs, dump), narrator)
+        failed += _run_in_guest(asked, errand, kernel, narrator)
+    if failed:
+        raise HarnessError("\n".join(failed))
 
 
 def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) -> RunFolder:
@@ -211,15 +242,17 @@ def _folder(asked: Asked, kernel: debian.Kernel, scenario: str, clock: Clock) ->
         settings={
             "kernel": kernel.version,
             "release": asked.kernel,
-            "requests_new": asked.requests,
-            "requests_kept": 2 * asked.requests,
+            "requests_new": asked.new,
+            "requests_kept": 2 * asked.new,
+            "packets": PACKETS,
             "only": list(asked.only),
             "qemu": " ".join((*machine.PROCESSOR, *clock.value)),
         },
     )
 
 
-def _measure(asked: Asked, plan: study.Plan, narrator: Narrator) -> None:
+def _measure(asked: Asked, plan: study.Plan, narrator: Narrator) -> list[str]:
+    """Measure and report; return what could not be measured."""
     folder = _folder(asked, plan.kernel, "cost", Clock.INSTRUCTIONS)
     narrator.say(
         f"{len(plan.cells)} cells, each in {study.PASSES} guests; results in {folder.path}"
@@ -234,15 +267,17 @@ def _measure(asked: Asked, plan: study.Plan, narrator: Narrator) -> None:
         folder.finish("failed", reason=str(error))
         raise
     failed = sorted({f"{row.cell}: {row.error}" for row in rows if row.error})
-    folder.finish("failed" if failed else "passed")
+    folder.finish("failed" if failed else "passed", cpu_seconds=machine.cpu_seconds())
     path = report.write(folder)
     click.echo((folder.path / report.MARKDOWN).read_text())
     narrator.say(f"report: {path}")
-    if failed:
-        raise HarnessError("\n".join(f"not measured: {line}" for line in failed))
+    return [f"not measured: {line}" for line in failed]
 
 
-def _run_in_guest(asked: Asked, errand: Errand, kernel: debian.Kernel, narrator: Narrator) -> None:
+def _run_in_guest(
+    asked: Asked, errand: Errand, kernel: debian.Kernel, narrator: Narrator
+) -> list[str]:
+    """Run commands and report; return a sentence where one failed."""
     folder = _folder(asked, kernel, errand.name, Clock.PATIENT)
     narrator.say(f"results in {folder.path}")
     try:
@@ -255,5 +290,4 @@ def _run_in_guest(asked: Asked, errand: Errand, kernel: debian.Kernel, narrator:
         raise
     folder.finish("passed" if code == 0 else "failed", exit_code=code)
     narrator.say(f"exit code {code}; report: {folder.path / errands.REPORT}")
-    if code != 0:
-        raise HarnessError(f"a command in the guest ended with {code}")
+    return [f"a command in the guest ended with {code}"] if code else []

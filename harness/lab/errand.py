@@ -42,6 +42,8 @@ _SILENCE = "NPD_SILENCE_SECONDS=1"
 _PYTEST = ("-p", "no:cacheprovider", "--color=no", "-q", "--no-loadscope-reorder")
 
 
+_TESTING = ("env", _SILENCE, sys.executable, "-m", "pytest", *_PYTEST)
+
 _Commands = Sequence[tuple[str, ...]]
 
 
@@ -64,25 +66,47 @@ class Ended:
 
 def tests(arguments: Sequence[str], jobs: int) -> Errand:
     """Return pytest's run of the kernel tests, a share for each guest, or of the arguments."""
-    program = ("env", _SILENCE, sys.executable, "-m", "pytest", *_PYTEST)
     if arguments:
-        return Errand("tests", ((*program, f"--junitxml={SHARE}/{JUNIT}", *arguments),))
-    every = ("tests/kernel", "--numprocesses", str(_WORKERS))
+        return Errand("tests", ((*_TESTING, f"--junitxml={SHARE}/{JUNIT}", *arguments),))
+    return Errand("tests", _shared(("tests/kernel",), jobs))
+
+
+def _shared(tests: Sequence[str], jobs: int) -> tuple[tuple[str, ...], ...]:
+    """Return pytest's runs that have a share of the tests each."""
     shares = (
         (f"--shard={number}/{jobs}", f"--junitxml={SHARE}/{number}-{JUNIT}")
         for number in range(1, jobs + 1)
     )
-    return Errand("tests", tuple((*program, *share, *every) for share in shares))
+    workers = ("--numprocesses", str(_WORKERS))
+    return tuple((*_TESTING, *share, *tests, *workers) for share in shares)
 
 
 def functional(arguments: Sequence[str]) -> Errand:
     """Return the functional cases that other machines' kernels cannot run, or those named."""
-    program = (sys.executable, "-m", "harness", "functional", f"--results={SHARE}/{RUNS}")
-    return Errand(
-        "functional",
-        tuple((*program, *words) for words in ((arguments,) if arguments else FUNCTIONAL)),
-    )
+    runs = (arguments,) if arguments else FUNCTIONAL
+    return Errand("functional", tuple(_judging(words) for words in runs))
 
+
+def _judging(words: Sequence[str]) -> tuple[str, ...]:
+    return (sys.executable, "-m", "harness", "functional", f"--results={SHARE}/{RUNS}", *words)
+
+
+def chosen(jobs: int) -> Errand:
+    """Return what a whole run tries beside the cost table, in some minutes."""
+    return Errand("features", (*_shared(CHOSEN, jobs), _judging(CHOSEN_CASES)))
+
+
+CHOSEN = (
+    *(f"tests/kernel/test_{name}.py" for name in ("sctp", "ipvs", "several_bridges")),
+    *(f"tests/kernel/test_fast_path{name}.py" for name in ("", "_flows")),
+)
+"""Tests of what many a machine's kernel lacks: SCTP, IPVS, flowtables; and several bridges."""
+
+CHOSEN_CASES = (
+    *("--control-plane=builtin", "--cni=routed", "--ip-family=ipv4"),
+    *("--group=study", "-k", "STUDY-01"),
+)
+"""A documented policy, judged with real packets."""
 
 FUNCTIONAL: tuple[tuple[str, ...], ...] = (
     ("--control-plane=builtin", "--select=wiring=routed,bridged family=ipv4", "--group=study"),

@@ -6,6 +6,7 @@ import ctypes
 import enum
 import os
 import platform
+import resource
 import shlex
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from typing import Self
 from harness.errors import HarnessError, MissingError
 from harness.lab import initrd
 from harness.lab.debian import Kernel
-from harness.requirements import ADMIN_PATHS, find_tool, require_tools
+from harness.requirements import ADMIN_PATHS, available_bytes, find_tool, require_tools
 
 QEMU = "qemu-system-x86_64"
 PROCESSOR = ("-accel", "tcg", "-cpu", "max", "-smp", "1")
@@ -39,6 +40,9 @@ class Clock(enum.Enum):
 
 
 MEMORY_MIB = 2048
+NEEDED = (MEMORY_MIB + 1024) << 20
+"""Bytes for a guest: its memory, and what QEMU makes of the programs that run there."""
+
 CONSOLE = "console.log"
 PASSED_ON = ("XDG_CACHE_HOME", "KUBEBUILDER_ASSETS", "KUBE_ROUTER_020", "KUBE_ROUTER_2")
 """Variables that name files of the host, by which its programs and tests find them."""
@@ -89,6 +93,23 @@ def require() -> None:
             f"the lab runs this machine's programs in an x86-64 guest; this is {platform.machine()}"
         )
     require_tools(QEMU)
+    there = available_bytes()
+    if there < NEEDED:
+        raise MissingError(
+            f"a guest needs {NEEDED / 2**30:.0f} GiB of memory, {there / 2**30:.1f} GiB are "
+            "available: end other programs first"
+        )
+
+
+def places() -> int:
+    """Return how many guests this machine has cores and memory for at a time, at least one."""
+    return max(1, min(len(os.sched_getaffinity(0)), available_bytes() // NEEDED))
+
+
+def cpu_seconds() -> int:
+    """Return the CPU time of the guests that have ended: what a run takes on an idle core."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(used.ru_utime + used.ru_stime)
 
 
 class Guest:

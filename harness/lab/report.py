@@ -6,8 +6,8 @@ import html
 from pathlib import Path
 
 from harness.lab import study, summary
-from harness.lab.summary import Cost, Line
-from harness.load.ab import Connections
+from harness.lab.loads import PACKETS, REQUESTS
+from harness.lab.summary import Cost, Line, Repeatability
 from harness.results import RunFolder
 
 MARKDOWN, HTML = "report.md", "report.html"
@@ -15,9 +15,14 @@ MARKDOWN, HTML = "report.md", "report.html"
 WHAT = (
     "Requests per second of ab in a QEMU guest whose clock counts instructions, against no "
     "enforcement with as many nodes on the way. Connections are tracked in every cell. "
-    "± is half of the difference between two guests."
+    "± is half of the difference between two guests. A packet's instructions, a connection's first "
+    "one's or a later one's, are counted apart: sent one by one."
 )
-HEAD = ("rules", "new connections", "instr. more", "kept connections", "instr. more")
+HEAD = (
+    "rules",
+    *("new connections", "instr. more", "kept connections", "instr. more"),
+    *("first packet, instr. more", "later packet, instr. more"),
+)
 
 
 def write(folder: RunFolder) -> Path:
@@ -36,20 +41,24 @@ def _sentences(folder: RunFolder) -> list[str]:
     run = folder.read_json("run.json")
     settings = run["settings"]
     requests = f"{settings['requests_new']} requests with a new connection each and "
-    requests += f"{settings['requests_kept']} on kept ones a cell"
+    requests += f"{settings['requests_kept']} on kept ones a cell, {settings['packets']} packets"
     command = " ".join(run["command"])
     began = f"Started {run['started']}, status {run['status']}, commit {run['commit']}"
+    took = f"; the guests took {run['cpu_seconds']} s of CPU" if "cpu_seconds" in run else ""
     return [
         WHAT,
         _repeatability(summary.repeatability(study.read(folder))),
-        f"{began}; {requests}; `{command}`.",
+        f"{began}; {requests}{took}; `{command}`.",
     ]
 
 
-def _repeatability(spread: float | None) -> str:
-    if spread is None:
+def _repeatability(found: Repeatability | None) -> str:
+    if found is None:
         return "Each cell was measured once: nothing is known of the error."
-    return f"The same cell's rates differ by {spread:.2%} between guests on average."
+    return (
+        f"Between guests the same cell's rates differ by {found.rates:.2%} on average, its packets "
+        f"by {found.instructions:.0f} instructions."
+    )
 
 
 def _table(folder: RunFolder) -> list[tuple[str, ...]]:
@@ -58,15 +67,22 @@ def _table(folder: RunFolder) -> list[tuple[str, ...]]:
 
 def _cells(line: Line) -> tuple[str, ...]:
     name = f"{line.cell} (not measured: {line.problem})" if line.problem else line.cell
-    costs = (line.costs.get(kind) for kind in (Connections.NEW, Connections.KEPT))
-    return (name, *(text for cost in costs for text in _cost(cost)))
+    requests, packets = ([line.costs.get(load) for load in it] for it in (REQUESTS, PACKETS))
+    return (name, *(text for cost in requests for text in _cost(cost)), *map(_counted, packets))
 
 
 def _cost(cost: Cost | None) -> tuple[str, str]:
     if cost is None:
         return "-", "-"
-    change = f"{cost.change:+.1%} ± {cost.spread:.1%}".replace("-", "−")  # noqa: RUF001
-    return change, f"{cost.instructions:.0f}"
+    return _typeset(f"{cost.change:+.1%} ± {cost.spread:.1%}"), _typeset(f"{cost.instructions:.0f}")
+
+
+def _counted(cost: Cost | None) -> str:
+    return _typeset(f"{cost.instructions:.0f} ± {cost.scatter:.0f}") if cost else "-"
+
+
+def _typeset(figure: str) -> str:
+    return figure.replace("-", "−")  # noqa: RUF001
 
 
 def _markdown(table: list[tuple[str, ...]]) -> str:

@@ -20,8 +20,8 @@ from harness.lab import rules
 from harness.lab.cells import Cell
 from harness.lab.debian import Kernel
 from harness.lab.dumps import Dump
+from harness.lab.loads import REQUESTS, Load
 from harness.lab.machine import Guest, Job
-from harness.load.ab import Connections
 from harness.results import RunFolder
 
 FILE = "cells.csv"
@@ -32,11 +32,11 @@ _POLL = 0.5  # seconds between two looks at what the guests have written
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured: cells, and the requests of each load."""
+    """What is measured: cells, and the requests or packets of each load."""
 
     kernel: Kernel
     cells: tuple[Cell, ...]
-    requests: Mapping[Connections, int]
+    counts: Mapping[Load, int]
     jobs: int
     """Guests at a time."""
     dump: Dump | None = None
@@ -44,7 +44,7 @@ class Plan:
     @property
     def total(self) -> int:
         """How many rates there are to be measured."""
-        return PASSES * len(self.cells) * len(self.requests)
+        return PASSES * len(self.cells) * len(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,11 @@ class Row:
     cell: str
     pods: int
     points: int
-    connections: Connections
-    requests: int
-    rps: float
+    load: Load
+    count: int
+    """Of requests or packets, in all."""
+    rate: float
+    """Of either, per second of the guest's clock: a nanosecond of that is an instruction."""
     error: str = ""
 
 
@@ -76,7 +78,7 @@ def run(plan: Plan, folder: RunFolder, stage: Stage) -> list[Row]:
         now, waiting = waiting[: plan.jobs], waiting[plan.jobs :]
         for row in _together(plan, now):
             rows.append(row)
-            stage.advance(detail=f"{row.cell}: {row.error or f'{row.rps:.0f}/s'}")
+            stage.advance(detail=f"{row.cell}: {row.error or f'{row.rate:.0f}/s'}")
             write(folder, rows)
     return rows
 
@@ -97,7 +99,8 @@ def _as_json(plan: Plan, cell: Cell, folder: Path) -> dict[str, Any]:
         "points": cell.points,
         "enforces": cell.kind.enforces,
         "proves": cell.kind.known,
-        "requests": {kind.value: count for kind, count in plan.requests.items()},
+        "requests": {load.value: plan.counts[load] for load in REQUESTS},
+        "packets": plan.counts[Load.FIRST],
         "rules": rules.as_json(rules.write(cell, folder, plan.dump), folder.name),
     }
 
@@ -116,7 +119,7 @@ def _together(plan: Plan, guests: Sequence[tuple[int, Guest]]) -> Iterator[Row]:
                 told[number] = len(found)
             time.sleep(_POLL if alive else 0)
         for number, guest in running.items():
-            if told[number] < len(plan.cells) * len(plan.requests):
+            if told[number] < len(plan.cells) * len(plan.counts):
                 guest.check()
 
 
@@ -126,10 +129,10 @@ def _read(plan: Plan, number: int, path: Path) -> Iterator[Row]:
     for line in lines:
         if line.endswith("\n"):
             said = json.loads(line)
-            cell, kind = known[said["cell"]], Connections(said["load"])
+            cell, load = known[said["cell"]], Load(said["load"])
             yield Row(
-                *(number, cell.name, cell.pods, cell.points, kind, plan.requests[kind]),
-                *(float(said["rps"]), str(said["error"])),
+                *(number, cell.name, cell.pods, cell.points, load, plan.counts[load]),
+                *(float(said["rate"]), str(said["error"])),
             )
 
 
@@ -142,7 +145,7 @@ def write(folder: RunFolder, rows: Iterable[Row]) -> None:
 
 
 def _cell(value: object) -> str:
-    text = str(value.value if isinstance(value, Connections) else value)
+    text = str(value.value if isinstance(value, Load) else value)
     return text.replace('"', "'").replace("\n", " ")
 
 
@@ -161,8 +164,8 @@ def _row(values: Mapping[str, str]) -> Row:
         cell=values["cell"],
         pods=int(values["pods"]),
         points=int(values["points"]),
-        connections=Connections(values["connections"]),
-        requests=int(values["requests"]),
-        rps=float(values["rps"]),
+        load=Load(values["load"]),
+        count=int(values["count"]),
+        rate=float(values["rate"]),
         error=values["error"],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.lab.guest import network
-from harness.lab.guest.network import NetworkFailed, run
+from harness.lab.guest import network, packets
+from harness.lab.guest.network import ENDS, PORT, Ends, NetworkFailed, inside, run
 
 RATE = re.compile(r"^Requests per second:\s+([\d.]+)", re.MULTILINE)
 FAILED = re.compile(r"^(?:Failed|Non-2xx) \w+:\s+([1-9]\d*)", re.MULTILINE)
@@ -21,6 +22,9 @@ WARM_UP = 100
 LEGS = 5
 """Runs of ab of which the median counts: work that the kernel does by the clock, such as a walk
 through the conntrack table, falls into one of them or not."""
+
+ANSWERED = b"HTTP/1.1 200"
+PATIENCE = 2.0  # seconds until a client counts as unanswered
 
 SETTLE_SECONDS = 2.0
 """Of the guest's clock, which jumps over idle time: for work that the kernel has put off."""
@@ -37,23 +41,25 @@ http { access_log off; keepalive_requests 1000000;
 
 def measure(cell: Mapping[str, Any], share: Path) -> Iterator[dict[str, Any]]:
     """Yield one result for each load of a cell, with the reason where there is no rate."""
+    waiting = [*cell["requests"], *(packets.LOADS if cell["packets"] else ())]
     try:
         network.build()
         _load(cell, share)
         with _server(cell):
             _prove(cell)
             time.sleep(SETTLE_SECONDS)
-            for load, requests in cell["requests"].items():
-                yield _result(cell, load, _rate(cell, load, requests))
+            for load, rate in _rates(cell):
+                waiting.remove(load)
+                yield _result(cell, load, rate)
     except NetworkFailed as failure:
-        for load in cell["requests"]:
+        for load in waiting:
             yield _result(cell, load, 0.0, str(failure))
     finally:
         network.remove()
 
 
-def _result(cell: Mapping[str, Any], load: str, rps: float, error: str = "") -> dict[str, Any]:
-    return {"cell": cell["name"], "load": load, "rps": rps, "error": error}
+def _result(cell: Mapping[str, Any], load: str, rate: float, error: str = "") -> dict[str, Any]:
+    return {"cell": cell["name"], "load": load, "rate": rate, "error": error}
 
 
 def _load(cell: Mapping[str, Any], share: Path) -> None:
@@ -63,13 +69,16 @@ def _load(cell: Mapping[str, Any], share: Path) -> None:
             run(*command["argv"], space=node, text=text)
 
 
+def _ends(cell: Mapping[str, Any]) -> Ends:
+    return ENDS[cell["points"]]
+
+
 @contextmanager
 def _server(cell: Mapping[str, Any]) -> Iterator[None]:
     config = Path("/tmp/nginx.conf")  # noqa: S108  # the guest's own, in memory
     config.write_text(NGINX)
-    space = "pod-b" if cell["points"] == len(network.NODES) else "pod-a"
-    argv = ["ip", "netns", "exec", space, "nginx", "-c", str(config)]
-    server = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    with inside(_ends(cell).server_space):
+        server = subprocess.Popen(["nginx", "-c", str(config)], stdin=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -92,19 +101,27 @@ def _prove(cell: Mapping[str, Any]) -> None:
 
 
 def _asks(cell: Mapping[str, Any], source: str) -> bool:
-    space, target = _ends(cell)
-    bound = ("--interface", source) if source else ()
-    argv = ("curl", "-sf", "-m", "2", "-o", "/dev/null", *bound, f"http://{target}/")
-    try:
-        run(*argv, space=space)
-    except NetworkFailed:
-        return False
-    return True
+    """Whether a client is answered, from an address of its own or from ``source``."""
+    ends = _ends(cell)
+    with inside(ends.client_space):
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    with client:
+        client.settimeout(PATIENCE)
+        try:
+            client.bind((source, 0))
+            client.connect((ends.server, PORT))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return client.recv(len(ANSWERED)) == ANSWERED
+        except OSError:
+            return False
 
 
-def _ends(cell: Mapping[str, Any]) -> tuple[str, str]:
-    one = ("outside", network.POD_A)
-    return one if cell["points"] == 1 else ("pod-a", network.POD_B)
+def _rates(cell: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield each load's rate. Packets come last: they shut the door to requests."""
+    for load, requests in cell["requests"].items():
+        yield load, _rate(cell, load, requests)
+    if cell["packets"]:
+        yield from packets.rates(_ends(cell), cell["packets"]).items()
 
 
 def _rate(cell: Mapping[str, Any], load: str, requests: int) -> float:
@@ -122,8 +139,9 @@ def _leg(cell: Mapping[str, Any], load: str, requests: int) -> float:
 
 
 def _ab(cell: Mapping[str, Any], load: str, requests: int) -> str:
-    space, target = _ends(cell)
+    ends = _ends(cell)
     keep = ("-k",) if load == "kept" else ()
     bound = ("-B", network.CLIENT) if cell["points"] == 1 else ()
     counts = ("-n", str(requests), "-c", str(CONCURRENCY))
-    return run("ab", "-q", "-r", *keep, *bound, *counts, f"http://{target}/", space=space)
+    url = f"http://{ends.server}/"
+    return run("ab", "-q", "-r", *keep, *bound, *counts, url, space=ends.client_space)

@@ -14,7 +14,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from harness.prober.sockets import Namespaces
 
 CLIENT = "14.215.0.10"
 """Inside of the study's network: allowed."""
@@ -27,6 +32,23 @@ SPACES = ("outside", "a", "b", "pod-a", "pod-b")
 NODES = ("a", "b")
 POD_DEVICES = ("pod",)
 UPLINKS = {"a": ("uplink", "mesh"), "b": ("mesh",)}
+PORT = 80
+
+
+class Ends(NamedTuple):
+    """Both ends of what is measured: namespaces, and addresses in them."""
+
+    client_space: str
+    client: str
+    server_space: str
+    server: str
+
+
+ENDS = {
+    1: Ends("outside", CLIENT, "pod-a", POD_A),
+    2: Ends("pod-a", POD_A, "pod-b", POD_B),
+}
+"""By the number of enforcement points on the way."""
 
 PROXY = """
 table ip proxy {
@@ -50,10 +72,23 @@ class NetworkFailed(Exception):  # noqa: N818  # it names what failed
     """A command of the set-up went wrong."""
 
 
+@cache
+def _namespaces() -> Namespaces:
+    return Namespaces.at(Path("/run/netns"))
+
+
+def inside(space: str) -> AbstractContextManager[None]:
+    """Be in a network namespace meanwhile, and whatever is started or opened with us.
+
+    ``ip netns exec`` would be one program more to execute, and a mount namespace, each time.
+    """
+    return _namespaces().inside(space) if space else nullcontext()
+
+
 def run(*argv: str, space: str = "", text: str | None = None) -> str:
     """Run a program, in a network namespace if one is named; NetworkFailed says what it said."""
-    inside = ("ip", "netns", "exec", space) if space else ()
-    done = subprocess.run([*inside, *argv], input=text, capture_output=True, text=True, check=False)
+    with inside(space):
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         message = f"{' '.join(argv)}: {(done.stderr or done.stdout).strip()}"
         raise NetworkFailed(message)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from harness.clusters.base import Cluster
 from harness.enforcers.base import Enforcer
@@ -28,6 +26,7 @@ from harness.measure.windows.record import Event
 from harness.measure.windows.starting import Starter
 from harness.measure.windows.tape import RATE
 from harness.prober.stream import Flow
+from harness.requirements import available_bytes
 from harness.results import RunFolder
 from harness.workload import study as workload
 
@@ -225,9 +224,3 @@ def affordable(nodes: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
         f"1 of {len(nodes)} nodes, that of the server: the others' daemons would need "
         f"{(need - there) / 2**30:.1f} GiB more memory"
     )
-
-
-def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Return the memory that programs may take without swapping."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
-    return 1024 * int(found[1]) if found else 0

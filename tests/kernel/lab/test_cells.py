@@ -27,7 +27,11 @@ INSIDE = 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"'
 
 
 def measured(
-    folder: Path, *cells: Cell, enforces: bool | None = None, dump: Dump | None = None
+    folder: Path,
+    *cells: Cell,
+    enforces: bool | None = None,
+    dump: Dump | None = None,
+    packets: int = 0,
 ) -> list[dict[str, object]]:
     """Run cells as the guest does, in namespaces of this machine's kernel."""
     described = [
@@ -37,6 +41,7 @@ def measured(
             "enforces": cell.kind.enforces if enforces is None else enforces,
             "proves": True,
             "requests": {"new": 50},
+            "packets": packets,
             "rules": rules.as_json(rules.write(cell, folder / "rules", dump), "rules"),
         }
         for cell in cells
@@ -66,15 +71,48 @@ def test_a_cell_loads_acts_and_has_a_rate(cell: Cell, tmp_path: Path) -> None:
     (result,) = measured(tmp_path, cell)
 
     assert result["error"] == ""
-    assert isinstance(result["rps"], float)
-    assert result["rps"] > 0
+    assert isinstance(result["rate"], float)
+    assert result["rate"] > 0
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [Cell(Kind.NONE), Cell(Kind.BUNDLED, 20, 2), Cell(Kind.MODEL_LEGACY, 20)],
+    ids=lambda cell: cell.name,
+)
+def test_packets_arrive_one_by_one(cell: Cell, tmp_path: Path) -> None:
+    """First packets, and later ones of a connection that the rules know, are sent and counted."""
+    results = measured(tmp_path, cell, packets=20)
+
+    assert [(it["load"], it["error"]) for it in results] == [
+        *(("new", ""), ("first", ""), ("later", "")),
+    ]
+
+
+@pytest.mark.optional("iptables-legacy")
+def test_packets_that_do_not_arrive_are_no_measurement(tmp_path: Path) -> None:
+    """Rules that let requests pass and drop the counted packets leave a reason, and no rate."""
+    dump = Dump(SPITEFUL, "", POD_A)
+
+    new, *packets = measured(tmp_path, Cell(Kind.DUMP_LEGACY), enforces=False, dump=dump, packets=1)
+
+    assert new["error"] == ""
+    assert [(it["rate"], it["error"]) for it in packets] == [
+        (0, "of 215 packets 0 arrived"),
+    ] * 2
+
+
+SPITEFUL = """*filter
+-A FORWARD -p tcp --sport 20000:29999 -j DROP
+COMMIT
+"""
 
 
 def test_rules_that_do_not_act_are_no_measurement(tmp_path: Path) -> None:
     """A cell that should enforce and lets a stranger in has no rate, but a reason."""
     (result,) = measured(tmp_path, Cell(Kind.EMPTY), enforces=True)
 
-    assert (result["rps"], result["error"]) == (
+    assert (result["rate"], result["error"]) == (
         0,
         "a client that the policy denies reaches the pod",
     )

@@ -10,12 +10,17 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.commands import lab
+from harness.commands.lab import Asked
 from harness.errors import MissingError
-from harness.lab import errand, initrd, machine
+from harness.lab import debian, errand, initrd, machine
 from harness.lab.debian import Kernel
 from harness.lab.errand import Errand
+from harness.lab.loads import Load
 from harness.lab.machine import Clock, Job
-from harness.requirements import ADMIN_PATHS
+from harness.lab.study import Plan
+from harness.measure.progress import Narrator
+from harness.requirements import ADMIN_PATHS, available_bytes
 from harness.results import RunFolder
 
 ECHO = "import sys; print('said', *sys.argv[1:]); sys.exit(int(sys.argv[1]))"
@@ -151,6 +156,43 @@ def test_all_mistakes_are_told_at_once(arguments: tuple[str, ...], mistakes: lis
     assert [mistake for mistake in mistakes if mistake not in result.output] == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ((), ["300 requests", "features"]),
+        (("--requests", "100"), ["100 requests", "features"]),
+        (("--cost",), ["800 requests"]),
+        (("--only", "bundled"), ["800 requests"]),
+        (("--tests",), ["tests"]),
+        (("--functional",), ["functional"]),
+        (("--execute", "true"), ["command"]),
+    ],
+)
+def test_a_run_has_all_parts_or_those_named(
+    arguments: tuple[str, ...], parts: list[str], monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    """Without words the table, in short, and what is tried; with words one of them, in full."""
+    had: list[str] = []
+
+    def measured(_: Asked, plan: Plan, __: Narrator) -> list[str]:
+        had.append(f"{plan.counts[Load.NEW]} requests")
+        return ["not measured: x"]
+
+    def ran(_: Asked, errand: Errand, __: Kernel, ___: Narrator) -> list[str]:
+        had.append(errand.name)
+        return ["a command ended with 1"]
+
+    monkeypatch.setattr(machine, "require", lambda: None)
+    monkeypatch.setattr(debian, "kernel", lambda *_: kernel)
+    monkeypatch.setattr(lab, "_measure", measured)
+    monkeypatch.setattr(lab, "_run_in_guest", ran)
+
+    result = CliRunner().invoke(main, ["lab", *arguments])
+
+    assert had == parts
+    assert result.exit_code == 1, "one part that failed keeps none from running, and is told"
+
+
 def test_each_guest_has_its_share_of_the_tests() -> None:
     """Without words the kernel's tests run, dealt out to the guests; with words only those."""
     shares = errand.tests((), 2).commands
@@ -171,3 +213,29 @@ def test_another_architecture_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(MissingError, match="this is aarch64"):
         machine.require()
+
+
+def test_too_little_memory_is_told_before_anything_boots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence says how much a guest needs, and how much there is."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(machine, "require_tools", lambda *_: None)
+    monkeypatch.setattr(machine, "available_bytes", lambda: 2 * 2**30)
+
+    with pytest.raises(MissingError, match="needs 3 GiB of memory"):
+        machine.require()
+
+
+@pytest.mark.parametrize(("gibibytes", "places"), [(2, 1), (7, 2), (100, 4)])
+def test_guests_are_as_many_as_cores_and_memory_allow(
+    gibibytes: int, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four cores are no good where there is memory for two."""
+    monkeypatch.setattr(machine, "available_bytes", lambda: gibibytes * 2**30)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(4))
+
+    assert machine.places() == places
+
+
+def test_the_machines_memory_is_known() -> None:
+    """The kernel says what programs may take."""
+    assert available_bytes() > 0

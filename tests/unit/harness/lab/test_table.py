@@ -6,16 +6,21 @@ import pytest
 
 from harness.lab import report, rules, study, summary
 from harness.lab.cells import Cell, Kind, chosen, default_cells
+from harness.lab.loads import Load
 from harness.lab.study import Row
-from harness.load.ab import Connections
 from harness.results import RunFolder
 
-NEW = Connections.NEW
+NEW, FIRST = Load.NEW, Load.FIRST
 
 
-def row(guest: int, cell: str, rps: float, points: int = 1, error: str = "") -> Row:
+def row(guest: int, cell: str, rate: float, points: int = 1, error: str = "") -> Row:
     """Return a rate of new connections."""
-    return Row(guest, cell, 0, points, NEW, 800, rps, error)
+    return Row(guest, cell, 0, points, NEW, 800, rate, error)
+
+
+def packet(guest: int, cell: str, instructions: int) -> Row:
+    """Return the rate of first packets of so many instructions."""
+    return Row(guest, cell, 0, 1, FIRST, 150, 1e9 / instructions)
 
 
 def test_a_cell_is_compared_with_the_baseline_of_its_own_guest() -> None:
@@ -50,6 +55,20 @@ def test_instructions_are_nanoseconds_of_the_guest() -> None:
     rows = [row(1, "none", 1000), row(1, "x", 500)]
 
     assert summary.lines(rows)[1].costs[NEW].instructions == pytest.approx(1_000_000)
+
+
+def test_packets_are_told_in_instructions(tmp_path: Path) -> None:
+    """A packet's cost is the mean of the guests, with half of what they disagree about."""
+    folder = _folder(tmp_path)
+    rows = [packet(1, "none", 10000), packet(1, "bundled, 80 pods", 12500)]
+    rows += [packet(2, "none", 10010), packet(2, "bundled, 80 pods", 12550)]
+    study.write(folder, rows)
+
+    report.write(folder)
+
+    said = (tmp_path / "report.md").read_text()
+    assert "| bundled, 80 pods | - | - | - | - | 2520 ± 20 | - |" in said
+    assert "its packets by 30 instructions" in said
 
 
 def test_a_cell_that_could_not_be_measured_says_why_and_has_no_figure() -> None:
@@ -97,7 +116,7 @@ def test_chosen_cells_bring_their_baselines() -> None:
 
 def _folder(path: Path) -> RunFolder:
     folder = RunFolder(path)
-    settings = {"kernel": "6.1", "requests_new": 800, "requests_kept": 1600}
+    settings = {"kernel": "6.1", "requests_new": 800, "requests_kept": 1600, "packets": 150}
     folder.write_json(
         "run.json",
         {

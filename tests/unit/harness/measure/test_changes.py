@@ -168,11 +168,6 @@ def test_where_memory_is_short_the_servers_node_alone_has_a_daemon(
     assert why.startswith("1 of 100 nodes")
 
 
-def test_the_machines_memory_is_known() -> None:
-    """The kernel says what programs may take."""
-    assert run.available_bytes() > 0
-
-
 class Replaced:
     """A cluster that notes its pods; they are all Ready at once, or never."""
 
