@@ -158,7 +158,13 @@ def _ports(item: PolicyClass) -> str:
 
 def _content(item: PolicyClass) -> str:
     allowed = item.allowed
-    parts = (allowed.peers, allowed.peer_ports, allowed.networks, allowed.network_ports)
+    parts = (
+        allowed.peers,
+        allowed.peer_ports,
+        allowed.ports,
+        allowed.networks,
+        allowed.network_ports,
+    )
     return f"{_ports(item)} {allowed.everything} {[sorted(map(str, part)) for part in parts]}"
 
 

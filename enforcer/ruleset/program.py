@@ -298,7 +298,9 @@ def _asked(given: ProgramInput, chain: str) -> Iterator[str]:
         if direction in given.isolated:
             yield dispatch(chain, direction, given.family, given.room)
         yield from _unknown(given, local(chain, direction, given.family))
-    yield from _unknown_behind(given)
+        if direction is Direction.EGRESS:
+            # Before the server is asked: who is let in there goes to the stamp at once.
+            yield from _unknown_behind(given)
     yield "goto stamp"
 
 

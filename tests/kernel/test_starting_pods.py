@@ -13,15 +13,15 @@ from dataclasses import replace
 import pytest
 
 from enforcer.model.changes import Object, Put
-from enforcer.model.net import IPAddress
+from enforcer.model.net import IPAddress, PortRange
 from enforcer.model.objects import Key, Node
 from enforcer.model.objects import Pod as KnownPod
 from enforcer.policy.cluster import Cluster
 from enforcer.policy.compile import compile_node
-from enforcer.policy.compiled import CompiledPolicy
+from enforcer.policy.compiled import Allowed, CompiledPolicy
 from enforcer.ruleset.options import AntiSpoofing
 from tests.kernel.netlab import OUTSIDE, Lab, Namespace, Pod, Verdict, Wire, wait_until
-from tests.kernel.policies import compiled, ingress, peers
+from tests.kernel.policies import TCP, compiled, ingress, peers
 
 pytestmark = pytest.mark.kernel
 
@@ -62,17 +62,22 @@ def _policy(pods: list[Pod], networks: str) -> CompiledPolicy:
 
 
 def test_an_interface_with_another_name_is_known_by_its_route() -> None:
-    """Without pod networks a route to one address in another namespace leads to a pod."""
+    """Without pod networks a route to one address in another namespace leads to a pod.
+
+    Until that pod is known it reaches nobody, nor one whose own policies let everybody in.
+    """
+    anybody = Allowed(ports=frozenset({PortRange(TCP, 80, 80)}))
     with Lab(Wire.ROUTED) as lab:
         for pod in lab.pods:
             lab.serve(pod.name, 80)
         one, two, three = lab.pods
-        lab.sync(without_networks(compiled([one, two])))
+        lab.sync(without_networks(compiled([one, two], {2: [ingress(anybody)]})))
 
         for address in (three.ip4, three.ip6):
             assert lab.probe("p1", address, 80) is Verdict.DROPPED
             assert lab.probe("node", address, 80) is Verdict.OPEN
-        assert lab.probe("p3", one.ip4, 80) is Verdict.DROPPED
+        for address in (one.ip4, two.ip4, two.ip6):
+            assert lab.probe("p3", address, 80) is Verdict.DROPPED
         assert lab.probe("p1", two.ip4, 80) is Verdict.OPEN
 
 

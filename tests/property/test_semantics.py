@@ -96,6 +96,20 @@ def test_one_name_for_two_protocols_is_a_number_of_each(story: Story) -> None:
     assert story.open("a", "b", TCP, 80) == NONE
 
 
+def test_a_pod_without_the_named_port_is_reached_at_numbers_alone(story: Story) -> None:
+    """Pods that one policy selects may differ by a name that says no new number to a network."""
+    numbered = {"from": [{"ipBlock": {"cidr": HERE4}}], "ports": [{"port": 80}]}
+    story(
+        tenants={"a": pod("a", ("http", "TCP", 80)), "b": pod("b")},
+        policy=policy(ingress=[numbered, {"ports": [{"port": "http"}]}]),
+    )
+
+    assert story.open("c", "a", TCP, 80) == BOTH
+    assert story.open("c", "b", TCP, 80) == NONE
+    assert story.open("here", "a", TCP, 80) == BOTH
+    assert story.open("here", "b", TCP, 80) == {4}
+
+
 def test_a_named_port_that_moves_takes_the_rule_along(story: Story) -> None:
     """A pod that is made again with another number is reached there, and no longer at the old."""
     allow = policy(ingress=[{"ports": [{"port": "http"}]}])

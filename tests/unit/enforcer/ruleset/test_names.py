@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from enforcer.model.net import Direction, Family
+from dataclasses import fields, replace
+from ipaddress import ip_network
+
+import pytest
+
+from enforcer.model.net import Direction, Family, PortRange, Protocol
 from enforcer.model.objects import Key
 from enforcer.policy.compiled import Allowed, PolicyClass
 from enforcer.ruleset.names import ClassNames, name_classes
@@ -24,6 +29,24 @@ def test_a_tag_cannot_be_found_by_trying() -> None:
     ((name, _),) = ClassNames().of([OURS])
 
     assert len(name.tag) * 4 >= 96
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Allowed)])
+def test_whatever_classes_of_the_same_policies_allow_tells_them_apart(field: str) -> None:
+    """One field of what they allow is enough, whichever: a class without a name ends the daemon."""
+    net, port = ip_network("10.0.0.0/8"), PortRange(Protocol.TCP, 80, 80)
+    both = Allowed(
+        everything=True,
+        peers=frozenset({net[1]}),
+        peer_ports=frozenset({(net[1], Protocol.TCP, 80)}),
+        ports=frozenset({port}),
+        networks=frozenset({net}),
+        network_ports=frozenset({(net, port)}),
+    )
+    without = replace(both, **{field: getattr(Allowed(), field)})
+    classes = [replace(OURS, allowed=allowed) for allowed in (both, without)]
+
+    assert len({name.tag for name in name_classes(classes).values()}) == len(classes)
 
 
 def test_the_longest_names_fit_into_the_kernel() -> None:
