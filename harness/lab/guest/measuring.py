@@ -23,6 +23,9 @@ LEGS = 5
 """Runs of ab of which the median counts: work that the kernel does by the clock, such as a walk
 through the conntrack table, falls into one of them or not."""
 
+LISTENS = f":{PORT:04X} 00000000:0000 0A "
+"""In /proc/net/tcp: whatever local address, no remote one, state TCP_LISTEN."""
+
 ANSWERED = b"HTTP/1.1 200"
 PATIENCE = 2.0  # seconds until a client counts as unanswered
 
@@ -80,10 +83,30 @@ def _server(cell: Mapping[str, Any]) -> Iterator[None]:
     with inside(_ends(cell).server_space):
         server = subprocess.Popen(["nginx", "-c", str(config)], stdin=subprocess.DEVNULL)
     try:
+        _await(server)
         yield
     finally:
         server.kill()
         server.wait()
+
+
+def _await(server: subprocess.Popen[bytes]) -> None:
+    """Return when the server listens; NetworkFailed when it has ended instead.
+
+    Without a pause: the guest's clock jumps over pauses, also while a file of the host is awaited,
+    so that any time would be over before a server on a busy host has read its files.
+    """
+    while not _listens(server.pid):
+        if server.poll() is not None:
+            message = "nginx ended before it listened"
+            raise NetworkFailed(message)
+
+
+def _listens(process: int) -> bool:
+    try:
+        return LISTENS in Path(f"/proc/{process}/net/tcp").read_text()
+    except OSError:
+        return False  # it is ending
 
 
 def _prove(cell: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from harness.lab.cells import Cell, Kind
 from harness.lab.dumps import Dump
 from harness.lab.guest.network import POD_A
 from harness.lab.machine import PROJECT
+from harness.requirements import find_tool
 
 pytestmark = pytest.mark.kernel
 
@@ -23,6 +25,9 @@ folder = Path(sys.argv[1])
 cells = json.loads((folder / "cells.json").read_text())
 print(json.dumps([result for cell in cells for result in measuring.measure(cell, folder)]))
 """
+JUMPING = "import time; time.sleep = lambda _: None"
+"""The guest's clock, to those who wait."""
+
 INSIDE = 'mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"'
 
 
@@ -32,6 +37,7 @@ def measured(
     enforces: bool | None = None,
     dump: Dump | None = None,
     packets: int = 0,
+    program: str = PROGRAM,
 ) -> list[dict[str, object]]:
     """Run cells as the guest does, in namespaces of this machine's kernel."""
     described = [
@@ -48,7 +54,7 @@ def measured(
     ]
     (folder / "cells.json").write_text(json.dumps(described))
     argv = ["unshare", "--mount", "--net", "--", "sh", "-c", INSIDE, "sh"]
-    argv += [sys.executable, "-c", PROGRAM, str(folder)]
+    argv += [sys.executable, "-c", program, str(folder)]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=True)
     found: list[dict[str, object]] = json.loads(done.stdout)
     return found
@@ -116,6 +122,36 @@ def test_rules_that_do_not_act_are_no_measurement(tmp_path: Path) -> None:
         0,
         "a client that the policy denies reaches the pod",
     )
+
+
+def test_a_slow_server_is_waited_for_however_the_clock_jumps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy host is long in giving the guest the server's files, while the guest's clock jumps."""
+    slow = tmp_path / "bin" / "nginx"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {find_tool("nginx")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+
+    (result,) = measured(tmp_path, Cell(Kind.NONE), program=f"{JUMPING}\n{PROGRAM}")
+
+    assert result["error"] == ""
+
+
+def test_a_server_that_ends_is_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for what has ended."""
+    broken = tmp_path / "bin" / "nginx"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+
+    (result,) = measured(tmp_path, Cell(Kind.NONE))
+
+    assert result["error"] == "nginx ended before it listened"
 
 
 def saved(folder: Path, kind: Kind, pod: str) -> Dump:
