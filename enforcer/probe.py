@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from string import Template
 from typing import Final
 
-from enforcer.errors import MissingError
-from enforcer.nft.kernel import run_nft
+from enforcer.errors import KernelError, MissingError
+from enforcer.nft.kernel import NftKernel, run_nft
+from enforcer.nft.objects import FieldType, Set, TableFamily, TableId, VerdictMap
+from enforcer.nft.transaction import AddSet, DeleteTable, MakeDormant, Transaction
 from enforcer.ruleset.names import JUDGES
 
 OLDEST_TRIED: Final = "6.1"
@@ -24,11 +26,13 @@ NEWEST_REFUSED: Final = "5.10"
 """The newest kernel that is known to lack something."""
 
 _NAME: Final = "npd_probe"
-_FAMILIES: Final = (
-    {"header": "ip", "address": "10.0.0.1", "type": "ipv4_addr", "icmp": "icmp"},
-    {"header": "ip6", "address": "fd00::1", "type": "ipv6_addr", "icmp": "icmpv6"},
-)
+_FAMILIES: Final = {
+    TableFamily.IP: {"header": "ip", "address": "10.0.0.1", "icmp": "icmp"},
+    TableFamily.IP6: {"header": "ip6", "address": "fd00::1", "icmp": "icmpv6"},
+}
 """Of each of our tables: what stands for ``$header`` and so on in a part of it."""
+
+_ADDRESSES: Final = {TableFamily.IP: FieldType.IPV4, TableFamily.IP6: FieldType.IPV6}
 
 NEEDED: Final[Mapping[str, str]] = {
     "fib lookups of the incoming interface (fib saddr . iif oif) in the forward hook": (
@@ -46,13 +50,12 @@ NEEDED: Final[Mapping[str, str]] = {
         "ct mark set ct mark & 0xffff | 0x10000; }"
     ),
     "verdict maps that are filled later": (
-        "map pods { type $type : verdict; size 1024; }\n"
         "chain dispatch { type filter hook forward priority 0; "
         "ct original $header saddr vmap @pods; }"
     ),
     "sets of concatenated ranges": (
-        "set ranges { type $type . inet_proto . inet_service; flags interval; "
-        "elements = { $address . 6 . 80-90 }; }"
+        "chain within { type filter hook forward priority 0; "
+        "meta l4proto 6 $header saddr . meta l4proto . th dport @ranges accept; }"
     ),
     "reject": (
         "chain refused { type filter hook forward priority 0; "
@@ -84,18 +87,31 @@ def _is_enforced() -> bool:
 
 def _refusal(*bodies: str) -> str:
     """Return what is said against tables of these parts; empty where they were made."""
-    parts = Template("\n".join(bodies))
-    made = "".join(_table(words["header"], parts.substitute(words)) for words in _FAMILIES)
-    result = run_nft(["-f", "-"], made)
-    for words in _FAMILIES:
-        run_nft(["delete", "table", words["header"], _NAME])
+    parts = "\n".join(bodies)
+    try:
+        for family in _FAMILIES:
+            NftKernel().apply(_sets(family, parts))
+        result = run_nft(["-f", "-"], "".join(_table(family, parts) for family in _FAMILIES))
+    except KernelError as error:
+        return str(error)
+    finally:
+        for family in _FAMILIES:
+            run_nft(["delete", "table", family.value, _NAME])
     if result.returncode == 0:
         return ""
     said = next((line for line in result.stderr.splitlines() if "Error:" in line), "refused")
     return said.partition("Error: ")[2] or said
 
 
-def _table(family: str, parts: str) -> str:
-    name = f"{family} {_NAME}"
-    anew = f"add table {name}\ndelete table {name}"
-    return f"{anew}\ntable {name} {{\nflags dormant\n{parts}\n}}\n"
+def _sets(family: TableFamily, parts: str) -> Transaction:
+    """Return what makes a table anew, with the sets that its parts ask: as ours are made."""
+    id_, address = TableId(family, _NAME), _ADDRESSES[family]
+    key = (address, FieldType.PROTOCOL, FieldType.PORT)
+    sets = (VerdictMap("pods", (address,), room=1024), Set("ranges", key, interval=True))
+    asked = (AddSet(id_, item) for item in sets if f"@{item.name}" in parts)
+    return Transaction((MakeDormant(id_), DeleteTable(id_), MakeDormant(id_), *asked), "probe")
+
+
+def _table(family: TableFamily, parts: str) -> str:
+    found = Template(parts).substitute(_FAMILIES[family])
+    return f"table {family.value} {_NAME} {{\nflags dormant\n{found}\n}}\n"

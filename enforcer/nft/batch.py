@@ -1,7 +1,8 @@
-"""Transactions in the kernel's own words, for the changes that are many and small.
+"""Transactions in the kernel's own words: what is frequent, and what is not to be ``nft``'s.
 
 Elements of sets and verdict maps, and the rules that carry the epoch: a tenth of a millisecond
-where an ``nft`` process takes five. What this cannot say, :func:`encode` leaves to ``nft``.
+where an ``nft`` process takes five. Sets themselves, for :mod:`enforcer.nft.declarations`' reason,
+and the tables that they are in. What this cannot say, :func:`encode` leaves to ``nft``.
 
 linux/netfilter/nfnetlink.h (batches), linux/netfilter/nf_tables.h (messages and attributes)
 """
@@ -11,23 +12,45 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, assert_never
 
+from enforcer.nft.declarations import declaration
 from enforcer.nft.elements import spans
 from enforcer.nft.expressions import rule_expressions
-from enforcer.nft.netlink import NFT_MSG_NEWRULE, NLM_F_ECHO, attribute, nested
+from enforcer.nft.netlink import (
+    COMMENT,
+    NFT_MSG_NEWRULE,
+    NLM_F_ECHO,
+    attribute,
+    nested,
+    note,
+    number,
+    padded,
+    string,
+)
 from enforcer.nft.objects import ElementType, Rule, TableFamily, TableId
 from enforcer.nft.transaction import (
     AddElements,
+    AddSet,
+    AddTable,
     AddTargets,
     Command,
     DeleteElements,
+    DeleteTable,
+    MakeDormant,
     ReplaceRules,
     Transaction,
 )
 
+NFT_MSG_NEWTABLE: Final = 0
+NFT_MSG_DELTABLE: Final = 2
+NFT_MSG_NEWSET: Final = 9
 NFT_MSG_NEWSETELEM: Final = 12
 NFT_MSG_DELSETELEM: Final = 14
+
+NFTA_TABLE_NAME: Final = 1
+NFTA_TABLE_FLAGS: Final = 2
+NFT_TABLE_F_DORMANT: Final = 1
 
 NFTA_SET_ELEM_LIST_TABLE: Final = 1
 NFTA_SET_ELEM_LIST_SET: Final = 2
@@ -41,13 +64,13 @@ NFTA_DATA_VERDICT: Final = 2
 NFTA_VERDICT_CODE: Final = 1
 NFTA_VERDICT_CHAIN: Final = 2
 NFT_JUMP: Final = -3
+NFT_GOTO: Final = -4
 
 NFTA_RULE_TABLE: Final = 1
 NFTA_RULE_CHAIN: Final = 2
 NFTA_RULE_HANDLE: Final = 3
 NFTA_RULE_EXPRESSIONS: Final = 4
 NFTA_RULE_USERDATA: Final = 7
-COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
 
 NLM_F_CREATE: Final = 0x400
 NLM_F_REPLACE: Final = 0x100
@@ -88,23 +111,42 @@ def _encode(command: Command, handles: Handles) -> list[Message] | None:
         case AddElements(table, name, elements, ElementType() as kind) if kind.is_plain:
             made = (_element(text, kind) for text in elements)
             return list(_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, name, made))
-        case AddTargets(table, name, targets, ElementType() as kind) if kind.is_plain:
-            made = (_element(key, kind) + _jump(chain) for key, chain in targets)
+        case AddTargets(table, name, targets, ElementType() as kind, gotos) if kind.is_plain:
+            verdicts = ((NFT_GOTO if key in gotos else NFT_JUMP, key, to) for key, to in targets)
+            made = (_element(key, kind) + _verdict(code, to) for code, key, to in verdicts)
             return list(_elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, name, made))
         case DeleteElements(table, name, elements, ElementType() as kind) if kind.is_plain:
             made = (_element(text, kind) for text in elements)
             return list(_elements(NFT_MSG_DELSETELEM, 0, table, name, made))
         case ReplaceRules():
             return _replace(command, handles)
+        case AddSet() | AddTable() | MakeDormant() | DeleteTable():
+            return [_declared(command)]
         case _:
             return None
+
+
+def _declared(command: AddSet | AddTable | MakeDormant | DeleteTable) -> Message:
+    family, table = FAMILIES[command.table.family], command.table.name
+    name = string(NFTA_TABLE_NAME, table)
+    match command:
+        case AddSet(_, set_):
+            return NFT_MSG_NEWSET, NLM_F_CREATE, family, declaration(table, set_)
+        case AddTable():
+            return NFT_MSG_NEWTABLE, NLM_F_CREATE, family, name + number(NFTA_TABLE_FLAGS, 0)
+        case MakeDormant():
+            flags = number(NFTA_TABLE_FLAGS, NFT_TABLE_F_DORMANT)
+            return NFT_MSG_NEWTABLE, NLM_F_CREATE, family, name + flags
+        case DeleteTable():
+            return NFT_MSG_DELTABLE, 0, family, name
+    assert_never(command)
 
 
 def _elements(
     kind: int, flags: int, table: TableId, name: str, made: Iterable[bytes]
 ) -> Iterator[Message]:
-    where = attribute(NFTA_SET_ELEM_LIST_TABLE, _text(table.name))
-    where += attribute(NFTA_SET_ELEM_LIST_SET, _text(name))
+    where = string(NFTA_SET_ELEM_LIST_TABLE, table.name)
+    where += string(NFTA_SET_ELEM_LIST_SET, name)
     items = [nested(NFTA_LIST_ELEM, item) for item in made]
     for start in range(0, len(items), ELEMENTS_A_MESSAGE):
         some = b"".join(items[start : start + ELEMENTS_A_MESSAGE])
@@ -116,7 +158,7 @@ def _element(text: str, kind: ElementType) -> bytes:
     """Return the attributes of one element's key: for intervals its first and its last key."""
     parts = spans(text, kind.fields)
     if len(parts) > 1:
-        parts = [(_padded(first), _padded(last)) for first, last in parts]
+        parts = [(padded(first), padded(last)) for first, last in parts]
     found = _key(NFTA_SET_ELEM_KEY, (first for first, _ in parts))
     if kind.interval:
         found += _key(NFTA_SET_ELEM_KEY_END, (last for _, last in parts))
@@ -127,13 +169,9 @@ def _key(kind: int, parts: Iterable[bytes]) -> bytes:
     return nested(kind, attribute(NFTA_DATA_VALUE, b"".join(parts)))
 
 
-def _padded(value: bytes) -> bytes:
-    return value.ljust(len(value) + 3 & ~3, b"\0")
-
-
-def _jump(chain: str) -> bytes:
-    verdict = attribute(NFTA_VERDICT_CODE, struct.pack("!i", NFT_JUMP))
-    verdict += attribute(NFTA_VERDICT_CHAIN, _text(chain))
+def _verdict(code: int, chain: str) -> bytes:
+    verdict = attribute(NFTA_VERDICT_CODE, struct.pack("!i", code))
+    verdict += string(NFTA_VERDICT_CHAIN, chain)
     return nested(NFTA_SET_ELEM_DATA, nested(NFTA_DATA_VERDICT, verdict))
 
 
@@ -155,17 +193,13 @@ def _replace(command: ReplaceRules, handles: Handles) -> list[Message] | None:
 
 
 def _rule(table: TableId, chain: str, handle: int, rule: Rule, expressions: bytes) -> bytes:
-    comment = _text(rule.comment)
+    comment = rule.comment.encode() + b"\0"
     return b"".join(
         (
-            attribute(NFTA_RULE_TABLE, _text(table.name)),
-            attribute(NFTA_RULE_CHAIN, _text(chain)),
+            string(NFTA_RULE_TABLE, table.name),
+            string(NFTA_RULE_CHAIN, chain),
             attribute(NFTA_RULE_HANDLE, struct.pack("!Q", handle)),
             nested(NFTA_RULE_EXPRESSIONS, expressions),
-            attribute(NFTA_RULE_USERDATA, bytes((COMMENT, len(comment))) + comment),
+            attribute(NFTA_RULE_USERDATA, note(COMMENT, comment)),
         )
     )
-
-
-def _text(value: str) -> bytes:
-    return value.encode() + b"\0"

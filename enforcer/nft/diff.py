@@ -297,10 +297,14 @@ def _change_set(table: TableId, old: Set, new: Set) -> Iterator[Command]:
 
 
 def _change_map(table: TableId, old: VerdictMap, new: VerdictMap) -> Iterator[Command]:
-    before, after = set(old.targets.items()), set(new.targets.items())
-    if gone := tuple(sorted(key for key, _ in before - after)):
+    before, after = _verdicts(old), _verdicts(new)
+    if gone := tuple(sorted(key for key, *_ in before - after)):
         yield DeleteElements(table, new.name, gone, new.type)
-    yield from _add_targets(table, new, dict(after - before))
+    yield from _add_targets(table, new, {key: chain for key, chain, _ in after - before})
+
+
+def _verdicts(map_: VerdictMap) -> set[tuple[str, str, bool]]:
+    return {(key, chain, key in map_.gotos) for key, chain in map_.targets.items()}
 
 
 def _sweep(old: Table, new: Table) -> Iterator[Command]:
@@ -319,7 +323,8 @@ def _add_elements(table: TableId, to: Set, elements: Iterable[str]) -> Iterator[
 
 def _add_targets(table: TableId, to: VerdictMap, targets: Mapping[str, str]) -> Iterator[Command]:
     if ordered := tuple(sorted(targets.items())):
-        yield AddTargets(table, to.name, ordered, to.type)
+        gotos = to.gotos & targets.keys()
+        yield AddTargets(table, to.name, ordered, to.type, gotos)
 
 
 def _both(old: Mapping[str, T], new: Mapping[str, T]) -> list[str]:

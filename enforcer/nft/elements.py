@@ -83,7 +83,13 @@ def _decode_field(part: Any, kind: FieldType) -> str:
             return str(PROTOCOL_NUMBERS.get(part, part))
         case FieldType.ND_TARGET:
             return integer(int(str(part), 0))
-        case FieldType.IPV4 | FieldType.PORT | FieldType.MAC | FieldType.ETHER_TYPE:
+        case (
+            FieldType.IPV4
+            | FieldType.PORT
+            | FieldType.MAC
+            | FieldType.ETHER_TYPE
+            | FieldType.CT_STATE
+        ):
             return str(part)
 
 

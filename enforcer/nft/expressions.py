@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from enforcer.nft.netlink import attribute, nested
+from enforcer.nft.netlink import attribute, nested, number
 from enforcer.nft.objects import Rule
 
 NFTA_LIST_ELEM: Final = 1
@@ -67,19 +67,19 @@ def _expression(name: str, data: bytes) -> bytes:
 
 
 def _load(key: int) -> bytes:
-    return _expression("ct", _number(NFTA_CT_KEY, key) + _number(NFTA_CT_DREG, REGISTER))
+    return _expression("ct", number(NFTA_CT_KEY, key) + number(NFTA_CT_DREG, REGISTER))
 
 
 def _store_mark() -> bytes:
-    return _expression("ct", _number(NFTA_CT_KEY, NFT_CT_MARK) + _number(NFTA_CT_SREG, REGISTER))
+    return _expression("ct", number(NFTA_CT_KEY, NFT_CT_MARK) + number(NFTA_CT_SREG, REGISTER))
 
 
 def _bitwise(mask: int, xor: int) -> bytes:
     return _expression(
         "bitwise",
-        _number(NFTA_BITWISE_SREG, REGISTER)
-        + _number(NFTA_BITWISE_DREG, REGISTER)
-        + _number(NFTA_BITWISE_LEN, MARK_BYTES)
+        number(NFTA_BITWISE_SREG, REGISTER)
+        + number(NFTA_BITWISE_DREG, REGISTER)
+        + number(NFTA_BITWISE_LEN, MARK_BYTES)
         + _host_order(NFTA_BITWISE_MASK, mask)
         + _host_order(NFTA_BITWISE_XOR, xor),
     )
@@ -88,22 +88,18 @@ def _bitwise(mask: int, xor: int) -> bytes:
 def _compare(operator: int, value: int) -> bytes:
     return _expression(
         "cmp",
-        _number(NFTA_CMP_SREG, REGISTER)
-        + _number(NFTA_CMP_OP, operator)
+        number(NFTA_CMP_SREG, REGISTER)
+        + number(NFTA_CMP_OP, operator)
         + _host_order(NFTA_CMP_DATA, value),
     )
 
 
 def _accept() -> bytes:
-    verdict = nested(NFTA_DATA_VERDICT, _number(NFTA_VERDICT_CODE, NF_ACCEPT))
+    verdict = nested(NFTA_DATA_VERDICT, number(NFTA_VERDICT_CODE, NF_ACCEPT))
     return _expression(
         "immediate",
-        _number(NFTA_IMMEDIATE_DREG, VERDICT_REGISTER) + nested(NFTA_IMMEDIATE_DATA, verdict),
+        number(NFTA_IMMEDIATE_DREG, VERDICT_REGISTER) + nested(NFTA_IMMEDIATE_DATA, verdict),
     )
-
-
-def _number(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("!I", value))
 
 
 def _host_order(kind: int, value: int) -> bytes:
@@ -117,12 +113,12 @@ def _is_not_related() -> bytes:
 
 def _is_tcp(offset: int) -> bytes:
     load = (
-        _number(NFTA_PAYLOAD_DREG, REGISTER)
-        + _number(NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER)
-        + _number(NFTA_PAYLOAD_OFFSET, offset)
-        + _number(NFTA_PAYLOAD_LEN, 1)
+        number(NFTA_PAYLOAD_DREG, REGISTER)
+        + number(NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER)
+        + number(NFTA_PAYLOAD_OFFSET, offset)
+        + number(NFTA_PAYLOAD_LEN, 1)
     )
-    same = _number(NFTA_CMP_SREG, REGISTER) + _number(NFTA_CMP_OP, NFT_CMP_EQ)
+    same = number(NFTA_CMP_SREG, REGISTER) + number(NFTA_CMP_OP, NFT_CMP_EQ)
     same += nested(NFTA_CMP_DATA, attribute(NFTA_DATA_VALUE, bytes((socket.IPPROTO_TCP,))))
     return _expression("payload", load) + _expression("cmp", same)
 

@@ -145,7 +145,7 @@ def _run_set(table: Table, command: AddSet | DeleteSet) -> Table:
             _refuse_if(old.type != set_.type, EXISTS, command)
         case AddSet(_, VerdictMap() as map_):
             _refuse_if(map_.name in sets, EXISTS, command)
-            known = maps.setdefault(map_.name, replace(map_, targets={}))
+            known = maps.setdefault(map_.name, replace(map_, targets={}, gotos=frozenset()))
             _refuse_if(known.fields != map_.fields, EXISTS, command)
         case DeleteSet(_, name):
             _refuse_if(name not in sets and name not in maps, MISSING, command)
@@ -184,14 +184,16 @@ def _run_elements(table: Table, command: AddElements | AddTargets | DeleteElemen
             found = set_.elements | set(elements)
             _refuse_if(0 < set_.room < len(found), FULL, command)
             return _with_set(table, replace(set_, elements=found))
-        case AddTargets(_, name, targets):
+        case AddTargets(_, name, targets, gotos=gotos):
             map_ = _get(table.maps, name, command)
             for key, chain in targets:
                 _refuse_if(chain not in table.chains, MISSING, command)
-                _refuse_if(map_.targets.get(key, chain) != chain, EXISTS, command)
+                verdict = chain, key in gotos
+                known_verdict = map_.targets.get(key, chain), key in map_.gotos
+                _refuse_if(key in map_.targets and known_verdict != verdict, EXISTS, command)
             known = {**map_.targets, **dict(targets)}
             _refuse_if(0 < map_.room < len(known), FULL, command)
-            return _with_map(table, replace(map_, targets=known))
+            return _with_map(table, replace(map_, targets=known, gotos=map_.gotos | gotos))
         case DeleteElements(_, name, elements):
             return _delete_elements(table, name, elements, command)
     assert_never(command)
@@ -205,7 +207,7 @@ def _delete_elements(
         map_ = table.maps[name]
         _refuse_if(not gone <= map_.targets.keys(), MISSING, command)
         kept = {key: chain for key, chain in map_.targets.items() if key not in gone}
-        return _with_map(table, replace(map_, targets=kept))
+        return _with_map(table, replace(map_, targets=kept, gotos=map_.gotos - gone))
     set_ = _get(table.sets, name, command)
     _refuse_if(not gone <= set_.elements, MISSING, command)
     return _with_set(table, replace(set_, elements=set_.elements - gone))

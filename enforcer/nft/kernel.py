@@ -1,8 +1,8 @@
 """The seam to the operating system: read our tables, apply a transaction, ask the generation.
 
 What changes all the time, elements and the epoch, goes to the kernel as raw netlink
-(:mod:`enforcer.nft.batch`). All else, and reading, is an ``nft`` process, whose parser's memory
-goes with it (docs/decisions/0010).
+(:mod:`enforcer.nft.batch`), and so do sets themselves (:mod:`enforcer.nft.declarations`). All else,
+and reading, is an ``nft`` process, whose parser's memory goes with it (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from enforcer.nft.objects import (
     ruleset,
     table,
 )
-from enforcer.nft.transaction import Transaction
+from enforcer.nft.transaction import AddSet, Transaction
 
 OLDEST_NFT: Final = (1, 0, 2)
 LONGEST_LINE: Final = 300
@@ -78,11 +78,12 @@ class NftKernel:
         LostRaceError where somebody changed a table since :meth:`generation` was last asked, as
         far as that can be known: ``nft`` does not tell.
         """
+        makes_sets = any(isinstance(item, AddSet) for item in transaction.commands)
         messages = None
-        if self._generation is not None:
+        if makes_sets or self._generation is not None:
             messages = batch.encode(transaction, self._handles.of)
         try:
-            if messages and _size(messages) <= LARGEST_BATCH:
+            if messages and (makes_sets or _size(messages) <= LARGEST_BATCH):
                 made = self._netfilter.commit(messages, self._generation or 0)
                 self._handles.replaced(transaction, made)
             else:
@@ -262,8 +263,10 @@ def _decode_set(item: Mapping[str, Any]) -> Set:
 
 def _decode_map(item: Mapping[str, Any]) -> VerdictMap:
     fields = _decode_fields(item)
+    verdicts = {elements.decode(key, fields): verdict for key, verdict in item.get("elem", ())}
+    gotos = frozenset(key for key, verdict in verdicts.items() if "goto" in verdict)
     targets = {
-        elements.decode(key, fields): verdict["jump"]["target"]
-        for key, verdict in item.get("elem", ())
+        key: verdict["goto" if key in gotos else "jump"]["target"]
+        for key, verdict in verdicts.items()
     }
-    return VerdictMap(item["name"], fields, targets, room=item.get("size", 0))
+    return VerdictMap(item["name"], fields, targets, room=item.get("size", 0), gotos=gotos)

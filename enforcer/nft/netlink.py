@@ -42,6 +42,7 @@ NFTA_RULE_TABLE: Final = 1
 NFTA_RULE_CHAIN: Final = 2
 NFTA_RULE_HANDLE: Final = 3
 NFTA_RULE_USERDATA: Final = 7
+COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT of libnftnl
 
 NFNL_MSG_BATCH_BEGIN: Final = 16
 NFNL_MSG_BATCH_END: Final = 17
@@ -103,9 +104,7 @@ class Netfilter:
 
         One dump, filtered in the kernel.
         """
-        filters = attribute(CTA_MARK, struct.pack("!I", mark)) + attribute(
-            CTA_MARK_MASK, struct.pack("!I", mask)
-        )
+        filters = number(CTA_MARK, mark) + number(CTA_MARK_MASK, mask)
         kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET
         return any(
             struct.unpack("!I", value)[0] & mask == mark
@@ -116,8 +115,7 @@ class Netfilter:
 
     def rules(self, family: int, table: str, chain: str) -> list[tuple[int, str]]:
         """Return handle and comment of each rule of a chain, in order."""
-        wanted = attribute(NFTA_RULE_TABLE, table.encode() + b"\0")
-        wanted += attribute(NFTA_RULE_CHAIN, chain.encode() + b"\0")
+        wanted = string(NFTA_RULE_TABLE, table) + string(NFTA_RULE_CHAIN, chain)
         kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
         found = []
         for payload in self._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, wanted, family):
@@ -133,13 +131,13 @@ class Netfilter:
         KernelError where the kernel refuses one of them; LostRaceError where the ruleset is of
         another ``generation`` by now.
         """
-        genid = attribute(NFNL_BATCH_GENID, struct.pack("!I", generation))
+        genid = number(NFNL_BATCH_GENID, generation)
         parts = [_message(NFNL_MSG_BATCH_BEGIN, 0, 0, _NFTABLES + genid)]
-        for number, (kind, flags, family, attributes) in enumerate(messages, 1):
+        for place, (kind, flags, family, attributes) in enumerate(messages, 1):
             # One acknowledgement is enough: of the last, after all went well.
-            asked = flags | NLM_F_ACK if number == len(messages) else flags
+            asked = flags | NLM_F_ACK if place == len(messages) else flags
             body = NFGEN.pack(family, 0, 0) + attributes
-            parts.append(_message(NFNL_SUBSYS_NFTABLES << 8 | kind, asked, number, body))
+            parts.append(_message(NFNL_SUBSYS_NFTABLES << 8 | kind, asked, place, body))
         parts.append(_message(NFNL_MSG_BATCH_END, 0, len(messages) + 1, _NFTABLES))
         data = b"".join(parts)
         with self._channel() as channel:
@@ -206,7 +204,7 @@ def _comment(userdata: bytes) -> str:
     """Return the comment in a rule's user data: type, length and value, as libnftnl writes it."""
     while len(userdata) > 1:
         kind, length = userdata[0], userdata[1]
-        if kind == 0:
+        if kind == COMMENT:
             return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
         userdata = userdata[2 + length :]
     return ""
@@ -281,6 +279,26 @@ def attribute(kind: int, value: bytes) -> bytes:
     return ATTRIBUTE.pack(length, kind) + value + PADDING[-length & 3]
 
 
+def padded(value: bytes) -> bytes:
+    """Return a value filled up to whole words of 32 bits."""
+    return value + PADDING[-len(value) & 3]
+
+
 def nested(kind: int, value: bytes) -> bytes:
     """Return an attribute that holds attributes."""
     return attribute(kind | NLA_F_NESTED, value)
+
+
+def number(kind: int, value: int) -> bytes:
+    """Return an attribute that holds a number: in nf_tables, of 32 bits in network order."""
+    return attribute(kind, struct.pack("!I", value))
+
+
+def string(kind: int, value: str) -> bytes:
+    """Return an attribute that holds a string."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def note(kind: int, value: bytes) -> bytes:
+    """Return an entry of the user data of a rule or set, as libnftnl writes it."""
+    return bytes((kind, len(value))) + value

@@ -36,11 +36,15 @@ class FieldType(enum.Enum):
     INTERFACE = "ifname"
     MAC = "ether_addr"
     ETHER_TYPE = "ether_type"
+    CT_STATE = "ct_state"
     ND_TARGET = "integer"
     """The target of a neighbour advertisement, which nft has no type for: raw payload."""
 
 
-_OF_FRAMES = frozenset({FieldType.MAC, FieldType.ETHER_TYPE, FieldType.ND_TARGET})
+_NFTS_OWN = frozenset(
+    {FieldType.MAC, FieldType.ETHER_TYPE, FieldType.CT_STATE, FieldType.ND_TARGET}
+)
+"""Whose values only ``nft`` translates: they change rarely."""
 
 
 class HookName(enum.Enum):
@@ -135,7 +139,7 @@ class ElementType:
 
         A network among networks is two: a start and an end.
         """
-        known = not _OF_FRAMES & {*self.fields}
+        known = not _NFTS_OWN & {*self.fields}
         return known and (not self.interval or len(self.fields) > 1)
 
 
@@ -164,7 +168,7 @@ class Set:
 class VerdictMap:
     """A map from a key to ``jump CHAIN``; ``targets`` holds the chain of each key.
 
-    ``room`` is as a :class:`Set`'s.
+    For the keys that are in ``gotos`` it is ``goto CHAIN``. ``room`` is as a :class:`Set`'s.
     """
 
     name: str
@@ -172,6 +176,7 @@ class VerdictMap:
     targets: Mapping[str, str] = field(default_factory=dict)
     comment: str = field(default="", compare=False)
     room: int = 0
+    gotos: frozenset[str] = frozenset()
 
     @property
     def type(self) -> ElementType:

@@ -123,12 +123,16 @@ class AddElements:
 
 @dataclass(frozen=True, slots=True)
 class AddTargets:
-    """Add ``key : jump chain`` to a verdict map; an error when the key leads elsewhere."""
+    """Add ``key : jump chain`` to a verdict map; an error when the key leads elsewhere.
+
+    ``goto`` for those keys that are in ``gotos``.
+    """
 
     table: TableId
     map: str
     targets: tuple[tuple[str, str], ...]
     type: ElementType | None = field(default=None, compare=False)
+    gotos: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +246,9 @@ def _element_command_text(command: AddElements | AddTargets | DeleteElements) ->
     match command:
         case AddElements(table, name, elements):
             return f"add element {table} {name} {_block(elements)}"
-        case AddTargets(table, name, targets):
-            return f"add element {table} {name} {_block(map(_target_text, targets))}"
+        case AddTargets(table, name, targets, gotos=gotos):
+            found = (f"{key} : {'goto' if key in gotos else 'jump'} {to}" for key, to in targets)
+            return f"add element {table} {name} {_block(found)}"
         case DeleteElements(table, name, elements):
             return f"delete element {table} {name} {_block(elements)}"
     assert_never(command)
@@ -294,10 +299,6 @@ def _flowtable_definition(flowtable: Flowtable) -> str:
 
 def _comment(comment: str) -> list[str]:
     return [f'comment "{comment}";'] if comment else []
-
-
-def _target_text(target: tuple[str, str]) -> str:
-    return f"{target[0]} : jump {target[1]}"
 
 
 def _block(items: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from enforcer.nft.objects import (
     Ruleset,
     Set,
     Table,
+    VerdictMap,
     rule,
     table,
 )
@@ -49,6 +50,14 @@ NEIGHBOURS: Final = (
 )
 WITHOUT_ADDRESS: Final = (
     "{ nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld2-listener-report }"
+)
+
+FRAMES: Final = VerdictMap(
+    "frames",
+    (FieldType.ETHER_TYPE,),
+    {"ip": "from4", "ip6": "from6", "arp": "fromarp"},
+    room=3,
+    gotos=frozenset({"arp"}),
 )
 
 
@@ -88,6 +97,7 @@ def lower_bridges(
             *(_turn_sets(bridges, pods) if turned else ()),
             *(_flag_set(flag, bridges, have) for flag in BridgeFlag),
         ),
+        maps=(FRAMES,),
         chains=(*_source_chains(turned), *_shape_chains(turned)),
     )
 
@@ -230,7 +240,7 @@ def _source_chains(turned: Mapping[str, Iterable[str]]) -> tuple[Chain, ...]:
         _chain(
             "prerouting",
             "iifname @foreign accept",
-            "ether type vmap { ip : jump from4, ip6 : jump from6, arp : goto fromarp }",
+            f"ether type vmap @{FRAMES.name}",
             # A VLAN tag with the number 0 would hide a packet from the checks above and from
             # br_netfilter, and is taken off by whoever receives it.
             "ether type != { ip, ip6 } iifname != @uplinks counter drop",

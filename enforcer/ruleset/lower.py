@@ -181,7 +181,7 @@ def _data(id_: TableId, given: _Data) -> Table:
     return table(
         id_,
         sets=(*sets, *(set_ for item in classes for set_ in item.sets)),
-        maps=maps,
+        maps=(*maps, program.STATES, program.LOCAL_STATES),
         chains=(chain for item in classes for chain in item.chains),
     )
 

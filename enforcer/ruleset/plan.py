@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from enforcer.model.net import Family, IPAddress
+from enforcer.nft.declarations import sets_first
 from enforcer.nft.diff import diff
 from enforcer.nft.netlink import is_mark_in_use
-from enforcer.nft.objects import Ruleset, rule
+from enforcer.nft.objects import Ruleset, TableId, rule
 from enforcer.nft.portions import PORTION, in_portions
-from enforcer.nft.transaction import Transaction
+from enforcer.nft.transaction import DeleteTable, Transaction
 from enforcer.policy.compiled import CompiledPolicy
 from enforcer.ruleset.epoch import (
     Epochs,
@@ -83,6 +84,18 @@ class Planner:
 
         An unchanged cluster gives a plan without transactions.
         """
+        cleared = _without_chains(have)
+        if cleared:
+            have = Ruleset({id_: it for id_, it in have.tables.items() if id_ not in cleared})
+        planned = self._planned(have, compiled, wiring)
+        clear = (Transaction(tuple(map(DeleteTable, cleared)), "clear"),) if cleared else ()
+        return replace(
+            planned,
+            transactions=(*clear, *sets_first(planned.transactions)),
+            afterwards=sets_first(planned.afterwards),
+        )
+
+    def _planned(self, have: Ruleset, compiled: CompiledPolicy, wiring: Wiring) -> Plan:
         known = {family: current_epoch(have, family, self._options) for family in Family}
         epochs = {family: epoch or _NEW for family, epoch in known.items()}
         lowered = self._lowering.lower(compiled, wiring, epochs, have)
@@ -134,6 +147,11 @@ class Planner:
         return self._options.existing is ExistingConnections.REVOKE and needs_bump(
             have.tables[id_], want.tables[id_]
         )
+
+
+def _without_chains(have: Ruleset) -> list[TableId]:
+    """Return the tables that judge nothing: a load made their sets, and broke off."""
+    return [id_ for id_, it in have.tables.items() if not (it.chains or it.foreign)]
 
 
 def _needs_second(have: Ruleset, want: Ruleset, family: Family) -> bool:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from enforcer.model.net import Direction, Family
-from enforcer.nft.objects import Chain, Hook, HookName, Rule, rule
+from enforcer.nft.objects import Chain, FieldType, Hook, HookName, Rule, VerdictMap, rule
 from enforcer.ruleset.given import NOT_RELATED, SHORTCUT, ProgramInput
 from enforcer.ruleset.names import HEADERS, dispatch_map
 from enforcer.ruleset.options import DenyAction
@@ -72,6 +72,22 @@ _PROHIBITED: Final = {
 }
 
 
+def _states(name: str, *, related: str, new: str) -> VerdictMap:
+    """Return where connections go by their state.
+
+    The table's own map, not the rule's, for :mod:`enforcer.nft.declarations`' reason; with room for
+    no more it is asked as a rule's own is.
+    """
+    chains = {"invalid": "untracked", "untracked": "untracked", "related": related, "new": new}
+    return VerdictMap(
+        name, (FieldType.CT_STATE,), chains, room=len(chains), gotos=frozenset(chains)
+    )
+
+
+STATES: Final = _states("states", related="related", new="fresh")
+LOCAL_STATES: Final = _states("states_local", related="related_local", new="fresh_local")
+
+
 def judging(given: ProgramInput) -> tuple[Chain, ...]:
     """Return the chains among which those are that know the epoch."""
     return (*_forward(given), *_input(given), *_output(given), *_police(given))
@@ -105,8 +121,7 @@ def _forward(given: ProgramInput) -> tuple[Chain, ...]:
             f"{given.tcp} ct state == new goto fresh_tcp",
             given.passing(NOT_RELATED),
             # One look at the state. Established goes straight on to be judged again: after a bump.
-            "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
-            "related : goto related, new : goto fresh }",
+            f"ct state vmap @{STATES.name}",
             "goto judge",
             hook=Hook(HookName.FORWARD, JUDGE_PRIORITY),
         ),
@@ -264,8 +279,7 @@ def _police(given: ProgramInput) -> tuple[Chain, ...]:
     return (
         _chain(
             "police",
-            "ct state vmap { invalid : goto untracked, untracked : goto untracked, "
-            "related : goto related_local, new : goto fresh_local }",
+            f"ct state vmap @{LOCAL_STATES.name}",
             "goto judge",
         ),
         _chain("fresh_local", f"meta l4proto 6 {NO_SYN} goto pickup", "goto judge"),

@@ -13,19 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.images.recipes import NEEDLESS, ROOT, Architecture, Recipe
+from harness.images.recipes import NEEDLESS, PYTHON, ROOT, SUITE, Architecture, Recipe
 from harness.requirements import require_tools
 
 SITE = "usr/lib/python3/dist-packages"
 """Where Debian's Python looks for packages."""
-
-MERGED_USR = (
-    'for path in bin sbin lib lib64; do mkdir -p "$1"/usr/$path; ln -sfn usr/$path "$1"/$path; done'
-)
-"""Done before packages are unpacked, some of whose paths are not merged yet.
-
-https://wiki.debian.org/UsrMerge
-"""
 
 AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"
 
@@ -49,9 +41,8 @@ def root_filesystem(
             f"--architectures={architecture.value}",
             f"--include={','.join(recipe.packages)}",
             '--aptopt=APT::Install-Recommends "false"',
-            f"--setup-hook={MERGED_USR}",
-            *(f"--extract-hook={hook}" for hook in _hooks(recipe, site, architecture)),
-            recipe.suite.value,
+            *(f"--extract-hook={hook}" for hook in _hooks(site, architecture)),
+            SUITE,
             str(target),
             *([where] if where else []),
         ]
@@ -68,7 +59,7 @@ def install_wheels(recipe: Recipe, architecture: Architecture, site: Path) -> No
     _run(
         [
             *(*pip, "install", f"--target={site}", "--only-binary=:all:"),
-            *(f"--python-version={recipe.suite.python}", "--implementation=cp", "--no-compile"),
+            *(f"--python-version={PYTHON}", "--implementation=cp", "--no-compile"),
             *(f"--platform={platform}" for platform in platforms),
             f"{wheel}[{recipe.extra}]" if recipe.extra else str(wheel),
         ]
@@ -94,12 +85,14 @@ def host_mirror() -> str | None:
     return found[0] if found else None
 
 
-def _hooks(recipe: Recipe, site: Path, architecture: Architecture) -> Sequence[str]:
+def _hooks(site: Path, architecture: Architecture) -> Sequence[str]:
     """Return what mmdebstrap does to the unpacked packages; "$1" is their root."""
     needless = " ".join(f'"$1"/{path}' for path in NEEDLESS)
-    modules = " ".join(f'"$1"/{path}' for path in (SITE, f"usr/lib/python{recipe.suite.python}"))
+    modules = " ".join(f'"$1"/{path}' for path in (SITE, f"usr/lib/python{PYTHON}"))
     hooks = [
+        # What base-files would bring: https://wiki.debian.org/UsrMerge
         f'mkdir -p "$1"/{SITE} "$1"/run "$1"/usr/lib64 "$1"/etc/ssl/certs',
+        'for path in bin sbin lib lib64; do ln -sfn usr/$path "$1"/$path; done',
         f"sync-in {site} /{SITE}",
         f'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1"/{AUTHORITIES}',
         f"rm -rf {needless}",

@@ -14,17 +14,10 @@ from harness import __version__
 ROOT = Path(__file__).resolve().parents[2]
 """The clone: images are built from it, not from an installed package."""
 
+SUITE = "trixie"
+"""The Debian release that images are made of; its Python is :data:`PYTHON`."""
 
-class Suite(enum.Enum):
-    """A Debian release that images are made of."""
-
-    BOOKWORM = "bookworm"
-    TRIXIE = "trixie"
-
-    @property
-    def python(self) -> str:
-        """The version of its Python."""
-        return {Suite.BOOKWORM: "3.11", Suite.TRIXIE: "3.13"}[self]
+PYTHON = "3.13"
 
 
 class Architecture(enum.Enum):
@@ -58,7 +51,6 @@ class Recipe:
     """The extra of the project that is installed; None for the plain distribution."""
     code: tuple[str, ...]
     """The project's own packages that stay; the others of the distribution are left out."""
-    suite: Suite = Suite.TRIXIE
 
     def reference(self, architecture: Architecture) -> str:
         """Return the name and tag of the image that this is built to."""
@@ -82,9 +74,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             extra=None,
             code=("enforcer",),
-            # What nft 1.1 notes of the types of sets crashes nft 1.0.6 wherever that lists them,
-            # as kube-proxy's does: https://github.com/kubernetes/kubernetes/issues/136786
-            suite=Suite.BOOKWORM,
         ),
         "workload": Recipe(
             tag="npd-workload",

@@ -61,8 +61,10 @@ def test_what_a_sync_would_change_is_shown(cluster: Cluster) -> None:
 
 
 def test_a_table_that_is_missing_is_made(cluster: Cluster) -> None:
-    """From nothing it is one transaction."""
-    assert len(compare(cluster, "n1", OPTIONS, NOTHING)) == 1
+    """From nothing it is one transaction, after that of its sets."""
+    steps = compare(cluster, "n1", OPTIONS, NOTHING)
+
+    assert [step.purpose for step in steps] == ["switch: sets", "switch"]
 
 
 def test_status_counts_what_is_there(cluster: Cluster) -> None:
