@@ -24,7 +24,17 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
-from enforcer.nft.netlink import attribute, nested, note, number, padded, string
+from enforcer.nft.netlink import (
+    NFTA_SET_TABLE,
+    NFTA_SET_USERDATA,
+    attribute,
+    nested,
+    note,
+    notes,
+    number,
+    padded,
+    string,
+)
 from enforcer.nft.objects import FieldType, Set, TableId, VerdictMap
 from enforcer.nft.transaction import (
     AddSet,
@@ -35,9 +45,9 @@ from enforcer.nft.transaction import (
     Transaction,
 )
 
-NFTA_SET_TABLE, NFTA_SET_NAME, NFTA_SET_FLAGS = 1, 2, 3
+NFTA_SET_NAME, NFTA_SET_FLAGS = 2, 3
 NFTA_SET_KEY_TYPE, NFTA_SET_KEY_LEN, NFTA_SET_DATA_TYPE = 4, 5, 6
-NFTA_SET_DESC, NFTA_SET_ID, NFTA_SET_USERDATA = 9, 10, 13
+NFTA_SET_DESC, NFTA_SET_ID = 9, 10
 NFTA_SET_DESC_SIZE, NFTA_SET_DESC_CONCAT = 1, 2
 NFTA_LIST_ELEM, NFTA_SET_FIELD_LEN = 1, 1
 NFT_SET_INTERVAL, NFT_SET_MAP, NFT_SET_CONCAT = 0x4, 0x8, 0x80
@@ -48,9 +58,9 @@ TYPE_BITS: Final = 6
 SOME_ID: Final = 1
 """By which messages of the same transaction may name a set; ours name it by its name."""
 
-KEY_BYTE_ORDER, KEY_TYPEOF, COMMENT = 0, 3, 7  # NFTNL_UDATA_SET_*
+KEY_BYTE_ORDER, KEY_TYPEOF, DATA_TYPEOF, COMMENT = 0, 3, 4, 7  # NFTNL_UDATA_SET_*
 KIND, DATA = 0, 1  # NFTNL_UDATA_SET_TYPEOF_EXPR and _DATA; in a concatenation the same
-EXPR_PAYLOAD, EXPR_META, EXPR_CONCAT = 7, 9, 13
+EXPR_VALUE, EXPR_PAYLOAD, EXPR_META, EXPR_CONCAT = 4, 7, 9, 13
 META_KEY, NFT_META_IIFNAME = 0, 6
 PAYLOAD_PROTOCOL, PAYLOAD_FIELD, PAYLOAD_BASE, PAYLOAD_OFFSET, PAYLOAD_BITS = range(5)
 RAW, TRANSPORT_HEADER = 0, 3
@@ -172,6 +182,13 @@ def _notes(set_: Set | VerdictMap) -> bytes:
         found = note(KEY_TYPEOF, _concatenation(set_.fields))
     comment = set_.comment.encode() + b"\0"
     return found + (note(COMMENT, comment) if set_.comment else b"")
+
+
+def crashes_older(userdata: bytes) -> bool:
+    """Whether ``nft`` 1.0.6 crashes over what a newer one has noted of a set."""
+    found = notes(userdata)
+    said = (notes(found[it]).get(KIND) for it in (KEY_TYPEOF, DATA_TYPEOF) if it in found)
+    return struct.pack("=I", EXPR_VALUE) in said
 
 
 def _concatenation(fields: Iterable[FieldType]) -> bytes:

@@ -19,6 +19,7 @@ import msgspec
 from enforcer import programs
 from enforcer.errors import DecodeError, KernelError, MissingError
 from enforcer.nft import batch, elements, netlink
+from enforcer.nft.declarations import crashes_older
 from enforcer.nft.handles import Handles
 from enforcer.nft.objects import (
     Chain,
@@ -106,6 +107,9 @@ class NftKernel:
     def _read_table(self, id_: TableId) -> Table | None:
         result = run_nft(["-j", "list", "table", id_.family.value, id_.name])
         if result.returncode == 0:
+            notes = self._netfilter.set_notes(batch.FAMILIES[id_.family], id_.name)
+            if any(map(crashes_older, notes)):  # a former version's, or made by hand
+                return Table(id_, foreign=True)
             return _decode_or_foreign(id_, result.stdout)
         if "No such file or directory" in result.stderr:
             return None

@@ -1,7 +1,7 @@
 """Netfilter's own messages, where a process would be too much.
 
-Three questions (the generation of the ruleset, the rules of a chain, whether any conntrack entry
-carries a mark), and transactions that somebody else has put into messages.
+Four questions (the generation of the ruleset, the rules of a chain, what is noted of sets, whether
+any conntrack entry carries a mark), and transactions that somebody else has put into messages.
 https://docs.kernel.org/userspace-api/netlink/intro.html
 """
 
@@ -36,8 +36,11 @@ CTA_MARK_MASK: Final = 21
 NFNL_SUBSYS_NFTABLES: Final = 10
 NFT_MSG_NEWRULE: Final = 6
 NFT_MSG_GETRULE: Final = 7
+NFT_MSG_GETSET: Final = 10
 NFT_MSG_GETGEN: Final = 16
 NFTA_GEN_ID: Final = 1
+NFTA_SET_TABLE: Final = 1
+NFTA_SET_USERDATA: Final = 13
 NFTA_RULE_TABLE: Final = 1
 NFTA_RULE_CHAIN: Final = 2
 NFTA_RULE_HANDLE: Final = 3
@@ -123,6 +126,14 @@ class Netfilter:
             found.append((_handle(payload), _comment(comment)))
         return found
 
+    def set_notes(self, family: int, table: str) -> list[bytes]:
+        """Return the user data of each set and map of a table, those of rules included."""
+        kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSET
+        answers = self._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, b"", family)
+        found = [dict(_attributes(payload)) for payload in answers]
+        name = table.encode() + b"\0"
+        return [it.get(NFTA_SET_USERDATA, b"") for it in found if it[NFTA_SET_TABLE] == name]
+
     def commit(self, messages: Sequence[tuple[int, int, int, bytes]], generation: int) -> list[int]:
         """Run nftables messages as one transaction: all of them or nothing.
 
@@ -201,13 +212,8 @@ def _handle(rule: bytes) -> int:
 
 
 def _comment(userdata: bytes) -> str:
-    """Return the comment in a rule's user data: type, length and value, as libnftnl writes it."""
-    while len(userdata) > 1:
-        kind, length = userdata[0], userdata[1]
-        if kind == COMMENT:
-            return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
-        userdata = userdata[2 + length :]
-    return ""
+    """Return the comment in a rule's user data."""
+    return notes(userdata).get(COMMENT, b"").rstrip(b"\0").decode(errors="replace")
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -302,3 +308,13 @@ def string(kind: int, value: str) -> bytes:
 def note(kind: int, value: bytes) -> bytes:
     """Return an entry of the user data of a rule or set, as libnftnl writes it."""
     return bytes((kind, len(value))) + value
+
+
+def notes(userdata: bytes) -> dict[int, bytes]:
+    """Return the entries of the user data of a rule or set by kind."""
+    found = {}
+    while len(userdata) > 1:
+        kind, length = userdata[0], userdata[1]
+        found[kind] = userdata[2 : 2 + length]
+        userdata = userdata[2 + length :]
+    return found

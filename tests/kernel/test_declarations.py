@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 import pytest
 
+from enforcer.errors import KernelError
+from enforcer.nft.batch import FAMILIES, NFT_MSG_NEWSET, NLM_F_CREATE
 from enforcer.nft.declarations import (
     COMMENT,
+    DATA,
+    EXPR_VALUE,
     KEY_BYTE_ORDER,
     KEY_TYPEOF,
+    KIND,
     NFT_SET_MAP,
     NFTA_SET_FLAGS,
     NFTA_SET_NAME,
-    NFTA_SET_TABLE,
-    NFTA_SET_USERDATA,
+    declaration,
 )
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.netlink import (
     NFNL_SUBSYS_NFTABLES,
+    NFT_MSG_GETSET,
+    NFTA_SET_TABLE,
+    NFTA_SET_USERDATA,
     NLM_F_DUMP,
     NLM_F_REQUEST,
     Netfilter,
     _attributes,
+    attribute,
+    note,
+    notes,
 )
 from enforcer.nft.objects import FieldType, Ruleset, Set, TableFamily, TableId, VerdictMap
 from enforcer.nft.transaction import AddSet, AddTable, Transaction
@@ -37,7 +48,6 @@ from tests.kernel.test_random_changes import compiled, wiring
 
 pytestmark = pytest.mark.kernel
 
-NFT_MSG_GETSET = 10
 NFTA_SET_HANDLE = 16
 ND_SET = "nd6"
 """Has a key that has no type's name."""
@@ -84,16 +94,6 @@ def declared() -> dict[str, Attributes]:
             dict(_attributes(it)) for it in netfilter._ask(kind, NLM_F_REQUEST | NLM_F_DUMP, b"")
         ]
     return {f"{it[NFTA_SET_TABLE]!r} {it[NFTA_SET_NAME]!r}": it for it in found}
-
-
-def notes(userdata: bytes) -> dict[int, bytes]:
-    """Return what is noted, by kind."""
-    found = {}
-    while userdata:
-        kind, length = userdata[:2]
-        found[kind] = userdata[2 : 2 + length]
-        userdata = userdata[2 + length :]
-    return found
 
 
 @pytest.mark.parametrize("family", TableFamily)
@@ -167,3 +167,27 @@ def expect_readable(sets: Iterable[Attributes]) -> None:
             continue
         expected = {KEY_TYPEOF} if name == ND_SET else {KEY_BYTE_ORDER, COMMENT}
         assert notes(item.get(NFTA_SET_USERDATA, b"")).keys() <= expected, name
+
+
+def test_a_table_with_what_crashes_an_older_nft_is_made_anew(space: Namespace) -> None:
+    """Such as a former version of ours made with ``nft`` 1.1: it is none of ours any more.
+
+    Nor is it for an ``nft`` that cannot list it: that is told.
+    """
+    id_ = TableId(TableFamily.IP, "npd")
+    noted = note(KIND, struct.pack("=I", EXPR_VALUE)) + note(DATA, b"")
+    userdata = attribute(NFTA_SET_USERDATA, note(KEY_TYPEOF, noted))
+    attributes = declaration(id_.name, Set("pods4", (FieldType.IPV4,)))
+    kernel = NftKernel()
+
+    def read() -> bool:
+        kernel.apply(Transaction((AddTable(id_),)))
+        with Netfilter() as netfilter:
+            message = NFT_MSG_NEWSET, NLM_F_CREATE, FAMILIES[id_.family], attributes + userdata
+            netfilter.commit([message], 0)
+        try:
+            return kernel.read([id_]).tables[id_].foreign
+        except KernelError as error:
+            return "ended by SIGSEGV" in str(error)
+
+    assert space.call(read)
