@@ -11,6 +11,7 @@ import pytest
 from enforcer.errors import KernelError
 from enforcer.model.net import Direction
 from enforcer.model.objects import Key
+from enforcer.nft.declarations import sets_first
 from enforcer.nft.fake import FakeKernel
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import (
@@ -75,6 +76,7 @@ START: tuple[Command, ...] = (
     AddRule(T, "forward", rule("ip daddr vmap @dispatch")),
     AddRule(T, "forward", rule("ip saddr 10.9.9.9 goto two")),
 )
+BEGINNING = sets_first([Transaction(START)])
 
 ACCEPTED: dict[str, tuple[Command, ...]] = {
     "the start alone": (),
@@ -146,7 +148,7 @@ def space() -> Iterator[Namespace]:
 def test_both_accept(space: Namespace, commands: tuple[Command, ...]) -> None:
     """What the fake accepts the kernel accepts, and afterwards they hold the same."""
     fake, real = FakeKernel(), NftKernel()
-    for transaction in (Transaction(START), Transaction(commands)):
+    for transaction in (*BEGINNING, Transaction(commands)):
         fake.apply(transaction)
         space.call(real.apply, transaction)
 
@@ -157,8 +159,9 @@ def test_both_accept(space: Namespace, commands: tuple[Command, ...]) -> None:
 def test_both_refuse(space: Namespace, commands: tuple[Command, ...]) -> None:
     """What the fake refuses the kernel refuses, and neither has done half of it."""
     fake, real = FakeKernel(), NftKernel()
-    fake.apply(Transaction(START))
-    space.call(real.apply, Transaction(START))
+    for transaction in BEGINNING:
+        fake.apply(transaction)
+        space.call(real.apply, transaction)
     before = fake.read([T])
     half_right = Transaction((AddElements(T, "pods", ("10.0.0.9",)), *commands))
 
@@ -213,7 +216,8 @@ def test_the_generation_tells_that_somebody_changed_a_table(space: Namespace) ->
 def test_a_transaction_is_one_generation(space: Namespace, commands: tuple[Command, ...]) -> None:
     """However much it does, a transaction counts as one; refused, or without effect, as none."""
     kernel = NftKernel()
-    space.call(kernel.apply, Transaction(START))
+    for transaction in BEGINNING:
+        space.call(kernel.apply, transaction)
     first = space.call(kernel.generation)
     before = space.call(kernel.read, [T])
 

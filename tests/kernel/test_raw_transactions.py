@@ -12,6 +12,7 @@ import pytest
 from enforcer.errors import KernelError, LostRaceError
 from enforcer.model.net import Family
 from enforcer.nft import batch, netlink
+from enforcer.nft.declarations import sets_first
 from enforcer.nft.diff import diff
 from enforcer.nft.kernel import NftKernel
 from enforcer.nft.objects import (
@@ -93,8 +94,8 @@ def switch(kernel: NftKernel, have: Table, want: Table) -> None:
 
 
 def load(kernel: NftKernel, want: Table) -> None:
-    """Make a table with ``nft``."""
-    for change in diff(Ruleset(), ruleset([want])):
+    """Make a table with ``nft``, but for its sets."""
+    for change in sets_first(diff(Ruleset(), ruleset([want]))):
         kernel.apply(change)
 
 
