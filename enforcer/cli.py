@@ -12,7 +12,7 @@ import click
 
 from enforcer import __version__
 from enforcer.errors import EnforcerError, SettingsError
-from enforcer.flags import options_for, run_options, settings_from
+from enforcer.flags import each_interface, options_for, run_options, settings_from
 from enforcer.log import configure
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ def _clean_kube_router(*, dry_run: bool) -> None:
     "--pod-interface",
     "pod_interfaces",
     multiple=True,
+    callback=each_interface,
     metavar="NAME",
     help="An interface of the node that leads to pods; may be given several times.",
 )
@@ -98,17 +99,18 @@ def _clean_kube_router(*, dry_run: bool) -> None:
     "--fast-interface",
     "fast_interfaces",
     multiple=True,
+    callback=each_interface,
     metavar="NAME",
     help="An interface of the fast path; may be given several times.",
 )
 def render(
-    node: str, dump: Path, pod_interfaces: tuple[str, ...], fast_interfaces: tuple[str, ...]
+    node: str, dump: Path, pod_interfaces: frozenset[str], fast_interfaces: frozenset[str]
 ) -> None:
     """Print the nft program of a node for a dumped cluster, without a kernel."""
     from enforcer.render import rendered  # noqa: PLC0415  # as above
     from enforcer.wiring import Wiring  # noqa: PLC0415  # as above
 
-    wiring = Wiring(frozenset(pod_interfaces), fast=frozenset(fast_interfaces))
+    wiring = Wiring(pod_interfaces, fast=fast_interfaces)
     program, problems = rendered(dump, node, wiring)
     for problem in problems:
         click.echo(f"warning: {problem}", err=True)
@@ -193,7 +195,11 @@ def sysdump(target: BinaryIO, **values: str | None) -> None:
     from enforcer.sysdump import write  # noqa: PLC0415  # as above
 
     settings, _ = settings_from(values)
-    if target.isatty():
+    try:
+        is_terminal = target.isatty()
+    except click.FileError as error:  # it is opened when it is first used
+        raise SettingsError(f"--file: {error.format_message()}") from error
+    if is_terminal:
         raise SettingsError("the archive is not for a terminal: enforcer sysdump > sysdump.tar.gz")
     for problem in write(settings, target):
         click.echo(f"enforcer: not in the archive: {problem}", err=True)

@@ -83,19 +83,45 @@ def _level(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        message = f"{text!r} is no IP address; write it like 0.0.0.0 or ::1"
+        raise ValueError(message) from None
+
+
 def _networks(text: str) -> tuple[IPNetwork, ...]:
-    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    found: list[IPNetwork] = []
+    mistakes: list[str] = []
+    for part in text.split(","):
+        try:
+            found.append(ipaddress.ip_network(part.strip()))
+        except ValueError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return tuple(found)
 
 
 def _interface_names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(","))
-    if wrong := [name for name in names if not _INTERFACE.fullmatch(name)]:
+    if wrong := [name for name in names if not _INTERFACES.fullmatch(name)]:
         message = (
             f"{', '.join(map(repr, wrong))}: no name of an interface; write it like cni0, or cali* "
             "for every name that begins so"
         )
         raise ValueError(message)
     return names
+
+
+def each_interface(
+    _context: click.Context, _option: click.Parameter, names: tuple[str, ...]
+) -> frozenset[str]:
+    """Return the names of an option that names an interface each time it is given."""
+    if wrong := [name for name in names if not _INTERFACE.fullmatch(name)]:
+        raise click.BadParameter(f"{', '.join(map(repr, wrong))}: no name of an interface")
+    return frozenset(names)
 
 
 def _pod_patterns(text: str) -> tuple[str, ...]:
@@ -130,7 +156,8 @@ def _not_done(why: str) -> Callable[[str], None]:
 
 _LAST_PORT = 65535
 # At most 15 characters (IFNAMSIZ), with one star at the end.
-_INTERFACE = re.compile(r"[\w.:@-]{1,15}|[\w.:@-]{1,14}\*")
+_INTERFACE = re.compile(r"[\w.:@-]{1,15}")
+_INTERFACES = re.compile(rf"{_INTERFACE.pattern}|[\w.:@-]{{1,14}}\*")
 # As Go reads them, and so kube-router: https://pkg.go.dev/strconv#ParseBool
 _SWITCH = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "FALSE", "false", "False"), False
@@ -151,7 +178,7 @@ FLAGS: tuple[Flag, ...] = (
         "Kubeconfig file; without it, the in-cluster service account.",
     ),
     Flag("master", str, "URL of the API server, in place of the kubeconfig's."),
-    Flag("health_address", str, "Address of the health and metrics server."),
+    Flag("health_address", _address, "Address of the health and metrics server."),
     Flag("health_port", _port, "Port of /healthz, /livez, /readyz and /metrics."),
     Flag("mark_mask", _bits, "Bits of the conntrack mark that hold the epoch."),
     Flag("deny_action", _one_of(DenyAction), "drop or reject what no rule allows."),

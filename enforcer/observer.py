@@ -160,9 +160,9 @@ class Observer:
         unprotected = self._denies_unknown and not compiled.pod_networks
         if unprotected and not self._unprotected:
             logger.warning(
-                "the Node %s has no spec.podCIDRs, or its CNI plugin does not use them: a pod that "
-                "starts is denied if the name of its interface is one of --pod-interfaces, else "
-                "open until there is a route to it",
+                "the Node %s has no spec.podCIDRs, its CNI plugin does not use them, or another "
+                "Node has them too: a pod that starts is denied if the name of its interface is "
+                "one of --pod-interfaces, else open until there is a route to it",
                 compiled.node,
             )
         self._unprotected = unprotected

@@ -78,7 +78,8 @@ class Cluster:
     def pod_networks(self, node: Node) -> tuple[IPNetwork, ...]:
         """Return the networks in which addresses are those of a node's pods, and of nobody else.
 
-        None of a family in which pods contradict what Nodes say: see :mod:`enforcer.policy.ranges`.
+        None of a family in which pods, or other Nodes, contradict it: see
+        :mod:`enforcer.policy.ranges`.
         """
         return self._ranges.of(node)
 
@@ -195,6 +196,7 @@ class Cluster:
                 self._groups.put_namespace(item)
             case Node():
                 self._nodes[item.name] = item
+                self._ranges.put_node(item)
                 self._node_changed(item.name)
             case Policy():
                 self._policies[item.key] = item
@@ -214,6 +216,7 @@ class Cluster:
                 self._groups.remove_namespace(item.name)
             case Node():
                 del self._nodes[item.name]
+                self._ranges.remove_node(item.name)
                 self._node_changed(item.name)
             case Policy():
                 del self._policies[item.key]

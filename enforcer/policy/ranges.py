@@ -5,11 +5,13 @@ controller manager gives each Node a range all the same. Such a range says nothi
 have addresses beyond it, and pods of *other* nodes have addresses within it. One pod that has one
 beyond its Node's ranges is enough to know, for the whole cluster.
 https://github.com/projectcalico/calico/issues/2592
+
+Nor does a range of which another Node has a part: an address in it may be a pod's of either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from enforcer.model.net import Family, IPNetwork, family_of
 from enforcer.model.objects import Key, Node, Pod
@@ -21,6 +23,9 @@ class Ranges:
     def __init__(self) -> None:
         """Believe every Node until a pod contradicts it."""
         self._strays: dict[Family, set[Key]] = {family: set() for family in Family}
+        self._nodes: dict[str, Node] = {}
+        self._shared: frozenset[tuple[str, Family]] | None = None
+        """What :func:`shared` says of the Nodes; None: to be found out."""
 
     def put(self, pod: Pod, node: Node | None) -> None:
         """Take note of a pod, anew if it is known, and of the Node that it runs on."""
@@ -33,9 +38,41 @@ class Ranges:
         for strays in self._strays.values():
             strays.discard(key)
 
+    def put_node(self, node: Node) -> None:
+        """Take note of a Node, anew if it is known."""
+        self._nodes[node.name] = node
+        self._shared = None
+
+    def remove_node(self, name: str) -> None:
+        """Take note that a Node is gone."""
+        del self._nodes[name]
+        self._shared = None
+
     def of(self, node: Node) -> tuple[IPNetwork, ...]:
         """Return the networks whose addresses are those of this node's pods, and of nobody else."""
-        return tuple(net for net in node.pod_networks if not self._strays[family_of(net)])
+        if self._shared is None:
+            self._shared = shared(self._nodes.values())
+        believed = {
+            family
+            for family in Family
+            if not self._strays[family] and (node.name, family) not in self._shared
+        }
+        return tuple(net for net in node.pod_networks if family_of(net) in believed)
+
+
+def shared(nodes: Iterable[Node]) -> frozenset[tuple[str, Family]]:
+    """Return the Nodes, and in which family, whose ranges overlap another Node's."""
+    found: set[tuple[str, Family]] = set()
+    ranges = [(network, node.name) for node in nodes for network in node.pod_networks]
+    ranges.sort(key=lambda item: (item[0].version, int(item[0].network_address), item[0].prefixlen))
+    around: list[tuple[IPNetwork, str]] = []  # networks overlap where one is within the other
+    for network, name in ranges:
+        while around and network.network_address not in around[-1][0]:
+            around.pop()
+        if around and around[-1][1] != name:
+            found |= {(name, family_of(network)), (around[-1][1], family_of(network))}
+        around.append((network, name))
+    return frozenset(found)
 
 
 def _beyond(pod: Pod, node: Node | None) -> Iterator[Family]:

@@ -102,23 +102,41 @@ def test_ranges_that_the_cni_plugin_does_not_use_say_nothing(wire: Wire) -> None
     The other's is no unknown pod of ours, and a pod that starts here is one.
     """
     with Lab(wire) as lab:
-        lab.options = replace(lab.options, pod_interfaces=("veth*", "br0"))
-        for place in (OUTSIDE, *(pod.name for pod in lab.pods)):
-            lab.serve(place, 80)
-        cluster = Cluster()
-        objects: list[Object] = [*NODES, FAR, *map(_known, lab.pods[:2])]
-        for item in objects:
-            cluster.apply(Put(item))
-        lab.sync(compile_node(cluster, "node"))
+        _far_pods_are_known_and_starting_ones_are_not(
+            lab,
+            _node("node", "10.3.0.0/24", "fd00:3::/64"),
+            _node("other", "10.4.0.0/24", "fd00:4::/64"),
+        )
 
-        one, _, three = lab.pods
-        for far, near in zip(FAR.addresses, (one.ip4, one.ip6), strict=True):
-            assert lab.probe("p1", str(far), 80) is Verdict.OPEN
-            assert lab.probe(OUTSIDE, near, 80, source=str(far)) is Verdict.OPEN
-            assert lab.probe("p2", near, 80) is Verdict.OPEN
-            assert lab.probe("p3", near, 80) is Verdict.DROPPED
-        for address in (three.ip4, three.ip6):
-            assert lab.probe("p1", address, 80) is Verdict.DROPPED
+
+def test_ranges_that_two_nodes_have_say_nothing() -> None:
+    """All pods are within their Nodes' ranges, and another node's is within ours, too."""
+    with Lab(Wire.ROUTED) as lab:
+        _far_pods_are_known_and_starting_ones_are_not(
+            lab,
+            _node("node", "10.2.0.0/15", "fd00:2::/31"),
+            _node("other", "10.3.0.0/24", "fd00:3::/64"),
+        )
+
+
+def _far_pods_are_known_and_starting_ones_are_not(lab: Lab, *nodes: Node) -> None:
+    lab.options = replace(lab.options, pod_interfaces=("veth*", "br0"))
+    for place in (OUTSIDE, *(pod.name for pod in lab.pods)):
+        lab.serve(place, 80)
+    cluster = Cluster()
+    objects: list[Object] = [*nodes, FAR, *map(_known, lab.pods[:2])]
+    for item in objects:
+        cluster.apply(Put(item))
+    lab.sync(compile_node(cluster, "node"))
+
+    one, _, three = lab.pods
+    for far, near in zip(FAR.addresses, (one.ip4, one.ip6), strict=True):
+        assert lab.probe("p1", str(far), 80) is Verdict.OPEN
+        assert lab.probe(OUTSIDE, near, 80, source=str(far)) is Verdict.OPEN
+        assert lab.probe("p2", near, 80) is Verdict.OPEN
+        assert lab.probe("p3", near, 80) is Verdict.DROPPED
+    for address in (three.ip4, three.ip6):
+        assert lab.probe("p1", address, 80) is Verdict.DROPPED
 
 
 def _known(pod: Pod) -> KnownPod:
@@ -129,13 +147,10 @@ def _addresses(*texts: str) -> tuple[IPAddress, ...]:
     return tuple(map(ipaddress.ip_address, texts))
 
 
-NODES = tuple(
-    Node(name, (), tuple(map(ipaddress.ip_network, ranges)))
-    for name, ranges in (
-        ("node", ("10.3.0.0/24", "fd00:3::/64")),
-        ("other", ("10.4.0.0/24", "fd00:4::/64")),
-    )
-)
+def _node(name: str, *ranges: str) -> Node:
+    return Node(name, (), tuple(map(ipaddress.ip_network, ranges)))
+
+
 FAR = KnownPod(Key("ns", "far"), "other", {}, _addresses("10.3.0.10", "fd00:3::10"))
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from enforcer import cli
+from enforcer.errors import SettingsError
 from enforcer.kube import load_dump
 from enforcer.model.changes import Kind
 from enforcer.sysdump import _FIELDS, pruned
@@ -59,3 +63,11 @@ def test_what_is_kept_means_the_same(tmp_path: Path) -> None:
 def test_what_is_no_object_is_no_secret_either() -> None:
     """Where an object should be and is not, nothing of it is kept."""
     assert pruned({"metadata": "swordfish"}, _FIELDS[Kind.PODS]) == {"metadata": None}
+
+
+def test_a_place_that_cannot_be_written_is_wrong_use(tmp_path: Path) -> None:
+    """A directory, or one that is not there: a sentence that names the option, and exit code 2."""
+    for place in (tmp_path, tmp_path / "none" / "dump.tgz"):
+        arguments = ["sysdump", "--node-name=n1", f"--file={place}"]
+        with pytest.raises(SettingsError, match=f"--file: .*{place.name}"):
+            cli.enforcer(arguments, standalone_mode=False)

@@ -126,6 +126,21 @@ def test_a_wrong_flag_is_said(command: str) -> None:
     assert argv[command][-1 if command != "diff" else 1].partition("=")[0] in str(result.exception)
 
 
+def test_what_is_no_name_of_an_interface_does_not_get_into_the_program(tmp_path: Path) -> None:
+    """``render`` refuses it by name: nft would read on behind a quotation mark."""
+    argv = [
+        "render",
+        "--node=n1",
+        f"--file={write(tmp_path)}",
+        '--pod-interface=a" }; flush ruleset',
+    ]
+    result = CliRunner().invoke(cli.enforcer, argv)
+
+    assert result.exit_code == 2
+    assert "flush ruleset" in result.output
+    assert "add table" not in result.output
+
+
 def test_an_unknown_output_is_refused() -> None:
     """The two forms are named."""
     result = CliRunner().invoke(cli.enforcer, ["status", "--output", "xml"])

@@ -55,8 +55,23 @@ def test_ranges_are_believed_again() -> None:
     gone = cluster_of(N1, N2, BEYOND)
     gone.apply(Removed(Kind.PODS, BEYOND.key))
     moved = cluster_of(N1, N2, BEYOND, replace(BEYOND, addresses=(ip_address("10.2.0.9"),)))
-    widened = cluster_of(N1, N2, BEYOND, replace(N2, pod_networks=(ip_network("10.0.0.0/8"),)))
     nameless = cluster_of(N1, N2, BEYOND)
     nameless.apply(Removed(Kind.NODES, Key("", "n2")))
 
-    assert [networks(one) for one in (gone, moved, widened, nameless)] == [{V4, V6}] * 4
+    assert [networks(one) for one in (gone, moved, nameless)] == [{V4, V6}] * 3
+
+
+def test_ranges_that_overlap_another_nodes_say_nothing() -> None:
+    """Of one family and of these Nodes alone, whichever of the two is within the other's."""
+    near, far = ip_network("10.1.0.128/25"), ip_network("10.9.0.0/24")
+    for theirs in (ip_network("10.0.0.0/8"), V4, near):
+        wide = replace(N2, pod_networks=(far, theirs))
+        assert networks(cluster_of(N1, wide, replace(N2, name="n3"))) == {V6}
+        assert networks(cluster_of(N1, wide, N2)) == {V4, V6}
+        assert compile_node(cluster_of(N1, wide), "n2").pod_networks == ()
+
+    gone = cluster_of(N1, replace(N1, name="n0"))
+    assert networks(gone) == set()
+    gone.apply(Removed(Kind.NODES, Key("", "n0")))
+    assert networks(gone) == {V4, V6}
+    assert networks(cluster_of(replace(N1, pod_networks=(V4, near)), N2)) == {V4, near}
