@@ -18,7 +18,7 @@ from hashlib import blake2s
 
 from enforcer.model.net import Family, IPAddress
 from enforcer.nft.elements import address, concat
-from enforcer.nft.objects import FieldType, Ruleset, Set
+from enforcer.nft.objects import FieldType, Ruleset, Set, Table
 from enforcer.policy.compiled import LocalPod
 from enforcer.ruleset.names import ADDRESS_FIELDS, JUDGES
 
@@ -40,6 +40,11 @@ def owner_set(pods: Iterable[LocalPod], family: Family) -> Set:
 
 def _name(family: Family) -> str:
     return f"owner{family.value}"
+
+
+def knows_owners(table: Table) -> bool:
+    """Whether a table remembers whose each address is."""
+    return any(_name(family) in table.sets for family in Family)
 
 
 def orphaned_addresses(have: Ruleset, want: Ruleset) -> frozenset[IPAddress]:

@@ -25,7 +25,7 @@ from enforcer.ruleset.epoch import (
 from enforcer.ruleset.lower import Lowering
 from enforcer.ruleset.names import JUDGES, is_allow_set
 from enforcer.ruleset.options import ExistingConnections, LowerOptions
-from enforcer.ruleset.owners import orphaned_addresses, with_owners_of
+from enforcer.ruleset.owners import knows_owners, orphaned_addresses, with_owners_of
 from enforcer.ruleset.program import DENY
 from enforcer.wiring import Wiring
 
@@ -143,10 +143,10 @@ class Planner:
         return (*loaded, *diff(silent, want))
 
     def _revokes(self, have: Ruleset, want: Ruleset, family: Family) -> bool:
-        id_ = JUDGES[family]
-        return self._options.existing is ExistingConnections.REVOKE and needs_bump(
-            have.tables[id_], want.tables[id_]
-        )
+        old, new = have.tables[JUDGES[family]], want.tables[JUDGES[family]]
+        # Who begins to keep connections cannot tell whose those are that were there before.
+        keeps = self._options.existing is ExistingConnections.KEEP and knows_owners(old)
+        return not keeps and needs_bump(old, new)
 
 
 def _without_chains(have: Ruleset) -> list[TableId]:

@@ -137,6 +137,19 @@ def test_keep_does_not_pass_a_pods_connections_on_to_the_next_one(lab: Lab, vers
         assert lab.sync(owned_by(f"second-{steps}", compiled(lab.pods, closed))).transactions == ()
 
 
+def test_who_begins_to_keep_passes_no_connections_on_either(lab: Lab) -> None:
+    """From revoke to keep: an address that found another pod meanwhile takes none along."""
+    one, two, three = lab.pods
+    lab.sync(owned_by("first", compiled(lab.pods)))
+    with lab.connect("p1", two.ip4, 80) as left_over, lab.connect("p3", one.ip4, 80) as other:
+        lab.restart()
+        lab.options = replace(lab.options, existing=ExistingConnections.KEEP)
+        lab.sync(owned_by("second", compiled(lab.pods, {2: [ingress(peers(three))]})))
+
+        assert not echoes(left_over)
+        assert echoes(other)
+
+
 def owned_by(uid: str, policy: CompiledPolicy) -> CompiledPolicy:
     """Return a policy whose second pod has this UID."""
     pods = tuple(replace(pod, uid=uid) if pod.key.name == "p2" else pod for pod in policy.pods)
