@@ -183,7 +183,10 @@ def _data(link: Link) -> Mapping[str, Any]:
 
 
 def _sends_redirects(bridge: str) -> bool:
-    return (_sysctls(bridge) / BridgeFlag.REDIRECTS.value).read_text().strip() != "0"
+    try:
+        return (_sysctls(bridge) / BridgeFlag.REDIRECTS.value).read_text().strip() != "0"
+    except FileNotFoundError:
+        return False  # the bridge has gone since links were read; the next look knows
 
 
 def _set_flags(bridge: str, flags: Mapping[BridgeFlag, int]) -> str:

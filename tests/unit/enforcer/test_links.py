@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from enforcer import programs
+from enforcer.bridges import Bridges
 from enforcer.errors import KernelError
 from enforcer.links import _ip
+from enforcer.wiring import SameNode
 
 UBUNTU = (
     '[{"ifname":"lo"},{"ifname":"flannel.1","linkinfo":{"info_kind":"vxlan","info_data":'
@@ -44,3 +46,10 @@ def test_what_cannot_be_read_is_the_kernels_error(ip: Path) -> None:
 
     with pytest.raises(KernelError, match="ip -j -d link show printed what cannot be read"):
         _ip("-d", "link", "show")
+
+
+def test_a_bridge_that_has_just_gone_does_not_end_the_daemon() -> None:
+    """It may go between the look at all links and the look at its own settings."""
+    gone = {"ifname": "npd-gone", "ifindex": 9999, "mtu": 1500, "address": "fe:00:00:00:00:01"}
+
+    assert not Bridges(SameNode.TURN).show(gone, ()).changed

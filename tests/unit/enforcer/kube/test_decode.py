@@ -53,6 +53,15 @@ def test_a_finished_pod_has_no_addresses(phase: str) -> None:
     assert pod(phase=phase, podIP="10.0.0.1").addresses == ()
 
 
+def test_a_pod_that_is_being_deleted_is_a_pod_until_it_ends() -> None:
+    """It may serve for as long as its grace period lasts, and what policies say holds so long."""
+    status = {"phase": "Running", "podIP": "10.0.0.1"}
+    ending = {**METADATA, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    item = {"metadata": ending, "spec": {"nodeName": "n1"}, "status": status}
+
+    assert decode(Kind.PODS, item) == pod(**status)
+
+
 @pytest.mark.parametrize("status", [{}, {"phase": "Pending"}, {"podIP": "", "podIPs": None}])
 def test_a_pod_that_waits_has_no_addresses(status: Any) -> None:
     """And that is no problem."""
