@@ -65,6 +65,10 @@ class Timing:
     backoff_most: float = 10.0
     """The longest wait, in seconds; a hundred nodes then ask a server in trouble 60 times a s."""
 
+    longest_wish: float = 60.0
+    """The longest wait, in seconds, that is granted to who asks for one (Retry-After): what answers
+    in an API server's place for a moment may ask for a day, and changes would wait so long."""
+
     short_watch: float = 1.0
     """A watch that ends before this, in seconds, counts as a failure: never turn hot."""
 
@@ -132,7 +136,7 @@ class _Reflector:
         if _needs_list(error):
             self._version = ""
         wish = error.retry_after if isinstance(error, StatusError) else 0.0
-        wait = self._backoff.next(at_least=wish)
+        wait = self._backoff.next(at_least=min(wish, self._timing.longest_wish))
         then = "go on" if self._version else "list"
         self._listeners.on_followed(self._kind, str(error))
         match error:

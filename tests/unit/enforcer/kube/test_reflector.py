@@ -30,6 +30,7 @@ FAST = Timing(
     stall_seconds=30.0,
     backoff_first=0.01,
     backoff_most=0.05,
+    longest_wish=1.0,
     short_watch=0.0,
 )
 PATIENCE = 20.0
@@ -410,6 +411,13 @@ async def test_a_server_that_is_busy_is_left_alone(script: Script, tmp_path: Pat
     await run(script, tmp_path, ["="])
 
     assert asked[1] - asked[0] >= 1.0
+
+
+async def test_a_server_that_wants_a_day_is_asked_before(script: Script, tmp_path: Path) -> None:
+    """Whatever Retry-After asks for, changes are not late by more than a bounded wait."""
+    script.lists = [refusal(503, Retry_After="86400")]
+
+    await run(script, tmp_path, ["="])
 
 
 async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
