@@ -105,7 +105,7 @@ class Asked:
             return errands.functional(self.arguments)
         if self.execute:
             return errands.command(self.execute)
-        return None if self.only_measures else errands.chosen(self.jobs)
+        return None if self.only_measures else errands.chosen()
 
     def dump(self) -> Dump | None:
         """Return the rules that are to be measured, too."""

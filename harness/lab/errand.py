@@ -40,8 +40,6 @@ _SILENCE = "NPD_SILENCE_SECONDS=1"
 """In a guest a program's file may come late: an answer has more time until it counts as none."""
 
 _PYTEST = ("-p", "no:cacheprovider", "--color=no", "-q", "--no-loadscope-reorder")
-
-
 _TESTING = ("env", _SILENCE, sys.executable, "-m", "pytest", *_PYTEST)
 
 _Commands = Sequence[tuple[str, ...]]
@@ -68,17 +66,17 @@ def tests(arguments: Sequence[str], jobs: int) -> Errand:
     """Return pytest's run of the kernel tests, a share for each guest, or of the arguments."""
     if arguments:
         return Errand("tests", ((*_TESTING, f"--junitxml={SHARE}/{JUNIT}", *arguments),))
-    return Errand("tests", _shared(("tests/kernel",), jobs))
-
-
-def _shared(tests: Sequence[str], jobs: int) -> tuple[tuple[str, ...], ...]:
-    """Return pytest's runs that have a share of the tests each."""
     shares = (
-        (f"--shard={number}/{jobs}", f"--junitxml={SHARE}/{number}-{JUNIT}")
+        _several_workers(number, f"--shard={number}/{jobs}", "tests/kernel")
         for number in range(1, jobs + 1)
     )
-    workers = ("--numprocesses", str(_WORKERS))
-    return tuple((*_TESTING, *share, *tests, *workers) for share in shares)
+    return Errand("tests", tuple(shares))
+
+
+def _several_workers(number: int, *arguments: str) -> tuple[str, ...]:
+    """Return one of several runs of pytest."""
+    stored = f"--junitxml={SHARE}/{number}-{JUNIT}"
+    return (*_TESTING, stored, "--numprocesses", str(_WORKERS), *arguments)
 
 
 def functional(arguments: Sequence[str]) -> Errand:
@@ -91,16 +89,18 @@ def _judging(words: Sequence[str]) -> tuple[str, ...]:
     return (sys.executable, "-m", "harness", "functional", f"--results={SHARE}/{RUNS}", *words)
 
 
-def chosen(jobs: int) -> Errand:
+def chosen() -> Errand:
     """Return what a whole run tries beside the cost table, in some minutes."""
-    return Errand("features", (*_shared(CHOSEN, jobs), _judging(CHOSEN_CASES)))
+    tests = (_several_workers(number, *paths) for number, paths in enumerate(CHOSEN, 1))
+    return Errand("features", (*tests, _judging(CHOSEN_CASES)))
 
 
 CHOSEN = (
-    *(f"tests/kernel/test_{name}.py" for name in ("sctp", "ipvs", "several_bridges")),
-    *(f"tests/kernel/test_fast_path{name}.py" for name in ("", "_flows")),
+    tuple(f"tests/kernel/test_{name}.py" for name in ("sctp", "ipvs", "several_bridges")),
+    tuple(f"tests/kernel/test_fast_path{name}.py" for name in ("", "_flows")),
 )
-"""Tests of what many a machine's kernel lacks: SCTP, IPVS, flowtables; and several bridges."""
+"""Tests of what many a machine's kernel lacks: SCTP, IPVS, several bridges; and flowtables, which
+take as long as those and the case that comes behind them in the same one of two guests."""
 
 CHOSEN_CASES = (
     *("--control-plane=builtin", "--cni=routed", "--ip-family=ipv4"),

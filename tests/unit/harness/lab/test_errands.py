@@ -207,6 +207,14 @@ def test_each_guest_has_its_share_of_the_tests() -> None:
     assert "tests/kernel" not in chosen
 
 
+def test_a_whole_run_tries_what_is_there() -> None:
+    """Each file of tests that it names is one of this project's, in one of its commands."""
+    named = [word for command in errand.chosen().commands for word in command if "/test_" in word]
+
+    assert len(named) == len(set(named)) == 5
+    assert [name for name in named if not (machine.PROJECT / name).is_file()] == []
+
+
 def test_another_architecture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guest runs this machine's programs: one sentence says that they have to be x86-64's."""
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
