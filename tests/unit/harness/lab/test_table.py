@@ -100,6 +100,23 @@ def test_the_report_has_a_line_for_each_cell(tmp_path: Path) -> None:
     assert "−2.5% ± 0.0%" in (tmp_path / "report.md").read_text()  # noqa: RUF001
 
 
+def test_a_whole_table_takes_the_studys_cost_apart(tmp_path: Path) -> None:
+    """Rules, iptables variant and enforcement points each have their figure, with ours beside."""
+    folder = _folder(tmp_path)
+    kinds = (Kind.MODEL_LEGACY, Kind.MODEL_NFT, Kind.BUNDLED)
+    cells = [Cell(Kind.NONE, 0, points) for points in (1, 2)]
+    cells += [Cell(kind, 80, points) for kind in kinds for points in (1, 2)]
+    rates = (1000, 1000, 860, 790, 720, 610, 975, 950)
+    measured = zip(cells, rates, strict=True)
+    study.write(folder, [row(1, cell.name, rate, cell.points) for cell, rate in measured])
+
+    report.write(folder)
+
+    said = (tmp_path / "report.md").read_text()
+    assert "−14.0% through one enforcement point and −21.0% through two" in said  # noqa: RUF001
+    assert "−28.0% and −39.0% with iptables-nft; the bundled enforcer's −2.5% and −5.0%" in said  # noqa: RUF001
+
+
 def test_every_cell_has_a_name_of_its_own() -> None:
     """Rates are stored by the cell's name."""
     names = [cell.name for cell in default_cells()]
