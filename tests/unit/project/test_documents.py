@@ -40,6 +40,15 @@ def test_what_is_said_of_the_fast_path_names_tests_that_exist() -> None:
     assert [found[0] for found in named if not _is_there(found)] == []
 
 
+def test_metrics_to_watch_are_metrics_that_there_are() -> None:
+    """Each one that docs/operate.md names is in the list of all, which is made from the code."""
+    listed = (ROOT / "docs" / "flags-and-metrics.md").read_text()
+    named = set(re.findall(r"\benforcer_[a-z_]+", (ROOT / "docs" / "operate.md").read_text()))
+
+    assert len(named) > 8
+    assert [name for name in sorted(named) if f"`{name}`" not in listed] == []
+
+
 _SHORT = {
     "semantics": "property/test_semantics.py",
     "meant": "property/test_who_is_meant.py",
