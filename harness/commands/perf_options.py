@@ -130,9 +130,12 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
     number, unit = (value[:-1], value[-1:]) if value[-1:] in _UNITS else (value, "m")
     try:
-        return float(number) * _UNITS[unit]
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h") from error
+        seconds = float(number) * _UNITS[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise click.BadParameter(f"{value!r}: a time such as 90s, 10m or 1h")
+    return seconds
 
 
 _OPTIONS = (

@@ -119,6 +119,8 @@ def test_a_run_in_which_no_block_counts_is_invalid(harness: Any, tmp_path: Path)
         (("--sizes", "6,2"), "each size must be larger"),
         (("--sizes", "two"), "numbers separated by commas"),
         (("--budget", "soon"), "a time such as 90s"),
+        (("--budget", "-1m"), "a time such as 90s"),
+        (("--budget", "nan"), "a time such as 90s"),
         (("--cluster", "minikube"), "--cluster 'minikube' is not known"),
         (("--cluster", "kind", "--sizes", "2,12"), "at most 9 pods a service"),
         (("--cluster", "kind", "--full"), "--full is 100 nodes"),
