@@ -49,7 +49,7 @@ class Cluster:
         self._sorted_policies: dict[str, tuple[Policy, ...]] = {}
         self._groups = Groups()
         self._claims = Claims(self._groups)
-        self._ranges = Ranges()
+        self._ranges = Ranges(self._nodes)
 
     @property
     def synced(self) -> bool:
@@ -196,7 +196,6 @@ class Cluster:
                 self._groups.put_namespace(item)
             case Node():
                 self._nodes[item.name] = item
-                self._ranges.put_node(item)
                 self._node_changed(item.name)
             case Policy():
                 self._policies[item.key] = item
@@ -216,7 +215,6 @@ class Cluster:
                 self._groups.remove_namespace(item.name)
             case Node():
                 del self._nodes[item.name]
-                self._ranges.remove_node(item.name)
                 self._node_changed(item.name)
             case Policy():
                 del self._policies[item.key]
@@ -231,6 +229,7 @@ class Cluster:
 
     def _node_changed(self, name: str) -> None:
         self._node_addresses = None
+        self._ranges.nodes_changed()
         for pod in self.pods_on(name):
             self._ranges.put(pod, self._nodes.get(name))
 

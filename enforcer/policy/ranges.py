@@ -11,7 +11,7 @@ Nor does a range of which another Node has a part: an address in it may be a pod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from enforcer.model.net import Family, IPNetwork, family_of
 from enforcer.model.objects import Key, Node, Pod
@@ -20,10 +20,10 @@ from enforcer.model.objects import Key, Node, Pod
 class Ranges:
     """The pods whose addresses are beyond their Nodes' ranges, by family."""
 
-    def __init__(self) -> None:
-        """Believe every Node until a pod contradicts it."""
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        """Believe every one of these Nodes, as they come and go, until a pod contradicts it."""
         self._strays: dict[Family, set[Key]] = {family: set() for family in Family}
-        self._nodes: dict[str, Node] = {}
+        self._nodes = nodes
         self._shared: frozenset[tuple[str, Family]] | None = None
         """What :func:`shared` says of the Nodes; None: to be found out."""
 
@@ -38,14 +38,8 @@ class Ranges:
         for strays in self._strays.values():
             strays.discard(key)
 
-    def put_node(self, node: Node) -> None:
-        """Take note of a Node, anew if it is known."""
-        self._nodes[node.name] = node
-        self._shared = None
-
-    def remove_node(self, name: str) -> None:
-        """Take note that a Node is gone."""
-        del self._nodes[name]
+    def nodes_changed(self) -> None:
+        """Take note that Nodes are others than before."""
         self._shared = None
 
     def of(self, node: Node) -> tuple[IPNetwork, ...]:

@@ -29,7 +29,10 @@ HEAD = (
 
 def write(folder: RunFolder) -> Path:
     """Write both reports; return the path of ``report.html``."""
-    title, said, table = _title(folder), _sentences(folder), _table(folder)
+    rows = study.read(folder)
+    lines = summary.lines(rows)
+    said = _sentences(folder, summary.repeatability(rows), lines)
+    title, table = _title(folder), list(map(_cells, lines))
     markdown = [f"# {title}", *said, _markdown(table), ""]
     folder.write_text(MARKDOWN, "\n\n".join(markdown))
     return folder.write_text(HTML, _html(title, said, table))
@@ -39,7 +42,7 @@ def _title(folder: RunFolder) -> str:
     return f"What rules cost on Linux {folder.read_json('run.json')['settings']['kernel']}"
 
 
-def _sentences(folder: RunFolder) -> list[str]:
+def _sentences(folder: RunFolder, repeated: Repeatability | None, lines: list[Line]) -> list[str]:
     run = folder.read_json("run.json")
     settings = run["settings"]
     requests = f"{settings['requests_new']} requests with a new connection each and "
@@ -49,9 +52,9 @@ def _sentences(folder: RunFolder) -> list[str]:
     took = f"; the guests took {run['cpu_seconds']} s of CPU" if "cpu_seconds" in run else ""
     return [
         WHAT,
-        _repeatability(summary.repeatability(study.read(folder))),
+        _repeatability(repeated),
         f"{began}; {requests}{took}; `{command}`.",
-        *_parts(summary.lines(study.read(folder))),
+        *_parts(lines),
     ]
 
 
@@ -80,10 +83,6 @@ def _repeatability(found: Repeatability | None) -> str:
         f"Between guests the same cell's rates differ by {found.rates:.2%} on average, its packets "
         f"by {found.instructions:.0f} instructions."
     )
-
-
-def _table(folder: RunFolder) -> list[tuple[str, ...]]:
-    return [_cells(line) for line in summary.lines(study.read(folder))]
 
 
 def _cells(line: Line) -> tuple[str, ...]:
