@@ -32,8 +32,9 @@ FULL, SHORT = 800, 300
 PACKETS = 150
 """A cell, of either kind, some times over: they repeat within some tens of instructions."""
 
-OF_A_DUMP = (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
-"""What is measured beside the rest where rules were dumped."""
+OF_IPTABLES = (Cell(Kind.DUMP_LEGACY), Cell(Kind.DUMP_NFT))
+OF_NFT = (Cell(Kind.DUMP_RULESET),)
+"""What is measured beside the rest where rules were dumped, by what had made them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Asked:
             yield f"{words}: only --tests and --functional take arguments"
         if self.ipset and not self.rules:
             yield "--ipset: without --rules there is nothing that asks these sets"
+        if self.ipset and self._dumped() == OF_NFT:
+            yield f"--ipset: {self.rules} is of nft, whose rules ask no sets of ipset"
         if self.pod and not self.rules:
             yield "--pod: it is one of the dump's; give that by --rules"
 
@@ -115,8 +118,12 @@ class Asked:
 
     def cells(self) -> tuple[Cell, ...]:
         """Return what is to be measured."""
-        dumped = () if self.rules is None else OF_A_DUMP
-        return chosen((*default_cells(), *dumped), self.only)
+        return chosen((*default_cells(), *self._dumped()), self.only)
+
+    def _dumped(self) -> tuple[Cell, ...]:
+        if self.rules is None:
+            return ()
+        return OF_NFT if dumps.is_nft(self.rules.read_text()) else OF_IPTABLES
 
     def counts(self) -> dict[Load, int]:
         """Return how many requests or packets a cell is measured with."""
@@ -133,7 +140,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def _words(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Find out now whether a cell is called so."""
     del ctx, param
-    if not chosen((*default_cells(), *OF_A_DUMP), value):
+    if not chosen((*default_cells(), *OF_IPTABLES, *OF_NFT), value):
         raise UsageError(f"--only: no cell is called like {' or '.join(value)}")
     return value
 
@@ -174,7 +181,10 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Guests at a time; by default as many as there are cores and 3 GiB of memory for.",
 )
 @click.option(
-    "--rules", cls=PatientOption, type=_FILE, help="Measure this dump of iptables-save, too."
+    "--rules",
+    cls=PatientOption,
+    type=_FILE,
+    help="Measure this dump of iptables-save or of nft list ruleset, too.",
 )
 @click.option(
     "--ipset", cls=PatientOption, type=_FILE, help="The dump of ipset save that --rules needs."

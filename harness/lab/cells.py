@@ -25,6 +25,7 @@ class Kind(enum.Enum):
     MODEL_NFT = "kube-router-0.2-model, iptables-nft"
     DUMP_LEGACY = "dump, iptables-legacy"
     DUMP_NFT = "dump, iptables-nft"
+    DUMP_RULESET = "dump, nft"
 
     @property
     def enforces(self) -> bool:
@@ -34,7 +35,7 @@ class Kind(enum.Enum):
     @property
     def known(self) -> bool:
         """Whether we know whom its rules keep out: of somebody's dump nobody does."""
-        return self not in {Kind.DUMP_LEGACY, Kind.DUMP_NFT}
+        return self not in {Kind.DUMP_LEGACY, Kind.DUMP_NFT, Kind.DUMP_RULESET}
 
     @property
     def sized(self) -> bool:

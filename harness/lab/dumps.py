@@ -15,37 +15,49 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.lab.guest.network import POD_A
 
-_POD_JUMP = re.compile(r"^-A .*?-d (\d+\.\d+\.\d+\.\d+)(?:/32)? .*-j KUBE-POD-FW-", re.MULTILINE)
+_POD_JUMP = re.compile(
+    r"(?:^-A .*?-d|ip daddr) (\d+\.\d+\.\d+\.\d+)(?:/32)? .*(?:-j|jump|goto) KUBE-POD-FW-",
+    re.MULTILINE,
+)
 """How kube-router, of whichever version, leads what is for a pod to the pod's chain."""
+
+_TABLE = re.compile(r"^\s*(?:add )?table \w+ \S+", re.MULTILINE)
+"""What stands in every listing of nft, and in none of iptables-save."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """What ``iptables-save`` and ``ipset save`` printed on a node; ``pod`` is one of its pods."""
+    """A node's saved rules and sets of ipset; ``pod`` is one of its pods."""
 
-    iptables: str
+    text: str
+    """Of ``iptables-save``, or of ``nft list ruleset``."""
     ipset: str
     pod: str
 
     def rules(self) -> str:
-        """Return the rules for ``iptables-restore``, about the measured pod."""
-        return _exchanged(self.iptables, self.pod)
+        """Return the rules, about the measured pod."""
+        return _exchanged(self.text, self.pod)
 
     def sets(self) -> str:
         """Return the sets for ``ipset restore``, with the measured pod among them."""
         return _exchanged(self.ipset, self.pod)
 
 
-def read(iptables: Path, ipset: Path | None, pod: str = "") -> Dump:
+def read(rules: Path, ipset: Path | None, pod: str = "") -> Dump:
     """Read a dump; without ``pod`` the one in the middle of kube-router's pods is measured.
 
     UsageError where the rules know no such pod: they would be measured on nobody's way.
     """
-    text = iptables.read_text()
+    text = rules.read_text()
     found = pod or _middle_pod(text)
     if not found or not re.search(_address(found), text):
-        raise UsageError(f"--rules: {_complaint(iptables, found)}")
+        raise UsageError(f"--rules: {_complaint(rules, found)}")
     return Dump(text, ipset.read_text() if ipset else "", found)
+
+
+def is_nft(rules: str) -> bool:
+    """Whether rules are for ``nft``, and not for ``iptables-restore``."""
+    return bool(_TABLE.search(rules))
 
 
 def _complaint(path: Path, pod: str) -> str:

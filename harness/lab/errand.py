@@ -39,7 +39,9 @@ _WORKERS = 3
 _SILENCE = "NPD_SILENCE_SECONDS=1"
 """In a guest a program's file may come late: an answer has more time until it counts as none."""
 
-_PYTEST = ("-p", "no:cacheprovider", "--color=no", "-q", "--no-loadscope-reorder")
+_PYTEST = ("-p", "no:cacheprovider", "--color=no", "-v", "--tb=short", "--no-loadscope-reorder")
+"""A line for each test as it ends: they take an hour or two in all."""
+
 _TESTING = ("env", _SILENCE, sys.executable, "-m", "pytest", *_PYTEST)
 
 _Commands = Sequence[tuple[str, ...]]

@@ -22,11 +22,19 @@ SHARE_TAG = "share"
 SHARE = "/run/lab"
 """Where the guest finds the folder that it shares with the host."""
 
-SCRATCH = "/run/tmp"
+SCRATCH = "/dev/shm/tmp"  # noqa: S108  # the guest is its own
 """A folder in the guest's memory for what is short-lived.
 
-Not ``/tmp``, which is the host's with a layer over it: this project may lie there.
+Not ``/tmp``, which is the host's with a layer over it: this project may lie there. Nor in ``/run``:
+who makes a network namespace of his own has another one there.
 """
+
+OPEN_FILES = 1048576
+"""Of one process, as service managers allow: the kernel's own 1,024 are too few for a flood of new
+clients."""
+
+STREAMS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
+"""What programs expect in ``/dev`` beside what the kernel puts there, below ``/proc/self/fd``."""
 
 COMMAND = "command"
 """The script in that folder which the guest runs, as root."""
@@ -34,6 +42,9 @@ COMMAND = "command"
 STATUS = "status"
 """The file in that folder which holds the script's exit code once it has ended."""
 
+_LINKS = "\n".join(
+    f"busybox ln -s /proc/self/fd{end} /root/dev/{name}" for name, end in STREAMS.items()
+)
 _INIT = f"""#!/bin/busybox sh
 busybox mkdir -p /proc /sys /dev /host /memory /root
 busybox mount -t proc proc /proc
@@ -49,6 +60,7 @@ busybox mount -t sysfs sys /root/sys
 busybox mount -t devtmpfs dev /root/dev
 busybox mkdir -p /root/dev/pts /root/dev/shm
 busybox mount -t devpts devpts /root/dev/pts
+{_LINKS}
 for place in /dev/shm /run; do busybox mount -t tmpfs tmpfs "/root$place"; done
 busybox mkdir -m 1777 /root{SCRATCH}
 busybox mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
@@ -60,6 +72,7 @@ busybox ln -sfn "$(busybox cat /modules/folder)" "/root/lib/modules/$version"
 busybox mkdir -p /root{SHARE}
 busybox mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=262144 {SHARE_TAG} \\
     /root{SHARE}
+ulimit -n {OPEN_FILES}
 cd /root
 busybox mount --move /root /
 busybox chroot . /bin/sh {SHARE}/{COMMAND} </dev/null

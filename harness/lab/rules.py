@@ -61,6 +61,9 @@ def _write(cell: Cell, node: str, folder: Path, dump: Dump | None) -> Iterator[L
             text = bundled(node, cell.pods, CLIENTS[cell.points], fast=fast, peers=cell.peers)
             name = f"{cell.kind.name}-{cell.pods}{'-peers' * cell.peers}-{cell.points}-{node}.nft"
             yield _file(folder, ("nft", "-f", "-"), name, text)
+        case Kind.DUMP_RULESET:
+            assert dump is not None  # noqa: S101  # such cells exist with a dump only
+            yield _file(folder, ("nft", "-f", "-"), f"{cell.kind.name}.nft", dump.rules())
         case _:
             yield from _iptables(cell, node, folder, dump)
 

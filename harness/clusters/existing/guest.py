@@ -42,12 +42,12 @@ class Invitation:
         """Return the images that nodes have to have, or to pull."""
         if self.intent.installs:
             return self.images.all()
-        return tuple(dict.fromkeys((self.images.workload, self.images.nginx)))
+        return self.images.without_enforcer()
 
 
 def invitation(settings: ClusterSettings) -> Invitation:
     """Return what the settings say of a cluster that exists."""
-    images = chosen(settings.image)
+    images = chosen(settings.image, settings.load_image)
     border = Border(frozenset(settings.namespaces))
     intent = Intent(border.homes(), images.workload, settings.installs)
     way = Way(settings.kubeconfig, settings.context, settings.kubectl)

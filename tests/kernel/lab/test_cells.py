@@ -180,3 +180,21 @@ def test_a_dump_acts_upon_the_measured_pod(kind: Kind, tmp_path: Path) -> None:
     (result,) = measured(tmp_path, cell, enforces=True, dump=dump)
 
     assert result["error"] == ""
+
+
+def test_a_listing_of_nft_acts_upon_the_measured_pod(tmp_path: Path) -> None:
+    """What nft has listed on another node, of a pod with another address, is in the way, too."""
+    (load,) = rules.write(Cell(Kind.BUNDLED, 20), tmp_path)["a"]
+    listed = subprocess.run(
+        ["unshare", "--net", "--", "sh", "-c", "nft -f - && nft -s list ruleset"],
+        input=(tmp_path / load.file).read_text().replace(POD_A, "10.2.0.77"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (tmp_path / "listed").write_text(listed.stdout)
+    dump = dumps.read(tmp_path / "listed", None, "10.2.0.77")
+
+    (result,) = measured(tmp_path, Cell(Kind.DUMP_RULESET), enforces=True, dump=dump)
+
+    assert result["error"] == ""

@@ -48,6 +48,25 @@ def test_a_named_pod_is_the_measured_one(files: tuple[Path, Path]) -> None:
     )
 
 
+LISTING = """table ip kube-router {
+    chain forward {
+        ip daddr 10.4.0.1 counter packets 0 bytes 0 jump KUBE-POD-FW-AAA
+        ip daddr 10.4.0.11 comment "to pod b" goto KUBE-POD-FW-BBB
+        ip daddr 10.4.0.111 jump KUBE-POD-FW-CCC
+    }
+}
+"""
+
+
+def test_a_listing_of_nft_is_told_from_rules_of_iptables(files: tuple[Path, Path]) -> None:
+    """It has tables; its pod in the middle is the measured one, too."""
+    files[0].write_text(LISTING)
+
+    assert dumps.is_nft(LISTING)
+    assert not dumps.is_nft(RULES)
+    assert f'ip daddr {POD_A} comment "to pod b"' in dumps.read(files[0], None).rules()
+
+
 @pytest.mark.parametrize(
     ("text", "pod", "said"),
     [

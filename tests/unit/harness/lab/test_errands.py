@@ -156,6 +156,19 @@ def test_all_mistakes_are_told_at_once(arguments: tuple[str, ...], mistakes: lis
     assert [mistake for mistake in mistakes if mistake not in result.output] == []
 
 
+def test_mistakes_about_a_dump_are_told_with_the_rest(tmp_path: Path) -> None:
+    """Rules of nft ask no sets of ipset, and these are about another pod."""
+    listed = tmp_path / "listed.nft"
+    listed.write_text("table ip one {\n\tchain forward {\n\t\tip daddr 10.2.0.7 drop\n\t}\n}\n")
+    dump = ("--rules", str(listed), "--ipset", str(listed), "--pod", "10.2.0.9")
+
+    result = CliRunner().invoke(main, ["lab", *dump, "extra"])
+
+    assert result.exit_code == 2
+    for mistake in ("extra: only", "ask no sets of ipset", "no rule about 10.2.0.9"):
+        assert mistake in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -47,6 +47,20 @@ def test_a_module_is_loaded_behind_what_it_needs(kernel: Kernel) -> None:
     assert b"exportfs.ko\noverlay.ko\n" in archive
 
 
+def test_a_guest_has_what_programs_expect_of_a_machine(kernel: Kernel) -> None:
+    """Without udev nobody else links the standard streams, and a namespace hides what is in /run.
+
+    ``tests/kernel/lab`` read a program from /dev/stdin, and kept files in the guest's scratch
+    folder behind a ``/run`` of their own: none of it was found in a guest.
+    """
+    archive = gzip.decompress(initrd.build(kernel)).decode(errors="replace")
+
+    for line in ("fd /root/dev/fd", "fd/0 /root/dev/stdin", "fd/1 /root/dev/stdout"):
+        assert f"ln -s /proc/self/{line}\n" in archive
+    assert archive.index("ulimit -n") < archive.index("chroot")
+    assert not initrd.SCRATCH.startswith(("/run", "/tmp"))  # noqa: S108  # the guest's
+
+
 def test_a_job_runs_with_the_projects_code_whatever_its_words_hold() -> None:
     """Arguments reach the guest's command as they were given."""
     script = Job(("echo", "two words", "$HOME")).script()
