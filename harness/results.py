@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.checkout import commit
 from harness.errors import UsageError
 
 SCHEMA_VERSION = 1
@@ -59,7 +60,7 @@ class RunFolder:
                 "cluster": cluster,
                 "scenario": scenario,
                 "command": list(command),
-                "commit": commit(),
+                "commit": commit() or "unknown",
                 "settings": dict(settings),
                 "status": "running",
             },
@@ -103,7 +104,10 @@ class RunFolder:
     def go_on(self) -> None:
         """Record that a run that was cut off is taken up again."""
         run = self.read_json("run.json")
-        again = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
+        again = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": commit() or "unknown",
+        }
         known = {name: value for name, value in run.items() if name not in {"finished", "reason"}}
         resumed = [*run.get("resumed", []), again]
         self.write_json("run.json", known | {"status": "running", "resumed": resumed})
@@ -144,15 +148,6 @@ def unused(path: Path) -> Path:
     """Return a path as it is, or with a number if there is such a file already."""
     candidates = (path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 1000)))
     return next(candidate for candidate in candidates if not candidate.exists())
-
-
-def commit() -> str:
-    """Return the commit of this checkout (with ``-dirty`` where it has changes), or ``unknown``."""
-    if shutil.which("git") is None:
-        return "unknown"
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def environment() -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness import __version__
+from harness.checkout import commit
 from harness.images.engine import Engine
 from harness.images.files import root_filesystem
-from harness.images.recipes import ROOT, Architecture, Recipe
+from harness.images.recipes import Architecture, Recipe
 
 Tell = Callable[[str], None]
 
@@ -40,17 +40,3 @@ def labels(recipe: Recipe) -> Mapping[str, str]:
         "org.opencontainers.image.revision": commit(),
         "org.opencontainers.image.licenses": "Apache-2.0",
     }
-
-
-def commit() -> str:
-    """Return the clone's commit, ``-dirty`` after it where files differ; empty without git."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    done = subprocess.run(  # our own arguments
-        [git, "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()
