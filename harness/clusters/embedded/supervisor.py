@@ -55,6 +55,9 @@ from harness.clusters.embedded.settings import ControlPlane, Proxy, Shape
 _BACKLOG = 256
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _START_TIMEOUT = 240.0
+_CAUSES_SECONDS = 1.0
+"""After one program has ended, what made it end may still be on its way to its own end: the API
+server's connections break before it is gone, and who holds one may be gone first."""
 
 
 class Supervisor:
@@ -68,6 +71,8 @@ class Supervisor:
         self._children = Children()
         self._places = Places(folder.path)
         self._ending = threading.Lock()
+        self._started: list[str] = []
+        self._ended: dict[str, int] = {}
         self._stay = False
 
     def run(self, api_listener: int) -> None:
@@ -209,23 +214,36 @@ class Supervisor:
         self._start(name, (sys.executable, "-m", module, *flags))
 
     def _start(self, name: str, argv: Sequence[str], more: Mapping[str, str] = _NOTHING) -> None:
-        log = self._folder.logs / f"{name}.log"
-        with _opened(log) as output, _opened(Path(os.devnull)) as nothing:
+        self._started.append(name)
+        with _opened(self._log_of(name)) as output, _opened(Path(os.devnull)) as nothing:
             program = Program(argv, os.environ | more, (nothing, output, output))
             self._children.start(program, lambda code: self._core_exited(name, code))
 
     def _core_exited(self, name: str, code: int) -> None:
-        """End the cluster: without one of its programs it is none; say why, and leave the logs."""
-        path = self._folder.logs / f"{name}.log"
-        reason = f"{name} ended with exit code {code}; its log: {path}"
-        say(reason)
-        log = path.read_text(errors="replace").splitlines()
-        reason = "\n".join([reason, *log[-15:]])
+        """End the cluster: without one of its programs it is none."""
+        self._ended[name] = code
+        if len(self._ended) == 1:
+            asyncio.get_running_loop().call_later(_CAUSES_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Say which programs have ended, what others need before those others; leave the logs."""
+        ended = [name for name in self._started if name in self._ended]
+        reasons = [self._reason(name) for name in ended]
+        log = self._log_of(ended[0]).read_text(errors="replace").splitlines()
+        reason = "\n".join([*reasons, *log[-15:]])
         self._ending.acquire()
         self._folder.note(died=reason)
         with contextlib.suppress(OSError):
             wire.send(self._lifeline, {"error": reason})
         os._exit(1)
+
+    def _reason(self, name: str) -> str:
+        reason = f"{name} ended with exit code {self._ended[name]}; its log: {self._log_of(name)}"
+        say(reason)
+        return reason
+
+    def _log_of(self, name: str) -> Path:
+        return self._folder.logs / f"{name}.log"
 
     # ---- the lifeline and the requests ----
 

@@ -74,6 +74,22 @@ def test_a_crash_is_reported(shaped: Any, until: Any, tmp_path: Path, program: s
     assert not cluster.folder.path.exists()
 
 
+def test_the_cause_is_named_first(shaped: Any, until: Any) -> None:
+    """Of programs that end together, what the others need comes first, whoever was seen first."""
+    cluster = EmbeddedCluster(shaped("cause", nodes=1))
+    cluster.__enter__()
+    running = processes(cluster.name)
+    for program in ("kube-scheduler", "kube-controller-manager", "kube-apiserver"):
+        os.kill(running[program], signal.SIGKILL)
+    until(lambda: processes(cluster.name) == {})
+    with pytest.raises(ClusterError) as raised:
+        cluster.__exit__(None, None, None)
+
+    ends = [line for line in str(raised.value).splitlines() if "ended with exit code -9" in line]
+    assert "kube-apiserver" in ends[0]
+    assert len(ends) == 3
+
+
 def test_who_asks_a_crashed_cluster_is_told(shaped: Any, until: Any) -> None:
     """A cluster that stays and ends by itself keeps its folder, so that its name tells why."""
     cluster = EmbeddedCluster(shaped("told", nodes=1))
