@@ -205,6 +205,8 @@ class ClusterSettings:
     kubectl: str = ""
     node_image: str = ""
     image: str = ""
+    load_image: str = ""
+    """What makes load in pods, with locust; empty: nothing does. ``perf`` sets it."""
     namespaces: tuple[str, ...] = ()
     """The scenario's namespaces, where they have to be made beforehand. No flag sets it."""
     installs: str = ""

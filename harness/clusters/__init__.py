@@ -58,7 +58,7 @@ def make_kind(settings: ClusterSettings, tell: Tell = say_nothing) -> KindCluste
     )
     wiring = PodWiring.BRIDGED if settings.cni == "bridged" else PodWiring.ROUTED
     shape = KindShape(config, wiring, settings.bridge_netfilter)
-    images = chosen(settings.image)
+    images = chosen(settings.image, settings.load_image)
     wish = Wish(settings.kind, settings.kubectl, settings.node_image, images.all())
     tools = find_tools(wish, shape)
     return KindCluster(settings.name or names.fresh(), tools, shape, images, tell)

@@ -190,7 +190,7 @@ def _budgeted(ctx: click.Context, asked: Asked) -> Asked:
 def _fitted(ctx: click.Context, asked: Asked, settings: ClusterSettings) -> ClusterSettings:
     """Return the settings with as many nodes as ``--full`` means, and room for all pods."""
     if settings.cluster in REAL:
-        return replace(settings, control_plane="real")
+        return replace(settings, control_plane="real", load_image=asked.load_image)
     if has_the_studys_nodes(ctx, asked):
         settings = replace(settings, nodes=FULL_NODES)
     needed = SERVICES_PER_NODE * pods_each(asked) + OWN_PODS

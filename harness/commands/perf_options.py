@@ -217,8 +217,9 @@ _OPTIONS = (
         cls=PatientOption,
         default="",
         metavar="NAME:TAG",
-        help="On real clusters: an image with locust (nox -s image makes npd-load), which then runs"
-        " in pods, a master and as many workers as --processes; without it locust is not run.",
+        help="On real clusters: an image with locust (nox -s image makes npd-load; kind's nodes get"
+        " it from docker's store), which then runs in pods, a master and as many workers as"
+        " --processes; without it locust is not run.",
     ),
     click.option(
         "--changes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from harness.errors import UsageError
 from harness.images.recipes import RECIPES, Architecture
@@ -23,12 +23,24 @@ class Images:
     nginx: str
     """What the scenarios' pods run: any nginx with a shell; the workload image has one."""
 
+    load: str = ""
+    """What makes load in pods, with locust; empty where nothing does. No ``--image`` names it."""
+
     def all(self) -> tuple[str, ...]:
         """Return each reference once."""
-        return tuple(dict.fromkeys((self.enforcer, self.workload, self.nginx)))
+        return _each(self.enforcer, self.workload, self.nginx, self.load)
+
+    def without_enforcer(self) -> tuple[str, ...]:
+        """Return each reference once that a run needs which installs nothing."""
+        return _each(self.workload, self.nginx, self.load)
 
 
-NAMES = tuple(field.name for field in fields(Images))
+def _each(*references: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, references)))
+
+
+NAMES = ("workload", "enforcer", "nginx")
+"""Of those that ``--image`` can name."""
 
 
 def complaint(text: str) -> str | None:
@@ -43,10 +55,11 @@ def complaint(text: str) -> str | None:
     return f"--image {', '.join(wrong)}: write NAME=REFERENCE, of {', '.join(NAMES)}"
 
 
-def chosen(text: str) -> Images:
+def chosen(text: str, load: str = "") -> Images:
     """Return the images that ``--image`` names, and ours for the rest; UsageError if it is wrong.
 
-    Ours are those of this machine's architecture, as ``nox -s image`` makes them.
+    Ours are those of this machine's architecture, as ``nox -s image`` makes them. ``load`` is what
+    makes load; empty: nothing does.
     """
     if mistake := complaint(text):
         raise UsageError(mistake)
@@ -54,7 +67,7 @@ def chosen(text: str) -> Images:
     own = Architecture.own()
     workload = given.get("workload") or RECIPES["workload"].reference(own)
     enforcer = given.get("enforcer") or RECIPES["enforcer"].reference(own)
-    return Images(workload, enforcer, given.get("nginx") or workload)
+    return Images(workload, enforcer, given.get("nginx") or workload, load)
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.clusters.base import Manifest
+from harness.clusters.kube.diagnosis import diagnosis
 from harness.clusters.kube.kubectl import Kubectl
 from harness.clusters.kube.owned import labelled
+from harness.clusters.kube.whereabouts import is_over, problems
+from harness.clusters.pods import is_ready
 from harness.errors import HarnessError
 from harness.load.locust import LOCUSTFILE, SILENCE_SECONDS, Crowd, Report, parse
 
@@ -25,9 +27,13 @@ LABELS = {"app": "locust"}
 
 _FOLDER = "/tmp/npd"  # noqa: S108  # of a pod, which has it to itself
 _MARK = "=== npd"
-_SLACK_SECONDS = 120.0
+START_SECONDS = 120.0
+"""Until a master runs: its node may have to pull the image."""
+
+SLACK_SECONDS = 120.0
 _POLL_SECONDS = 0.5
-_OVER = {"Succeeded", "Failed"}
+_TOLD = 3
+"""Of pods that are late: the others are as these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,8 @@ class Squad:
 def run(squad: Squad, crowd: Crowd, prefix: Path) -> Report:
     """Run locust in pods; its totals and its log stay at ``prefix``, as those of a process do.
 
-    The namespace has to be there. HarnessError, with the master's words, where nothing is counted.
+    The namespace has to be there. HarnessError where nothing is counted, with what the cluster says
+    of the pods that are to blame.
     """
     settings = _settings(squad, crowd)
     with _there(squad, [settings, _pod(squad, crowd, MASTER, _master(squad))]):
@@ -54,7 +61,7 @@ def run(squad: Squad, crowd: Crowd, prefix: Path) -> Report:
         ]
         with _there(squad, workers):
             names = [MASTER, *(one["metadata"]["name"] for one in workers)]
-            _wait(squad, names, time.monotonic() + crowd.steps.seconds + _SLACK_SECONDS)
+            _wait(squad, names, time.monotonic() + crowd.steps.seconds + SLACK_SECONDS)
             _bring_back(squad, names, prefix)
     return parse(prefix, crowd.steps)
 
@@ -122,19 +129,40 @@ def _script(command: str, files: str) -> str:
 
 
 def _address(squad: Squad) -> str:
-    """Return the master's address, once it has one and listens there."""
-    squad.kubectl.run(
-        *("-n", squad.namespace, "wait", "--for=condition=Ready", f"pod/{MASTER}"),
-        "--timeout=60s",
-    )
-    return str(_status(squad, MASTER)["podIP"])
+    """Return the master's address, once it runs; HarnessError where it does not come to that."""
+    deadline = time.monotonic() + START_SECONDS
+    while not is_ready(master := _found(squad, MASTER)):
+        if is_over(master):
+            raise _failure(squad, f"{MASTER} ended before its workers began", [master])
+        _require_hope(squad, [master])
+        if time.monotonic() > deadline:
+            said = f"{MASTER} was not ready within {START_SECONDS:g} s"
+            raise _failure(squad, said, [master])
+        time.sleep(_POLL_SECONDS)
+    return str(master["status"]["podIP"])
 
 
 def _wait(squad: Squad, names: list[str], deadline: float) -> None:
-    while any(_status(squad, name)["phase"] not in _OVER for name in names):
+    while late := [pod for name in names if not is_over(pod := _found(squad, name))]:
+        _require_hope(squad, late)
         if time.monotonic() > deadline:
-            raise HarnessError(f"locust did not end in time\n{_log(squad, MASTER)[-2000:]}")
+            raise _failure(squad, "locust did not end in time", late)
         time.sleep(_POLL_SECONDS)
+
+
+def _require_hope(squad: Squad, pods: list[Manifest]) -> None:
+    for pod in pods:
+        if any(problems([pod])):
+            raise _failure(squad, f"{pod['metadata']['name']} cannot start", [pod])
+
+
+def _failure(squad: Squad, said: str, pods: list[Manifest]) -> HarnessError:
+    names = [pod["metadata"]["name"] for pod in pods[:_TOLD]]
+    return HarnessError("\n".join((said, *(_why(squad, name) for name in names))))
+
+
+def _why(squad: Squad, name: str) -> str:
+    return diagnosis(squad.kubectl, squad.namespace, name)
 
 
 def _bring_back(squad: Squad, names: list[str], prefix: Path) -> None:
@@ -146,22 +174,21 @@ def _bring_back(squad: Squad, names: list[str], prefix: Path) -> None:
         with prefix.with_name(f"{prefix.name}.log").open("a", encoding="utf-8") as file:
             file.write(f"{name}:\n{said}")
         if name == MASTER:
-            prefix.with_name(f"{prefix.name}.json").write_text(_checked(written, said))
+            prefix.with_name(f"{prefix.name}.json").write_text(_checked(squad, written))
         else:
             (folder / f"{name}.txt").write_text(written)
 
 
-def _checked(totals: str, said: str) -> str:
+def _checked(squad: Squad, totals: str) -> str:
     try:
         json.loads(totals)
     except ValueError as error:
-        raise HarnessError(f"locust wrote no totals; its last words:\n{said[-2000:]}") from error
+        raise HarnessError(f"locust wrote no totals\n{_why(squad, MASTER)}") from error
     return totals
 
 
-def _status(squad: Squad, name: str) -> Mapping[str, Any]:
-    status: Mapping[str, Any] = squad.kubectl.get("pod", "-n", squad.namespace, name)["status"]
-    return status
+def _found(squad: Squad, name: str) -> Manifest:
+    return dict(squad.kubectl.get("pod", "-n", squad.namespace, name))
 
 
 def _log(squad: Squad, name: str) -> str:

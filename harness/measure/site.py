@@ -225,11 +225,20 @@ def grow(cluster: Cluster, crowd: workload.Crowd, have: int, want: int, narrator
     cluster.wait_ready(workload.NAMESPACE, timeout=_READY_SECONDS)
 
 
+def services_of(site: Site) -> dict[str, str]:
+    """Return the addresses of the workload's Services by name, not of those beside them.
+
+    A real control plane has its own in the same namespace, ``kubernetes``, which serves no page.
+    """
+    ours = workload.homes(site.crowd)
+    found = site.addresses.services()
+    return {name: found[name] for name in sorted(found) if name in ours}
+
+
 def sample(site: Site) -> Reached:
     """Probe a sample of the interfering Services until all answer; raise if they do not."""
-    names = site.addresses.services()
-    ours = workload.homes(site.crowd).keys() - {workload.TEST_SERVICE}  # not `kubernetes`
-    addresses = [names[name] for name in sorted(names) if name in ours]
+    named = services_of(site)
+    addresses = [named[name] for name in named if name != workload.TEST_SERVICE]
     chosen = addresses[:: max(1, len(addresses) // _SAMPLE)]
     client = site.clients.allowed
     probes = [Probe(client, address, workload.PORT) for address in chosen]

@@ -14,7 +14,7 @@ from harness.load.locust import Crowd, Report, Steps
 from harness.load.pods import Squad
 from harness.measure import clients
 from harness.measure.plan import NOBODY, Arm
-from harness.measure.site import Site
+from harness.measure.site import Site, services_of
 from harness.results import RunFolder, file_name
 from harness.workload import study as workload
 
@@ -34,15 +34,15 @@ def visit(asked: Steps, site: Site, folder: RunFolder, arms: Arms) -> None:
     """Run locust in each arm and store what it counted; without steps nobody comes."""
     if not asked.rates:
         return
-    services = site.addresses.services().values()
+    addresses = services_of(site).values()
     crowd = locust.Crowd(
-        targets=[f"http://{address}:{workload.PORT}/" for address in services],
+        targets=[f"http://{address}:{workload.PORT}/" for address in addresses],
         source=site.target.source,
         steps=asked,
     )
-    facts = {"format": FORMAT, "services": len(services), **asdict(asked)}
+    facts = {"format": FORMAT, "services": len(addresses), **asdict(asked)}
     found = []
-    with site.narrator.stage(f"locust over {len(services)} services", len(arms)) as stage:
+    with site.narrator.stage(f"locust over {len(addresses)} services", len(arms)) as stage:
         for arm, name in arms:
             site.switch.to(arm, name)
             prefix = folder.folder(FOLDER) / file_name(f"{arm.value}-{name}")

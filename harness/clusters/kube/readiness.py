@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.clusters.base import Manifest, Tell
 from harness.clusters.kube import proxies
 from harness.clusters.kube.agents import Agents
+from harness.clusters.kube.diagnosis import described
 from harness.clusters.kube.proxies import Proxying, out_of_step
 from harness.clusters.kube.whereabouts import is_over, problems
 from harness.clusters.objects import Objects
@@ -106,4 +107,6 @@ def _require_hope(pods: Sequence[Manifest]) -> None:
 
 def _why_not_ready(live: Sequence[Manifest], ready: int) -> str:
     waiting = [pod["metadata"]["name"] for pod in live if not is_ready(pod)]
-    return f"{ready} of {len(live)} pods are Ready in time; not {listed(waiting)}"
+    first = next(pod for pod in live if not is_ready(pod))
+    said = f"{ready} of {len(live)} pods are Ready in time; not {listed(waiting)}"
+    return "\n  ".join((said, *described(first)))

@@ -22,6 +22,10 @@ _HOPELESS = {
 }
 """Reasons for which a container waits that time does not mend."""
 
+_NEVER_RAN = {"StartError", "ContainerCannotRun"}
+"""Reasons of containerd's and of docker's shim. Without a restart the pod is Failed, like one that
+has done its work badly; and its address answers nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
@@ -72,7 +76,14 @@ def problems(pods: Iterable[Manifest]) -> Iterator[str]:
         if status.get("phase") == "Failed" and not status.get("containerStatuses"):
             yield f"{ref_of(pod)}: {status.get('reason')}: {status.get('message')}"
         for container in status.get("containerStatuses") or ():
-            waiting = container["state"].get("waiting") or {}
-            if waiting.get("reason") in _HOPELESS:
-                said = waiting.get("message", "")
-                yield f"{ref_of(pod)}: {waiting['reason']} ({container['image']}) {said}".rstrip()
+            if why := _never_starts(container["state"], status.get("phase")):
+                said = why.get("message", "")
+                yield f"{ref_of(pod)}: {why['reason']} ({container['image']}) {said}".rstrip()
+
+
+def _never_starts(state: Mapping[str, Any], phase: str | None) -> Mapping[str, Any]:
+    """Return why a container will not start; empty where it may, or has."""
+    waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+    if waiting.get("reason") in _HOPELESS:
+        return dict(waiting)
+    return dict(ended) if phase == "Failed" and ended.get("reason") in _NEVER_RAN else {}

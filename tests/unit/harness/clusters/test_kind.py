@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from harness import cli
 from harness.clusters.base import NodeInfo
 from harness.clusters.kind import outside, preflight, tools
 from harness.clusters.kind.config import IpFamily, KindConfig, KindShape, KubeProxyMode
@@ -167,6 +169,28 @@ def test_programs_are_where_options_say() -> None:
 
     assert "--kind /nowhere/kind: there is no such program" in str(raised.value)
     assert "--kubectl /nowhere/kubectl: there is no such program" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "images"), [((), ()), (("--load-image", "locust:1"), ("locust:1",))]
+)
+def test_what_makes_load_is_brought_to_the_nodes(
+    options: tuple[str, ...], images: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that is made anew has no image of itself: docker's store is asked for it first."""
+    wishes: list[tools.Wish] = []
+
+    def missing(wish: tools.Wish, _: KindShape) -> tools.Tools:
+        wishes.append(wish)
+        raise MissingError("nothing is here")
+
+    monkeypatch.setattr(tools, "find_tools", missing)
+    ours = ("--image", "workload=w:1,enforcer=e:1")
+
+    CliRunner().invoke(cli.main, ["perf", "--cluster", "kind", "--tiny", *ours, *options])
+
+    (wish,) = wishes
+    assert wish.images == ("e:1", "w:1", *images)
 
 
 def test_our_network_comes_before_the_studys() -> None:

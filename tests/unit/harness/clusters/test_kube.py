@@ -96,6 +96,22 @@ def test_a_pod_that_never_starts_is_told_at_once() -> None:
     assert list(problems([starting, waiting])) == ["x/b: ErrImageNeverPull (gone:1)"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("StartError", ["x/a: StartError (here:1) no time left"]), ("Error", []), ("Completed", [])],
+)
+def test_a_pod_that_ended_before_it_ran_is_no_finished_pod(reason: str, said: list[str]) -> None:
+    """Who ran and ended is nobody's to wait for; whom the node could not start is missed."""
+    ended = pod("a", ready=False)
+    terminated = {"reason": reason, "exitCode": 128, "message": "no time left"}
+    ended["status"] |= {
+        "phase": "Failed",
+        "containerStatuses": [{"image": "here:1", "state": {"terminated": terminated}}],
+    }
+
+    assert list(problems([ended])) == said
+
+
 def test_a_pod_made_again_is_news() -> None:
     """The same name with another UID is another pod; an unknown one is an error."""
     known = Whereabouts()

@@ -175,7 +175,10 @@ class FakeCluster:
     up: bool = False
     runs: int = 0
     pods: dict[str, str] = field(default_factory=dict)
-    services: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=lambda: {"kubernetes": "10.96.0.1"})
+    visited: set[str] = field(default_factory=set)
+    """Whom locust was sent to."""
+
     commands: list[tuple[Place, tuple[str, ...]]] = field(default_factory=list)
     coin: random.Random = field(default_factory=lambda: random.Random(7))
 
@@ -274,6 +277,7 @@ class FakeCluster:
         words = list(argv)
         if "locust" not in words:
             raise ClusterError(f"{words[0]}: no such program")
+        self.visited |= {*(env or {}).get("NPD_TARGETS", "").split()}
         Path(words[words.index("--json-file") + 1] + ".json").write_text(LOCUST_TOTALS)
         return EndedProcess()
 

@@ -13,6 +13,7 @@ from harness.clusters.base import PodRef
 from harness.enforcers.base import State
 from harness.errors import ClusterError, EnforcerFailed, UsageError
 from harness.load import limits
+from harness.load.locust import Steps
 from harness.measure import (
     bench,
     blocks,
@@ -52,6 +53,15 @@ def test_every_planned_leg_is_stored_in_the_order_of_the_plan(bed: Any) -> None:
         for leg in block.legs
     ]
     assert [(row.block, row.cell, row.arm, row.role) for row in rows_of(bed)] == planned
+
+
+def test_locust_visits_the_workloads_services_alone(bed: Any) -> None:
+    """``kubernetes``, which a real control plane has in the same namespace, serves no page."""
+    study.run(replace(bed.study, visit=Steps((20, 40), 1.0)), bed.lab)
+
+    ours = {name: address for name, address in bed.cluster.services.items() if name != "kubernetes"}
+    assert len(ours) == bed.study.services + 1
+    assert bed.cluster.visited == {f"http://{address}:80/" for address in ours.values()}
 
 
 def test_each_row_names_the_raw_output_that_it_was_read_from(bed: Any) -> None:

@@ -28,7 +28,7 @@ def switch(bed: Any, monkeypatch: pytest.MonkeyPatch) -> Switch:
     service: Manifest = {"kind": "Service", "metadata": {"name": "measured"}}
     policy: Manifest = {"kind": "NetworkPolicy", "metadata": {"name": "policy"}}
     bed.cluster.apply([service, policy])
-    addresses = (*bed.cluster.services.values(), *bed.cluster.pods.values())
+    addresses = (bed.cluster.services["measured"], *bed.cluster.pods.values())
     witness = Witness.of(OUTSIDE, addresses, 80, ("node-1",))
     return Switch(bed.cluster, {bed.enforcer.name: bed.enforcer}, witness, [policy])
 
