@@ -188,7 +188,9 @@ def _growth_sentence(analysis: Analysis, study: Mapping[str, Any]) -> str:
     claim = f"(the study, with kube-router 0.2.0: {STUDY_CLAIM})"
     used = _cpu_clause(analysis, study)
     if not said:
-        return f"One size was compared: nothing is said about growth {claim}{used}."
+        one = len({each.size for each in analysis.of(Connections.NEW)}) == 1
+        why = "One size was compared" if one else "Of no two sizes is a ratio known"
+        return f"{why}: nothing is said about growth {claim}{used}."
     more = f"With more {quantity(study).value} that ratio, of new connections"
     return f"{more}: {'; '.join(said)} {claim}{used}."
 

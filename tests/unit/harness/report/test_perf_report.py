@@ -174,6 +174,15 @@ def test_growth_is_told_of_valid_sizes_alone(tmp_path: Path) -> None:
     assert "it falls" not in text
 
 
+def test_sizes_without_a_valid_block_were_compared_too(tmp_path: Path) -> None:
+    """A run with nothing valid said that it had compared one size."""
+    rows = [replace(row, void=True, reason="busy") for row in measured(cost=0.10)]
+
+    text = " ".join(perf.tell(stored(tmp_path, rows)).sentences)
+
+    assert "Of no two sizes is a ratio known: nothing is said about growth" in text
+
+
 def test_sizes_and_kinds_of_connections_are_never_pooled() -> None:
     """Each size has its own headline, for new and for kept connections."""
     found = analysis.analyse(measured(cost=0.0), seed=1)
